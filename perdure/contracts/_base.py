@@ -1,0 +1,49 @@
+"""The base of every contract. Both sides; stdlib and pydantic only.
+
+Rules for whoever adds a field: it has a default, and that default never changes, because a value equal to
+its default is left out of Event History and read back as the default of the day.
+"""
+
+from typing import Any, ClassVar
+
+from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, model_serializer
+from pydantic_core import to_json
+
+
+class Contract(BaseModel):
+    """A frozen value that crosses a process boundary and may stay in Event History for ever.
+
+    Unknown fields are ignored, so that an older worker can read what a newer one wrote.
+    """
+
+    model_config = ConfigDict(
+        frozen=True,
+        extra="ignore",
+        ser_json_timedelta="float",
+        serialize_by_alias=True,
+        validate_by_name=True,
+        validate_by_alias=True,
+    )
+
+    _omitted: ClassVar[dict[str, tuple[str, Any]]] = {}
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **_: Any) -> None:
+        """Collect the fields that are left out when they hold their default."""
+        cls._omitted = {
+            name: (field.serialization_alias or field.alias or name, field.default)
+            for name, field in cls.model_fields.items()
+            if not field.is_required() and field.default_factory is None and name != "kind"
+        }
+
+    @model_serializer(mode="wrap")
+    def _omit_defaults(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        data: dict[str, Any] = handler(self)
+        for name, (written, default) in self._omitted.items():
+            if getattr(self, name) == default:
+                data.pop(written, None)
+        return data
+
+    def to_bytes(self) -> bytes:
+        """Return the JSON that the data converter would record."""
+        return to_json(self)

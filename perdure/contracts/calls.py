@@ -1,0 +1,104 @@
+"""Inputs and results of perdure's activities. Both sides.
+
+They are references. A message is written into Event History by whoever makes it, and pointed at ever after.
+"""
+
+from typing import Annotated
+
+from pydantic import Field, JsonValue
+
+from perdure.contracts._base import Contract
+from perdure.contracts.limits import Limits
+from perdure.contracts.messages import Message
+from perdure.contracts.names import MAIN_CONVERSATION
+from perdure.contracts.spec import AgentSpec
+from perdure.contracts.usage import Usage
+
+
+class LoadAgentRequest(Contract):
+    """Turn an agent's name into the spec that the run is pinned to."""
+
+    agent: str
+    limits: Limits = Limits()
+    context: dict[str, JsonValue] | None = None
+
+
+class SlotMessage(Contract):
+    """A message and the slot that it fills."""
+
+    slot: int
+    message: Message
+
+
+class CallModelRequest(Contract):
+    """Ask the model for the message after the first `slots` of a conversation."""
+
+    spec: str
+    """Digest of the run's `AgentSpec`."""
+    slots: Annotated[int, Field(ge=1)]
+    """The prompt is slots 0 to `slots` - 1, and the reply fills slot `slots`."""
+    epoch: int = 0
+    conversation: str = MAIN_CONVERSATION
+    new: tuple[SlotMessage, ...] = ()
+    """Short messages that workflow code made since the last call. Longer ones are looked up."""
+    model: int = 0
+    """Index into the spec's models."""
+    is_final: bool = False
+    """The last call: no tools, answer with what there is."""
+    max_output_tokens: int | None = None
+
+
+class CallModelResult(Contract):
+    """The model's message, and whether it can be used."""
+
+    message: Message
+    usage: Usage
+    problem: str = ""
+    """Why the reply can't be used, in words for the model; empty when it can."""
+
+
+class CallToolRequest(Contract):
+    """Run one tool call of a message."""
+
+    spec: str
+    call_slot: int
+    """The slot of the assistant's message that asks for the call."""
+    index: int = 0
+    """Which of the tool calls of that message."""
+    slot: int
+    """The slot that the result fills."""
+    key: str
+    """The idempotency key."""
+    name: str
+    """The tool, for the eyes of whoever reads the history."""
+    arguments: str | None = None
+    """The arguments where they are short; otherwise they are looked up in the message."""
+    call_id: str = ""
+    """The vendor's id of the call, where `arguments` is given."""
+    epoch: int = 0
+    conversation: str = MAIN_CONVERSATION
+
+
+class CallToolResult(Contract):
+    """The message that answers a tool call."""
+
+    slot: int
+    message: Message
+
+
+class CopyConversationRequest(Contract):
+    """Copy a page of a conversation from the run that this one continues."""
+
+    from_run_id: str
+    start: int
+    stop: int
+    epoch: int = 0
+    conversation: str = MAIN_CONVERSATION
+
+
+class CopyConversationResult(Contract):
+    """A page of a conversation; with the first comes the spec."""
+
+    start: int
+    messages: tuple[Message, ...] = ()
+    spec: AgentSpec | None = None

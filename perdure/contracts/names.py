@@ -1,0 +1,27 @@
+"""Every name that perdure registers with Temporal. Both sides; renaming one is a breaking change."""
+
+from typing import Final
+
+AGENT_WORKFLOW: Final = "AgentWorkflow"
+
+LOAD_AGENT: Final = "perdure.load_agent"
+CALL_MODEL: Final = "perdure.call_model"
+CALL_TOOL: Final = "perdure.call_tool"
+COPY_CONVERSATION: Final = "perdure.copy_conversation"
+
+STATUS_QUERY: Final = "perdure.status"
+MESSAGES_QUERY: Final = "perdure.messages"
+SPEC_QUERY: Final = "perdure.spec"
+
+MAIN_CONVERSATION: Final = "main"
+
+SEARCH_ATTRIBUTES: Final[dict[str, str]] = {
+    "PerdureAgent": "Keyword",
+    "PerdureState": "Keyword",
+    "PerdureModel": "Keyword",
+    "PerdureTenant": "Keyword",
+    "PerdureCostUsd": "Double",
+    "PerdureTokens": "Int",
+    "PerdureTurns": "Int",
+}
+"""Name and Temporal type of each search attribute that perdure writes, if the server has it."""

@@ -1,0 +1,100 @@
+"""What goes into an agent's run and what comes out of it. Both sides."""
+
+from datetime import datetime
+from typing import Annotated, Literal
+
+from pydantic import Field, JsonValue
+
+from perdure.contracts._base import Contract
+from perdure.contracts.limits import Limits
+from perdure.contracts.messages import ContentPart, Message
+from perdure.contracts.usage import NO_USAGE, Usage
+
+RunState = Literal["starting", "working", "finishing", "completed", "failed"]
+
+
+class Counters(Contract):
+    """What a run has done so far; it goes along when the run continues as new."""
+
+    turns: int = 0
+    model_calls: int = 0
+    tool_calls: int = 0
+    usage: Usage = NO_USAGE
+    unusable: int = 0
+    """Replies in a row that could not be used."""
+    failing_turns: int = 0
+    """Turns in a row in which every tool call failed."""
+
+
+class Carried(Contract):
+    """What a run hands to its successor when it continues as new. The conversation is not in it."""
+
+    from_run_id: str
+    conversation_slots: int
+    """Length of the conversation that the new run copies from the closed one."""
+    started_at: datetime
+    """When the first run of the chain started."""
+    epoch: int = 0
+    counters: Counters = Counters()
+
+
+class RunInput(Contract):
+    """Start an agent on an input."""
+
+    agent: str
+    input: tuple[ContentPart, ...] = ()
+    limits: Limits = Limits()
+    """Over the agent's own."""
+    context: dict[str, JsonValue] | None = None
+    """Values for instructions and tools. They are readable in Event History: no secrets."""
+    tenant: str = ""
+    carried: Carried | None = None
+    """Set by perdure when a run continues as new."""
+
+
+class RunResult(Contract):
+    """The outcome of an agent's run."""
+
+    output: JsonValue = None
+    """Text, or the JSON of the agent's output type."""
+    output_slot: int | None = None
+    """Set instead of `output` where that is too large for a result: the slot of the last message."""
+    agent: str
+    counters: Counters = Counters()
+    limit: str | None = None
+    """The limit that ended the work, when the agent was asked to finish with what it had."""
+
+
+class RunStatus(Contract):
+    """A run at a glance; the answer to the query `perdure.status`."""
+
+    agent: str
+    state: RunState
+    slots: int
+    epoch: int = 0
+    counters: Counters = Counters()
+    limits: Limits = Limits()
+    activity: str = ""
+    """What the run is doing or waiting for, in words."""
+    conversation: str
+    spec: str = ""
+    """Digest of the pinned `AgentSpec`; empty before it is loaded."""
+
+
+class MessagesQuery(Contract):
+    """Ask for slots `start` to `stop` of a conversation."""
+
+    conversation: str
+    start: Annotated[int, Field(ge=0)] = 0
+    stop: int | None = None
+    epoch: int | None = None
+    """The epoch that the slots belong to; the current one when None."""
+
+
+class MessagesPage(Contract):
+    """Consecutive slots, as many as fit into 1 MB."""
+
+    start: int
+    total: int
+    """Length of the conversation."""
+    messages: tuple[Message, ...] = ()

@@ -1,0 +1,101 @@
+"""`AgentSpec`: the serialisable face of an agent, pinned into a run at its start. Both sides."""
+
+from datetime import timedelta
+from functools import cached_property
+from hashlib import sha256
+from typing import Any, Literal
+
+from pydantic import AliasChoices, Field, JsonValue
+
+from perdure.contracts._base import Contract
+from perdure.contracts.limits import CacheScope, Limits, ModelSettings, OnLimit
+from perdure.contracts.usage import Price
+
+JsonSchema = dict[str, Any]
+
+FINAL_OUTPUT_TOOL = "final_output"
+"""The tool that a model calls to give a structured output, where its vendor has no mode for that."""
+
+
+class ToolSpec(Contract):
+    """A tool as a run knows it: what the model is told, and how a call is carried out."""
+
+    name: str
+    description: str = ""
+    parameters: JsonSchema
+    """JSON schema of the arguments, an object."""
+    idempotent: bool = False
+    local: bool = False
+    timeout: timedelta = Field(
+        default=timedelta(minutes=5),
+        serialization_alias="timeout_seconds",
+        validation_alias=AliasChoices("timeout_seconds", "timeout"),
+    )
+    """Time for one attempt."""
+    max_attempts: int = 1
+    max_result_bytes: int = 256 * 1024
+    cache: CacheScope | None = None
+    needs_approval: bool = False
+
+
+class ModelSpec(Contract):
+    """A model as a run knows it."""
+
+    name: str
+    """`provider:model`."""
+    price: Price | None = None
+    """None when unknown, which is not free."""
+    context_window_tokens: int | None = None
+
+
+class OutputSpec(Contract):
+    """The structured output that an agent must give."""
+
+    name: str
+    parameters: JsonSchema
+    """JSON schema of the output."""
+    is_wrapped: bool = False
+    """The type is no object: its value is the field `value` of the object that the model writes."""
+
+
+class AgentSpec(Contract):
+    """What a run was started with; deploying changed code never changes it."""
+
+    name: str
+    description: str = ""
+    instructions: str = ""
+    models: tuple[ModelSpec, ...]
+    """The first is asked; the rest are fallbacks."""
+    tools: tuple[ToolSpec, ...] = ()
+    output: OutputSpec | None = None
+    """None for plain text."""
+    limits: Limits = Limits()
+    """Resolved: the run's, else the agent's, else the default."""
+    settings: ModelSettings = ModelSettings()
+    tags: tuple[str, ...] = ()
+    capabilities: tuple[str, ...] = ()
+    handoffs: tuple[str, ...] = ()
+    verify: str | None = None
+    on_limit: OnLimit = "finish"
+    context: dict[str, JsonValue] | None = None
+    """The run's context values, for its tools."""
+    heartbeat_timeout: timedelta = Field(
+        default=timedelta(seconds=3),
+        serialization_alias="heartbeat_timeout_seconds",
+        validation_alias=AliasChoices("heartbeat_timeout_seconds", "heartbeat_timeout"),
+    )
+    """After how long without a sign of life a worker counts as dead."""
+    search_attributes: tuple[str, ...] = ()
+    """Those of ours that the server had when the run started; others are never written."""
+
+    @cached_property
+    def digest(self) -> str:
+        """The first 16 hexadecimal digits of the SHA-256 of the spec's JSON."""
+        return sha256(self.to_bytes()).hexdigest()[:16]
+
+    def tool(self, name: str) -> ToolSpec | None:
+        """Return the tool of that name, or None."""
+        return next((tool for tool in self.tools if tool.name == name), None)
+
+
+OutputMode = Literal["text", "native", "tool"]

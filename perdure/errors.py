@@ -1,0 +1,247 @@
+"""The errors that perdure raises. Both sides.
+
+```
+PerdureError
+├── UserError                 a mistake in the user's code, configuration or input; never retryable
+│   ├── ProjectLoadError      the app can't be found or imported (also an ImportError)
+│   ├── InvalidNameError      a name that perdure can't register
+│   ├── DuplicateNameError    two things of one name
+│   ├── UnknownAgentError     no agent of that name
+│   ├── UnknownToolError      no tool of that name
+│   ├── UnknownModelError     no provider for the model's prefix, or no key for it
+│   ├── InvalidToolError      a function or options that can't be a tool
+│   ├── InvalidInputError     an input that a run can't start with
+│   ├── SettingsError         a setting that can't be used
+│   └── PayloadTooLargeError  data over Temporal's limits, found before it was sent
+├── RunError                  how a run ended when it did not complete; never retryable
+│   ├── LimitExceeded         a limit of the run was reached
+│   ├── UnexpectedModelBehavior  replies that can't be used, time and again
+│   ├── ApprovalDenied, ApprovalTimeout   a person said no, or nothing
+│   ├── ModelUnavailable      the model could not be reached, or refused the call for good
+│   └── AgentBug              a defect in workflow code, perdure's or the user's
+├── CallError                 one attempt at a model or tool call
+│   ├── ModelCallError        retryable if `kind` is transient or rate_limited
+│   └── ToolError             a tool failed
+└── ServerError               Temporal, or the embedded server
+    ├── ServerUnreachableError   nothing answers; retryable
+    ├── DevServerError           the embedded server can't start
+    └── RunNotFoundError         no run of that id
+```
+
+`ToolRetry` stands outside of the tree: a tool raises it to send the model a hint.
+
+Every error is a Temporal `ApplicationError`: its `type` is the class name and its attributes are its details,
+so it crosses activity, workflow and client, and `revive` makes the class again on the other side.
+"""
+
+from collections.abc import Iterable, Mapping
+from datetime import timedelta
+from difflib import get_close_matches
+from typing import Any, ClassVar, Literal
+
+from temporalio.exceptions import ApplicationError
+
+ModelErrorKind = Literal["transient", "rate_limited", "fatal", "context_too_long"]
+
+
+class PerdureError(ApplicationError):
+    """The root of perdure's errors.
+
+    Attributes:
+        attributes: What is known about the error beside its message; JSON values.
+    """
+
+    is_retryable: ClassVar[bool] = False
+    _types: ClassVar[dict[str, type["PerdureError"]]] = {}
+
+    def __init_subclass__(cls) -> None:
+        """Register the class under its name, for `revive`."""
+        PerdureError._types[cls.__name__] = cls
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        is_retryable: bool | None = None,
+        next_retry_delay: timedelta | None = None,
+        **attributes: Any,
+    ) -> None:
+        """Say what happened and what to do about it."""
+        retryable = self.is_retryable if is_retryable is None else is_retryable
+        self.attributes: dict[str, Any] = attributes
+        super().__init__(
+            message,
+            *([attributes] if attributes else []),
+            type=type(self).__name__,
+            non_retryable=not retryable,
+            next_retry_delay=next_retry_delay,
+        )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle by type and attributes."""
+        return _rebuild, (type(self).__name__, self.message, self.attributes)
+
+
+def _rebuild(type_name: str, message: str, attributes: Mapping[str, Any]) -> PerdureError:
+    cls = PerdureError._types.get(type_name, PerdureError)  # pyright: ignore[reportPrivateUsage]
+    return cls(message, **attributes)
+
+
+def revive(error: BaseException) -> BaseException:
+    """Return the perdure error that `error` carried through Temporal, or `error` itself."""
+    if isinstance(error, PerdureError) or not isinstance(error, ApplicationError):
+        return error
+    if error.type not in PerdureError._types:  # pyright: ignore[reportPrivateUsage]
+        return error
+    first: Any = error.details[0] if error.details else {}
+    revived = _rebuild(error.type, error.message, first if isinstance(first, dict) else {})
+    revived.__cause__ = error.__cause__
+    return revived
+
+
+def suggest(name: str, known: Iterable[str]) -> str:
+    """Return ` Did you mean …?` for the nearest known name, else a list of what is known, else nothing."""
+    names = sorted(known)
+    near = get_close_matches(name, names, n=1, cutoff=0.6)
+    if near:
+        return f" Did you mean {near[0]!r}?"
+    return f" Known: {', '.join(names)}." if names else ""
+
+
+class UserError(PerdureError):
+    """A mistake in the user's code, configuration or input."""
+
+
+class ProjectLoadError(UserError, ImportError):
+    """The app can't be found or imported."""
+
+
+class InvalidNameError(UserError):
+    """A name that perdure can't register."""
+
+
+class DuplicateNameError(UserError):
+    """Two things of one name."""
+
+
+class UnknownAgentError(UserError):
+    """No agent of that name."""
+
+
+class UnknownToolError(UserError):
+    """No tool of that name."""
+
+
+class UnknownModelError(UserError):
+    """No provider is registered for the prefix of a model, or its key is missing."""
+
+
+class InvalidToolError(UserError):
+    """A function, or options, that can't be a tool."""
+
+
+class InvalidInputError(UserError):
+    """An input that a run can't start with."""
+
+
+class SettingsError(UserError):
+    """A setting that can't be used."""
+
+
+class PayloadTooLargeError(UserError):
+    """Data over Temporal's limits, found before it was sent."""
+
+
+class RunError(PerdureError):
+    """How a run ended when it did not complete."""
+
+
+class LimitExceeded(RunError):
+    """A limit was reached. `attributes`: `limit`, `value`, `partial`."""
+
+
+class UnexpectedModelBehavior(RunError):
+    """The model's replies could not be used, time and again. `attributes`: `problem`."""
+
+
+class ApprovalDenied(RunError):
+    """A person denied a tool call that the run can't go on without."""
+
+
+class ApprovalTimeout(RunError):
+    """Nobody decided in time."""
+
+
+class ModelUnavailable(RunError):
+    """The model could not be reached, or refused the call for good."""
+
+
+class AgentBug(RunError):
+    """A defect in workflow code: perdure's or the user's."""
+
+
+class CallError(PerdureError):
+    """One attempt at a model or tool call failed."""
+
+
+class ModelCallError(CallError):
+    """The vendor, or the way to it, failed.
+
+    Attributes:
+        kind: `transient` and `rate_limited` are retryable, `fatal` and `context_too_long` are not.
+        status_code: The HTTP status, if there was an answer.
+        retry_after: How long the vendor asked to wait; already capped.
+        may_be_billed: Whether the vendor may charge for the attempt.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        kind: ModelErrorKind = "transient",
+        status_code: int | None = None,
+        retry_after_seconds: float | None = None,
+        may_be_billed: bool = False,
+    ) -> None:
+        """Describe a failed attempt; `message` must hold no secret."""
+        self.kind: ModelErrorKind = kind
+        self.status_code = status_code
+        self.may_be_billed = may_be_billed
+        self.retry_after = (
+            None if retry_after_seconds is None else timedelta(seconds=retry_after_seconds)
+        )
+        super().__init__(
+            message,
+            is_retryable=kind in ("transient", "rate_limited"),
+            next_retry_delay=self.retry_after,
+            kind=kind,
+            status_code=status_code,
+            retry_after_seconds=retry_after_seconds,
+            may_be_billed=may_be_billed,
+        )
+
+
+class ToolError(CallError):
+    """A tool failed. `attributes`: `tool`."""
+
+
+class ServerError(PerdureError):
+    """Temporal, or the embedded server, is not as it should be."""
+
+
+class ServerUnreachableError(ServerError):
+    """Nothing answers at Temporal's address."""
+
+    is_retryable = True
+
+
+class DevServerError(ServerError):
+    """The embedded server can't start."""
+
+
+class RunNotFoundError(ServerError):
+    """There is no run of that id."""
+
+
+class ToolRetry(Exception):  # noqa: N818 - control flow, not an error
+    """Raised by a tool to tell the model what to do differently; the text becomes the tool's result."""

@@ -1,0 +1,1 @@
+"""Vendor back ends, one wire format a file. Activity side: they know HTTP, and nothing of Temporal."""
