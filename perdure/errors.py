@@ -93,8 +93,9 @@ def revive(error: BaseException) -> BaseException:
         return error
     if error.type not in PerdureError._types:  # pyright: ignore[reportPrivateUsage]
         return error
-    first: Any = error.details[0] if error.details else {}
-    revived = _rebuild(error.type, error.message, first if isinstance(first, dict) else {})
+    first: Any = error.details[0] if error.details else None
+    attributes: dict[str, Any] = first if isinstance(first, dict) else {}
+    revived = _rebuild(error.type, error.message, attributes)
     revived.__cause__ = error.__cause__
     return revived
 
@@ -207,9 +208,7 @@ class ModelCallError(CallError):
         self.kind: ModelErrorKind = kind
         self.status_code = status_code
         self.may_be_billed = may_be_billed
-        self.retry_after = (
-            None if retry_after_seconds is None else timedelta(seconds=retry_after_seconds)
-        )
+        self.retry_after = None if retry_after_seconds is None else timedelta(seconds=retry_after_seconds)
         super().__init__(
             message,
             is_retryable=kind in ("transient", "rate_limited"),
@@ -243,5 +242,5 @@ class RunNotFoundError(ServerError):
     """There is no run of that id."""
 
 
-class ToolRetry(Exception):  # noqa: N818 - control flow, not an error
+class ToolRetry(Exception):
     """Raised by a tool to tell the model what to do differently; the text becomes the tool's result."""

@@ -1,4 +1,4 @@
-"""Every name that perdure registers with Temporal. Both sides; renaming one is a breaking change."""
+"""Names that perdure registers with Temporal. Both sides; renaming one is a breaking change."""
 
 from typing import Final
 
