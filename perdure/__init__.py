@@ -1,0 +1,41 @@
+"""perdure: durable AI agents on Temporal.
+
+Importing it imports nothing else; each name is loaded when it is first used.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from perdure.agents.agent import Agent
+    from perdure.agents.context import ToolContext
+    from perdure.agents.tool import Tool, tool
+    from perdure.app import App
+    from perdure.contracts.limits import Limits, ModelSettings
+    from perdure.errors import ToolRetry
+
+_HOMES = {
+    "Agent": "perdure.agents.agent",
+    "App": "perdure.app",
+    "Limits": "perdure.contracts.limits",
+    "ModelSettings": "perdure.contracts.limits",
+    "Tool": "perdure.agents.tool",
+    "ToolContext": "perdure.agents.context",
+    "ToolRetry": "perdure.errors",
+    "tool": "perdure.agents.tool",
+}
+
+__all__ = ["Agent", "App", "Limits", "ModelSettings", "Tool", "ToolContext", "ToolRetry", "tool"]
+__version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> Any:
+    """Load a public name from its home."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'perdure' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    """List the public names."""
+    return sorted([*globals(), *__all__])

@@ -37,7 +37,7 @@ so it crosses activity, workflow and client, and `revive` makes the class again 
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from difflib import get_close_matches
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, cast
 
 from temporalio.exceptions import ApplicationError
 
@@ -94,7 +94,7 @@ def revive(error: BaseException) -> BaseException:
     if error.type not in PerdureError._types:  # pyright: ignore[reportPrivateUsage]
         return error
     first: Any = error.details[0] if error.details else None
-    attributes: dict[str, Any] = first if isinstance(first, dict) else {}
+    attributes = cast("dict[str, Any]", first) if isinstance(first, dict) else {}
     revived = _rebuild(error.type, error.message, attributes)
     revived.__cause__ = error.__cause__
     return revived

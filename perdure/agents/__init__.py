@@ -1,0 +1,1 @@
+"""How users describe agents: data and plain functions. Both sides; imports no I/O."""

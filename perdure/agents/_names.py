@@ -1,0 +1,24 @@
+"""Rules for names. Both sides."""
+
+import re
+
+from perdure.errors import InvalidNameError
+
+_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")
+_RESERVED = frozenset({"final_output", "AgentWorkflow"})
+
+
+def check_name(what: str, name: str) -> None:
+    """Raise InvalidNameError unless every vendor, Temporal and a shell can live with `name`."""
+    if not _NAME.fullmatch(name):
+        raise InvalidNameError(
+            f"{what} name {name!r} can't be used: start with a letter, then up to 63 letters, digits, _ or -."
+        )
+    if name in _RESERVED or name.lower().startswith("perdure"):
+        raise InvalidNameError(f"{what} name {name!r} is reserved by perdure: choose another.")
+
+
+def one_line(text: str, limit: int = 120) -> str:
+    """Return `text` on one line, shortened to `limit` characters."""
+    flat = " ".join(text.split())
+    return flat if len(flat) <= limit else flat[: limit - 1] + "…"

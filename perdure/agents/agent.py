@@ -1,0 +1,97 @@
+"""`Agent`: what a user declares. Both sides; it is data, and calls nothing."""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from perdure.agents._names import check_name
+from perdure.agents._schema import output_spec
+from perdure.agents.tool import Tool, tool
+from perdure.contracts.limits import Limits, ModelSettings, OnLimit
+from perdure.contracts.spec import OutputSpec, ToolSpec
+from perdure.errors import DuplicateNameError, InvalidToolError, UnknownModelError
+
+Instructions = str | Callable[[Mapping[str, Any]], str | Awaitable[str]]
+"""Text, or a function of the run's context values; it runs once, in an activity, when a run starts."""
+
+
+@dataclass(frozen=True, eq=False)
+class Agent:
+    """A model with instructions and tools, under a name that runs are started by.
+
+    Raises:
+        InvalidNameError, DuplicateNameError, InvalidToolError, UnknownModelError: A mistake in the
+            declaration. Not retryable.
+    """
+
+    name: str
+    description: str = field(default="", kw_only=True)
+    """What it is good for, in a sentence: for people, for other agents and for selection."""
+    instructions: Instructions = field(default="", kw_only=True, repr=False)
+    model: str | Sequence[str] = field(kw_only=True)
+    """`provider:model`, or several: the first is asked, the rest are fallbacks."""
+    tools: Sequence[Tool | Callable[..., Any]] = field(default=(), kw_only=True)
+    output: Any = field(default=str, kw_only=True)
+    """`str`, or any type that pydantic knows."""
+    limits: Limits = field(default_factory=Limits, kw_only=True)
+    settings: ModelSettings = field(default_factory=ModelSettings, kw_only=True)
+    tags: Sequence[str] = field(default=(), kw_only=True)
+    capabilities: Sequence[str] = field(default=(), kw_only=True)
+    handoffs: Sequence["Agent | str"] = field(default=(), kw_only=True)
+    verify: "Agent | Callable[..., Any] | str | None" = field(default=None, kw_only=True)
+    on_limit: OnLimit = field(default="finish", kw_only=True)
+
+    def __post_init__(self) -> None:
+        """Check the declaration, and make tools of plain functions."""
+        check_name("Agent", self.name)
+        tools = tuple(each if isinstance(each, Tool) else _as_tool(self.name, each) for each in self.tools)
+        object.__setattr__(self, "tools", tools)
+        check_unique(f"agent {self.name!r}", "tool", [each.name for each in tools])
+        for model in self.models:
+            _check_model(self.name, model)
+        object.__setattr__(self, "_output_spec", output_spec(self.output))
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """The model and its fallbacks."""
+        return (self.model,) if isinstance(self.model, str) else tuple(self.model)
+
+    @property
+    def output_spec(self) -> OutputSpec | None:
+        """The schema of a structured output; None for text."""
+        spec: OutputSpec | None = self.__dict__["_output_spec"]
+        return spec
+
+    @property
+    def tool_specs(self) -> tuple[ToolSpec, ...]:
+        """What a run records of the tools."""
+        return tuple(each.spec for each in self.tools if isinstance(each, Tool))
+
+    @property
+    def own_tools(self) -> tuple[Tool, ...]:
+        """The tools, as tools."""
+        return tuple(each for each in self.tools if isinstance(each, Tool))
+
+
+def check_unique(where: str, what: str, names: Sequence[str]) -> None:
+    """Raise DuplicateNameError if a name comes twice."""
+    seen: set[str] = set()
+    for name in names:
+        if name in seen:
+            raise DuplicateNameError(f"{where} has two {what}s named {name!r}: rename one.")
+        seen.add(name)
+
+
+def _as_tool(agent: str, function: Any) -> Tool:
+    if not callable(function):
+        raise InvalidToolError(f"Agent {agent!r}: {function!r} is no tool; give functions or @tool's.")
+    return tool(function)
+
+
+def _check_model(agent: str, model: str) -> None:
+    prefix, colon, name = model.partition(":")
+    if not (prefix and colon and name):
+        raise UnknownModelError(
+            f"Agent {agent!r}: model {model!r} has no provider; "
+            "write 'provider:model', as in 'openai:gpt-5-mini'."
+        )

@@ -1,0 +1,47 @@
+"""`Registry`: agents and tools by name. Both sides."""
+
+from collections.abc import Iterable
+
+from perdure.agents.agent import Agent, check_unique
+from perdure.agents.tool import Tool
+from perdure.errors import DuplicateNameError, UnknownAgentError, UnknownToolError, suggest
+
+
+class Registry:
+    """The agents and tools of an app; names are unique in each.
+
+    Raises:
+        DuplicateNameError: Two agents, or two different tools, of one name. Not retryable.
+    """
+
+    def __init__(self, agents: Iterable[Agent] = (), tools: Iterable[Tool] = ()) -> None:
+        """Collect the agents, their tools, and tools of no agent."""
+        listed = list(agents)
+        check_unique("The app", "agent", [agent.name for agent in listed])
+        self.agents: dict[str, Agent] = {agent.name: agent for agent in listed}
+        self.tools: dict[str, Tool] = {}
+        for each in (*(own for agent in listed for own in agent.own_tools), *tools):
+            if self.tools.setdefault(each.name, each) is not each:
+                raise DuplicateNameError(f"The app has two different tools named {each.name!r}: rename one.")
+
+    def agent(self, name: str) -> Agent:
+        """Return the agent of that name.
+
+        Raises:
+            UnknownAgentError: There is none; suggests the nearest. Not retryable.
+        """
+        try:
+            return self.agents[name]
+        except KeyError:
+            raise UnknownAgentError(f"There is no agent {name!r}.{suggest(name, self.agents)}") from None
+
+    def tool(self, name: str) -> Tool:
+        """Return the tool of that name.
+
+        Raises:
+            UnknownToolError: There is none; suggests the nearest. Not retryable.
+        """
+        try:
+            return self.tools[name]
+        except KeyError:
+            raise UnknownToolError(f"There is no tool {name!r}.{suggest(name, self.tools)}") from None

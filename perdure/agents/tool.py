@@ -1,0 +1,169 @@
+"""`@tool`: a Python function that a model may call. Both sides declare it; only activities run it."""
+
+import asyncio
+import inspect
+from collections.abc import Callable, Mapping
+from datetime import timedelta
+from typing import Any, Literal, overload
+
+from pydantic import ValidationError
+
+from perdure.agents._names import check_name
+from perdure.agents._schema import Signature
+from perdure.agents.context import ToolContext
+from perdure.contracts.spec import ToolSpec
+from perdure.errors import InvalidToolError
+
+_LOCAL_LIMIT = timedelta(seconds=10)
+_MAX_RESULT_BYTES = 1024 * 1024
+
+
+class Tool:
+    """A function with the policy of its calls. Made by `@tool`; still callable as the function.
+
+    Attributes:
+        spec: What a run records of it.
+    """
+
+    def __init__(self, function: Callable[..., Any], spec: ToolSpec, signature: Signature) -> None:
+        """Use `@tool` instead."""
+        self.spec = spec
+        self._function = function
+        self._signature = signature
+        self.__doc__ = function.__doc__
+        self.__name__ = spec.name
+
+    @property
+    def name(self) -> str:
+        """The name that the model sees."""
+        return self.spec.name
+
+    def __repr__(self) -> str:
+        """Show the name."""
+        return f"Tool({self.name!r})"
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Call the function itself, as in a test."""
+        return self._function(*args, **kwargs)
+
+    def bind(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the keyword arguments, converted to the function's types.
+
+        Raises:
+            ValidationError: pydantic's; the arguments don't fit the signature.
+        """
+        model = self._signature.arguments.model_validate(arguments)
+        return {name: getattr(model, name) for name in type(model).model_fields}
+
+    async def run(self, arguments: dict[str, Any], context: ToolContext) -> Any:
+        """Call the function with bound arguments; a plain function runs in a thread."""
+        if self._signature.context_parameter is not None:
+            arguments = {**arguments, self._signature.context_parameter: context}
+        if inspect.iscoroutinefunction(self._function):
+            return await self._function(**arguments)
+        return await asyncio.to_thread(self._function, **arguments)
+
+
+def describe_invalid_arguments(error: ValidationError) -> str:
+    """Return what is wrong with a call's arguments, for the model to mend."""
+    faults = [
+        f"{'.'.join(str(part) for part in fault['loc']) or 'arguments'}: {fault['msg']}"
+        for fault in error.errors(include_url=False, include_input=False)
+    ]
+    return "Invalid arguments. " + "; ".join(faults[:10])
+
+
+@overload
+def tool(function: Callable[..., Any], /) -> Tool: ...
+@overload
+def tool(
+    *,
+    name: str | None = None,
+    description: str | None = None,
+    idempotent: bool = False,
+    local: bool = False,
+    timeout: timedelta | None = None,
+    max_attempts: int | None = None,
+    max_result_bytes: int = 256 * 1024,
+    cache: Literal["run", "shared"] | None = None,
+    needs_approval: bool = False,
+) -> Callable[[Callable[..., Any]], Tool]: ...
+
+
+def tool(
+    function: Callable[..., Any] | None = None,
+    /,
+    *,
+    name: str | None = None,
+    description: str | None = None,
+    idempotent: bool = False,
+    local: bool = False,
+    timeout: timedelta | None = None,
+    max_attempts: int | None = None,
+    max_result_bytes: int = 256 * 1024,
+    cache: Literal["run", "shared"] | None = None,
+    needs_approval: bool = False,
+) -> Tool | Callable[[Callable[..., Any]], Tool]:
+    """Make a tool of a plain or async function.
+
+    The model sees the function's name, its docstring and a JSON schema of its parameters. A parameter
+    annotated `ToolContext` is not shown to the model.
+
+    Args:
+        function: The function, when used as a bare decorator.
+        name: What the model calls it; the function's name by default.
+        description: What the model is told; the docstring by default.
+        idempotent: Running a call twice does no more than running it once. Only then is a call run
+            again after a worker died in the middle; otherwise the model is told that the outcome is unknown.
+        local: Run it inside of the workflow's task: quicker, and one event of history rather than six.
+            For quick tools (up to a second, no network); needs `idempotent`.
+        timeout: Time for one attempt; 5 minutes by default, 5 seconds for a local tool.
+        max_attempts: Tries when the function raises; 3 for an idempotent tool, else 1.
+        max_result_bytes: Longer results are cut, with a notice; at most 1 MiB.
+        cache: Answer an identical call from the run (`run`) or across runs (`shared`).
+        needs_approval: A person must approve each call.
+
+    Raises:
+        InvalidToolError: The function or an option can't be used. Not retryable.
+    """
+
+    def make(decorated: Callable[..., Any]) -> Tool:
+        signature = Signature(decorated, ToolContext)
+        spec = ToolSpec(
+            name=name or decorated.__name__,
+            description=description if description is not None else signature.description,
+            parameters=signature.schema(),
+            idempotent=idempotent,
+            local=local,
+            timeout=timeout or timedelta(seconds=5 if local else 300),
+            max_attempts=max_attempts or (3 if idempotent else 1),
+            max_result_bytes=max_result_bytes,
+            cache=cache,
+            needs_approval=needs_approval,
+        )
+        _check_options(spec)
+        return Tool(decorated, spec, signature)
+
+    return make if function is None else make(function)
+
+
+def _check_options(spec: ToolSpec) -> None:
+    check_name("Tool", spec.name)
+    faults = {
+        "local needs idempotent=True: a signal that arrives meanwhile can make it run twice": (
+            spec.local and not spec.idempotent
+        ),
+        f"a local tool's timeout is at most {_LOCAL_LIMIT.seconds} seconds": (
+            spec.local and spec.timeout > _LOCAL_LIMIT
+        ),
+        "cache needs idempotent=True: an answer from the cache stands for a run": (
+            spec.cache is not None and not spec.idempotent
+        ),
+        "max_attempts above 1 needs idempotent=True": spec.max_attempts > 1 and not spec.idempotent,
+        "max_attempts is from 1 to 100": not 1 <= spec.max_attempts <= 100,
+        "timeout must be positive": spec.timeout <= timedelta(0),
+        "max_result_bytes is from 1 to 1 MiB": not 1 <= spec.max_result_bytes <= _MAX_RESULT_BYTES,
+    }
+    for fault, is_present in faults.items():
+        if is_present:
+            raise InvalidToolError(f"Tool {spec.name!r}: {fault}.")

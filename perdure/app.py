@@ -1,0 +1,70 @@
+"""`App`: a user's bundle of agents, tools, workflows and providers. Wiring data; it starts nothing."""
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import Any
+
+from temporalio import workflow
+
+from perdure.agents.agent import Agent, check_unique
+from perdure.agents.registry import Registry
+from perdure.agents.tool import Tool
+from perdure.contracts.names import AGENT_WORKFLOW
+from perdure.errors import DuplicateNameError, UserError
+
+Lifespan = Callable[["App"], AbstractAsyncContextManager[Mapping[str, Any] | None]]
+"""Opened once on each worker; the mapping that it yields is `ToolContext.resources`."""
+
+
+class App:
+    """What a worker runs and a client starts.
+
+    Args:
+        agents: Their names are what `perdure start NAME` takes.
+        tools: Tools of no agent.
+        workflows: The user's own `@workflow.defn` classes.
+        providers: Model back ends of the user's own (`perdure.providers.base.Provider`).
+        lifespan: Opens the resources of a worker: pools, clients.
+
+    Raises:
+        DuplicateNameError: Two things of one name. Not retryable.
+        UserError: A class in `workflows` is none. Not retryable.
+    """
+
+    def __init__(
+        self,
+        *,
+        agents: Sequence[Agent] = (),
+        tools: Sequence[Tool] = (),
+        workflows: Sequence[type] = (),
+        providers: Sequence[Any] = (),
+        lifespan: Lifespan | None = None,
+    ) -> None:
+        """Check the names of everything."""
+        self.registry = Registry(agents, tools)
+        self.workflows: dict[str, type] = _by_name(workflows)
+        self.providers = tuple(providers)
+        self.lifespan = lifespan
+        for name in self.workflows:
+            if name in self.registry.agents:
+                raise DuplicateNameError(
+                    f"{name!r} is both an agent and a workflow: rename one; `perdure start` takes either."
+                )
+
+    @property
+    def agents(self) -> dict[str, Agent]:
+        """The agents by name."""
+        return self.registry.agents
+
+
+def _by_name(workflows: Sequence[type]) -> dict[str, type]:
+    named = [(_workflow_name(each), each) for each in workflows]
+    check_unique("The app", "workflow", [AGENT_WORKFLOW, *(name for name, _ in named)])
+    return dict(named)
+
+
+def _workflow_name(cls: type) -> str:
+    definition = workflow._Definition.from_class(cls)  # pyright: ignore[reportPrivateUsage] - no public way
+    if definition is None or definition.name is None:
+        raise UserError(f"{cls!r} is no workflow: decorate the class with @workflow.defn.")
+    return definition.name
