@@ -18,14 +18,19 @@ PerdureError
 │   ├── UnexpectedModelBehavior  replies that can't be used, time and again
 │   ├── ApprovalDenied, ApprovalTimeout   a person said no, or nothing
 │   ├── ModelUnavailable      the model could not be reached, or refused the call for good
+│   ├── RunCancelled          somebody cancelled the run
+│   ├── RunTerminated         somebody, or the server, ended it at once, or its time ran out
 │   └── AgentBug              a defect in workflow code, perdure's or the user's
 ├── CallError                 one attempt at a model or tool call
 │   ├── ModelCallError        retryable if `kind` is transient or rate_limited
-│   └── ToolError             a tool failed
+│   ├── ToolError             a tool failed
+│   └── ConversationUnavailableError   nothing was called, for want of the conversation; retryable
 └── ServerError               Temporal, or the embedded server
     ├── ServerUnreachableError   nothing answers; retryable
     ├── DevServerError           the embedded server can't start
-    └── RunNotFoundError         no run of that id
+    ├── RunNotFoundError         no run of that id
+    ├── RunExistsError           a run of that id is open already
+    └── StillRunningError        the run was not over in time; retryable
 ```
 
 `ToolRetry` stands outside of the tree: a tool raises it to send the model a hint.
@@ -177,6 +182,14 @@ class ModelUnavailable(RunError):
     """The model could not be reached, or refused the call for good."""
 
 
+class RunCancelled(RunError):
+    """Somebody cancelled the run."""
+
+
+class RunTerminated(RunError):
+    """Somebody, or the server, ended the run at once, or its time ran out."""
+
+
 class AgentBug(RunError):
     """A defect in workflow code: perdure's or the user's."""
 
@@ -193,6 +206,7 @@ class ModelCallError(CallError):
         status_code: The HTTP status, if there was an answer.
         retry_after: How long the vendor asked to wait; already capped.
         may_be_billed: Whether the vendor may charge for the attempt.
+        attempts: Set when it was the last of so many; then it is not retryable, whatever its kind.
     """
 
     def __init__(
@@ -203,25 +217,44 @@ class ModelCallError(CallError):
         status_code: int | None = None,
         retry_after_seconds: float | None = None,
         may_be_billed: bool = False,
+        attempts: int | None = None,
     ) -> None:
         """Describe a failed attempt; `message` must hold no secret."""
+        self.attempts = attempts
         self.kind: ModelErrorKind = kind
         self.status_code = status_code
         self.may_be_billed = may_be_billed
         self.retry_after = None if retry_after_seconds is None else timedelta(seconds=retry_after_seconds)
         super().__init__(
             message,
-            is_retryable=kind in ("transient", "rate_limited"),
+            is_retryable=kind in ("transient", "rate_limited") and attempts is None,
             next_retry_delay=self.retry_after,
             kind=kind,
             status_code=status_code,
             retry_after_seconds=retry_after_seconds,
             may_be_billed=may_be_billed,
+            attempts=attempts,
+        )
+
+    def as_last_of(self, attempts: int) -> "ModelCallError":
+        """Return the same error as the one that gives up."""
+        return ModelCallError(
+            f"{self.message} (gave up after {attempts} attempts)",
+            kind=self.kind,
+            status_code=self.status_code,
+            may_be_billed=self.may_be_billed,
+            attempts=attempts,
         )
 
 
 class ToolError(CallError):
     """A tool failed. `attributes`: `tool`."""
+
+
+class ConversationUnavailableError(CallError):
+    """The messages of a call could not be found just now; neither model nor tool was called."""
+
+    is_retryable = True
 
 
 class ServerError(PerdureError):
@@ -240,6 +273,16 @@ class DevServerError(ServerError):
 
 class RunNotFoundError(ServerError):
     """There is no run of that id."""
+
+
+class RunExistsError(ServerError):
+    """A run of that id is open already."""
+
+
+class StillRunningError(ServerError):
+    """The run was not over in time; it goes on."""
+
+    is_retryable = True
 
 
 class ToolRetry(Exception):

@@ -62,9 +62,7 @@ def _make_model(name: str, fields: dict[str, Any]) -> type[BaseModel]:
         return create_model(name, __config__=ConfigDict(extra="forbid"), **fields)
     except (PydanticUserError, NameError, TypeError) as error:
         reason = str(error).splitlines()[0]
-        raise InvalidToolError(
-            f"Tool {name!r}: no JSON schema can be made of its signature: {reason}"
-        ) from None
+        raise InvalidToolError(f"Tool {name!r}: no JSON schema can be made of its signature: {reason}") from None
 
 
 def output_spec(output: Any) -> OutputSpec | None:

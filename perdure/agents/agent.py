@@ -92,6 +92,5 @@ def _check_model(agent: str, model: str) -> None:
     prefix, colon, name = model.partition(":")
     if not (prefix and colon and name):
         raise UnknownModelError(
-            f"Agent {agent!r}: model {model!r} has no provider; "
-            "write 'provider:model', as in 'openai:gpt-5-mini'."
+            f"Agent {agent!r}: model {model!r} has no provider; write 'provider:model', as in 'openai:gpt-5-mini'."
         )

@@ -80,16 +80,20 @@ class CallToolRequest(Contract):
 
 
 class CallToolResult(Contract):
-    """The message that answers a tool call."""
+    """The message that answers a tool call. It says where it belongs: a local call records no request."""
 
     slot: int
     message: Message
+    epoch: int = 0
+    conversation: str = MAIN_CONVERSATION
 
 
 class CopyConversationRequest(Contract):
     """Copy a page of a conversation from the run that this one continues."""
 
     from_run_id: str
+    spec: str
+    """Digest of the run's `AgentSpec`."""
     start: int
     stop: int
     epoch: int = 0
@@ -102,3 +106,14 @@ class CopyConversationResult(Contract):
     start: int
     messages: tuple[Message, ...] = ()
     spec: AgentSpec | None = None
+
+
+class Progress(Contract):
+    """Heartbeat details of an open call: they outlive the attempt, and `watch` shows them."""
+
+    tries: int = 0
+    """Attempts that reached the vendor, or the tool, and failed."""
+    offset: int = 0
+    """Where `text` starts in the reply."""
+    text: str = ""
+    """The end of the reply so far, at most 8 kB."""

@@ -30,6 +30,8 @@ class Carried(Contract):
     """What a run hands to its successor when it continues as new. The conversation is not in it."""
 
     from_run_id: str
+    spec: str
+    """Digest of the pinned `AgentSpec`."""
     conversation_slots: int
     """Length of the conversation that the new run copies from the closed one."""
     started_at: datetime

@@ -36,7 +36,12 @@ class ModelRequest:
     fragments: Sequence[Fragment]
     """The conversation in order, as `Provider.encode` returned it."""
     tools: tuple[ToolSpec, ...] = ()
-    """Empty when no tool may be called."""
+    """Empty when there are none."""
+    may_call_tools: bool = True
+    """False: the tools are shown, so that the vendor's cached prompt still fits, but none may be called.
+
+    The tool for a structured output still may: then it is the one that must be.
+    """
     output: OutputSpec | None = None
     settings: ModelSettings = field(default_factory=ModelSettings)
     max_output_tokens: int | None = None
@@ -50,6 +55,8 @@ class ModelReply:
 
     message: Message
     usage: Usage
+    is_usage_known: bool = True
+    """False if the vendor didn't say: then `usage` is zero tokens, and no price may be put on it."""
 
 
 @runtime_checkable

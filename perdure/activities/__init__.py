@@ -1,0 +1,1 @@
+"""The side-effect side: model calls, tool calls, loading agents. Activity side; never imported by workflows."""

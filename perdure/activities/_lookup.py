@@ -1,0 +1,128 @@
+"""Finding the slots of a conversation, and a run's spec. Activity side; reads, never records.
+
+The order is: what came with the request, the worker's cache, the workflow itself by query, and Event History when
+the workflow can't answer (its only worker is draining, its workflow task fails). A query is strongly consistent
+here: the workflow task that scheduled the activity is complete.
+"""
+
+from collections.abc import Sequence
+from datetime import timedelta
+
+from temporalio import activity
+from temporalio.client import Client, WorkflowQueryFailedError, WorkflowQueryRejectedError
+from temporalio.service import RPCError
+
+from perdure.activities._cache import ConversationKey, MessageCache, Slot, SpecCache
+from perdure.agents.registry import Registry
+from perdure.contracts.calls import SlotMessage
+from perdure.contracts.messages import Message
+from perdure.contracts.names import MESSAGES_QUERY, SPEC_QUERY
+from perdure.contracts.run import MessagesPage, MessagesQuery
+from perdure.contracts.spec import AgentSpec
+from perdure.errors import ConversationUnavailableError
+from perdure.history import RecordedRun, read_run
+
+_QUERY_TIMEOUT = timedelta(seconds=3)
+_NO_ANSWER = (RPCError, WorkflowQueryFailedError, WorkflowQueryRejectedError)
+
+
+class Lookup:
+    """Slots and specs of the run that an activity belongs to."""
+
+    def __init__(self, registry: Registry, *, cache: MessageCache, specs: SpecCache) -> None:
+        """Look in these caches first."""
+        self._registry = registry
+        self.cache = cache
+        self.specs = specs
+
+    async def slots(self, key: ConversationKey, count: int, new: Sequence[SlotMessage] = ()) -> list[Slot]:
+        """Return the first `count` slots of a conversation.
+
+        Raises:
+            ConversationUnavailableError: Retryable, and no attempt at the vendor.
+        """
+        known = dict(self.cache.get(key))
+        fresh = {each.slot: Slot(each.message) for each in new if each.slot not in known}
+        known.update(fresh)
+        missing = [number for number in range(count) if number not in known]
+        if missing:
+            pulled = await self._pull(key, missing[0], missing[-1] + 1)
+            fresh.update({n: slot for n, slot in pulled.items() if n not in known})
+            known.update(fresh)
+        if any(number not in known for number in range(count)):
+            raise _unavailable(key, count)
+        self.cache.put(key, fresh)
+        return [known[number] for number in range(count)]
+
+    async def slot(self, key: ConversationKey, number: int) -> Slot:
+        """Return one slot, as `slots` does."""
+        known = self.cache.get(key).get(number)
+        if known is None:
+            known = (await self._pull(key, number, number + 1)).get(number)
+        if known is None:
+            raise _unavailable(key, number + 1)
+        return known
+
+    async def spec(self, digest: str, workflow_id: str, run_id: str) -> AgentSpec:
+        """Return the spec that a run is pinned to."""
+        spec = self.specs.get(digest)
+        if spec is None:
+            spec = await self._find_spec(digest, workflow_id, run_id)
+            self.specs.put(spec)
+        return spec
+
+    async def _pull(self, key: ConversationKey, start: int, stop: int) -> dict[int, Slot]:
+        try:
+            messages = await _query_messages(activity.client(), key, start, stop)
+        except _NO_ANSWER:
+            messages = await _read_messages(key)
+        return {number: Slot(message) for number, message in messages.items()}
+
+    async def _find_spec(self, digest: str, workflow_id: str, run_id: str) -> AgentSpec:
+        client = activity.client()
+        handle = client.get_workflow_handle(workflow_id, run_id=run_id)
+        try:
+            spec: AgentSpec | None = await handle.query(
+                SPEC_QUERY, digest, result_type=AgentSpec, rpc_timeout=_QUERY_TIMEOUT
+            )
+        except _NO_ANSWER:
+            run = await _read_history(client, workflow_id, run_id)
+            spec = run.specs.get(digest)
+        if spec is None:
+            raise ConversationUnavailableError(f"The spec {digest} was not found.")
+        return spec
+
+
+async def _query_messages(client: Client, key: ConversationKey, start: int, stop: int) -> dict[int, Message]:
+    handle = client.get_workflow_handle(key.workflow_id, run_id=key.run_id)
+    messages: dict[int, Message] = {}
+    while start < stop:
+        page: MessagesPage = await handle.query(
+            MESSAGES_QUERY,
+            MessagesQuery(conversation=key.conversation, start=start, stop=stop, epoch=key.epoch),
+            result_type=MessagesPage,
+            rpc_timeout=_QUERY_TIMEOUT,
+        )
+        if not page.messages:
+            break
+        messages.update(enumerate(page.messages, page.start))
+        start = page.start + len(page.messages)
+    return messages
+
+
+async def _read_messages(key: ConversationKey) -> dict[int, Message]:
+    run = await _read_history(activity.client(), key.workflow_id, key.run_id)
+    return run.conversation(key.conversation, key.epoch)
+
+
+async def _read_history(client: Client, workflow_id: str, run_id: str) -> RecordedRun:
+    try:
+        return await read_run(client, workflow_id, run_id)
+    except RPCError as error:
+        raise ConversationUnavailableError(f"Neither the run nor its history can be read: {error}") from None
+
+
+def _unavailable(key: ConversationKey, count: int) -> ConversationUnavailableError:
+    return ConversationUnavailableError(
+        f"Not all of the first {count} messages of {key.conversation!r} of run {key.run_id} could be found."
+    )

@@ -1,0 +1,79 @@
+"""Heartbeats with what an open call has to show. Activity side.
+
+The first beat comes after an interval, so that a quick call costs none.
+"""
+
+import asyncio
+from types import TracebackType
+from typing import Self
+
+from temporalio import activity
+
+from perdure.contracts.calls import Progress
+
+_TAIL_CHARS = 2000
+"""At most 8 kB, since a character takes up to four bytes."""
+_BEATS_PER_TIMEOUT = 3
+
+
+class Heart:
+    """Beats until the call is over; collects the text of a streamed reply.
+
+    Attributes:
+        tries: Attempts that failed before this one, from the heartbeat details of the last.
+    """
+
+    def __init__(self) -> None:
+        """Take over what the last attempt left."""
+        info = activity.info()
+        timeout = info.heartbeat_timeout
+        self._interval = None if timeout is None else timeout.total_seconds() / _BEATS_PER_TIMEOUT
+        self._timer: asyncio.TimerHandle | None = None
+        self._pieces: list[str] = []
+        self.tries = _last_progress().tries
+
+    def __enter__(self) -> Self:
+        """Start beating."""
+        self._schedule()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Stop beating."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    @property
+    def text(self) -> str:
+        """The reply so far."""
+        if len(self._pieces) > 1:
+            self._pieces = ["".join(self._pieces)]
+        return self._pieces[0] if self._pieces else ""
+
+    def add_text(self, piece: str) -> None:
+        """Note a piece of the reply."""
+        self._pieces.append(piece)
+
+    def count_try(self) -> int:
+        """Note that this attempt failed, for the next one, and return how many have."""
+        self.tries += 1
+        if self._interval is not None:
+            activity.heartbeat(Progress(tries=self.tries))
+        return self.tries
+
+    def _schedule(self) -> None:
+        if self._interval is not None:
+            self._timer = asyncio.get_running_loop().call_later(self._interval, self._beat)
+
+    def _beat(self) -> None:
+        text = self.text
+        tail = text[-_TAIL_CHARS:]
+        activity.heartbeat(Progress(tries=self.tries, offset=len(text) - len(tail), text=tail))
+        self._schedule()
+
+
+def _last_progress() -> Progress:
+    details = activity.info().heartbeat_details
+    return Progress.model_validate(details[0]) if details else Progress()

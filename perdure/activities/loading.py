@@ -1,0 +1,140 @@
+"""Activities at the start of a run: pin the agent, or copy the conversation. Activity side."""
+
+import inspect
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from temporalio import activity
+
+from perdure.activities._cache import ConversationKey, Slot
+from perdure.activities._lookup import Lookup
+from perdure.agents.agent import Agent
+from perdure.agents.registry import Registry
+from perdure.contracts.calls import (
+    CopyConversationRequest,
+    CopyConversationResult,
+    LoadAgentRequest,
+)
+from perdure.contracts.limits import DEFAULT_LIMITS
+from perdure.contracts.names import COPY_CONVERSATION, LOAD_AGENT
+from perdure.contracts.spec import AgentSpec, ModelSpec
+from perdure.contracts.usage import Price
+from perdure.errors import PayloadTooLargeError, UserError
+from perdure.providers.registry import Providers
+
+_PAGE_BYTES = 1_000_000
+_MAX_SPEC_BYTES = 1_000_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoadingPolicy:
+    """What a worker adds to each spec that it loads."""
+
+    heartbeat_timeout: timedelta
+    search_attributes: Callable[[], Awaitable[frozenset[str]]]
+    """Says which of ours the server has."""
+    find_model: Callable[[str], tuple[Price | None, int | None]]
+    """Returns the price and the context window, in tokens, of a model; None for what is not known."""
+    redact: Callable[[str], str]
+    """Takes the secrets out of a text."""
+
+
+class LoadingActivities:
+    """Loads agents, and conversations of runs that continue as new."""
+
+    def __init__(self, *, registry: Registry, providers: Providers, lookup: Lookup, policy: LoadingPolicy) -> None:
+        """Work with these."""
+        self._registry = registry
+        self._providers = providers
+        self._lookup = lookup
+        self._policy = policy
+
+    @activity.defn(name=LOAD_AGENT)
+    async def load_agent(self, request: LoadAgentRequest) -> AgentSpec:
+        """Return the spec that the run is pinned to.
+
+        Raises:
+            UnknownAgentError, UnknownModelError: Not retryable.
+            UserError: The instructions function failed. Not retryable.
+        """
+        agent = self._registry.agent(request.agent)
+        instructions = await self._instructions(agent, request.context or {})
+        spec = AgentSpec(
+            name=agent.name,
+            description=agent.description,
+            instructions=instructions,
+            models=tuple(self._model(name) for name in agent.models),
+            tools=agent.tool_specs,
+            output=agent.output_spec,
+            limits=request.limits.over(agent.limits.over(DEFAULT_LIMITS)),
+            settings=agent.settings,
+            tags=tuple(agent.tags),
+            capabilities=tuple(agent.capabilities),
+            handoffs=tuple(each if isinstance(each, str) else each.name for each in agent.handoffs),
+            verify=_name_of(agent.verify),
+            on_limit=agent.on_limit,
+            context=request.context,
+            heartbeat_timeout=self._policy.heartbeat_timeout,
+            search_attributes=tuple(sorted(await self._policy.search_attributes())),
+        )
+        if len(spec.to_bytes()) > _MAX_SPEC_BYTES:
+            raise PayloadTooLargeError(
+                f"Agent {agent.name!r} takes {len(spec.to_bytes())} bytes as a spec, more than {_MAX_SPEC_BYTES}: "
+                "shorten its instructions, its tools' descriptions or the context."
+            )
+        self._lookup.specs.put(spec)
+        return spec
+
+    async def _instructions(self, agent: Agent, context: Mapping[str, Any]) -> str:
+        if isinstance(agent.instructions, str):
+            return agent.instructions
+        try:
+            text = agent.instructions(context)
+            return await text if inspect.isawaitable(text) else text
+        except Exception as error:
+            reason = self._policy.redact(f"{type(error).__name__}: {error}")
+            raise UserError(f"The instructions function of agent {agent.name!r} failed: {reason}") from None
+
+    def _model(self, name: str) -> ModelSpec:
+        self._providers.resolve(name)
+        price, window = self._policy.find_model(name)
+        return ModelSpec(name=name, price=price, context_window_tokens=window)
+
+    @activity.defn(name=COPY_CONVERSATION)
+    async def copy_conversation(self, request: CopyConversationRequest) -> CopyConversationResult:
+        """Return a page of the conversation of the run that this one continues.
+
+        The first page carries the spec. What is read is put into the cache of the new run.
+
+        Raises:
+            ConversationUnavailableError: Retryable.
+        """
+        info = activity.info()
+        workflow_id = info.workflow_id or ""
+        old = ConversationKey(workflow_id, request.from_run_id, request.conversation, request.epoch)
+        new = ConversationKey(workflow_id, info.workflow_run_id or "", request.conversation, request.epoch)
+        slots = await self._lookup.slots(old, request.stop)
+        page: list[Slot] = []
+        size = 0
+        for slot in slots[request.start :]:
+            size += len(slot.message.to_bytes())
+            if page and size > _PAGE_BYTES:
+                break
+            page.append(slot)
+        self._lookup.cache.put(new, dict(enumerate(page, request.start)))
+        if request.start + len(page) >= request.stop:
+            self._lookup.cache.forget(old)
+        spec = None
+        if request.start == 0:
+            spec = await self._lookup.spec(request.spec, workflow_id, request.from_run_id)
+        messages = tuple(slot.message for slot in page)
+        return CopyConversationResult(start=request.start, messages=messages, spec=spec)
+
+
+def _name_of(verify: Any) -> str | None:
+    if verify is None or isinstance(verify, str):
+        return verify
+    name: str | None = getattr(verify, "name", None) or getattr(verify, "__name__", None)
+    return name

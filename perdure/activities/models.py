@@ -1,0 +1,143 @@
+"""The activity that asks a model. Activity side; owns the way from a reference to a reply."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+from temporalio import activity
+from temporalio.exceptions import ApplicationError
+
+from perdure.activities._blobs import BlobStore
+from perdure.activities._cache import ConversationKey, Slot
+from perdure.activities._lookup import Lookup
+from perdure.activities._outputs import MAX_REPLY_BYTES, find_problem
+from perdure.activities._progress import Heart
+from perdure.agents.registry import Registry
+from perdure.contracts.calls import CallModelRequest, CallModelResult
+from perdure.contracts.messages import Message, TextPart
+from perdure.contracts.names import CALL_MODEL
+from perdure.contracts.spec import AgentSpec
+from perdure.contracts.usage import Usage
+from perdure.errors import ModelCallError, PerdureError
+from perdure.providers.base import Fragment, ModelReply, ModelRequest, Provider
+from perdure.providers.registry import Providers
+
+
+class ModelActivities:
+    """Asks models on behalf of runs."""
+
+    def __init__(
+        self,
+        *,
+        registry: Registry,
+        providers: Providers,
+        lookup: Lookup,
+        blobs: BlobStore,
+        redact: Callable[[str], str],
+    ) -> None:
+        """Work with these; `redact` takes the secrets out of a text."""
+        self._redact = redact
+        self._registry = registry
+        self._providers = providers
+        self._lookup = lookup
+        self._blobs = blobs
+
+    @activity.defn(name=CALL_MODEL)
+    async def call_model(self, request: CallModelRequest) -> CallModelResult:
+        """Ask the model for the message after the first `request.slots` of a conversation.
+
+        Heartbeats every third of the heartbeat timeout, with the end of the text so far. When the call is
+        cancelled, what came until then is the reply, with `stop` set to `interrupted`.
+
+        Raises:
+            ModelCallError: Retryable if the vendor's fault may pass and attempts are left.
+            UnknownModelError: No provider for the model, or no key. Not retryable.
+            ConversationUnavailableError: Retryable, no attempt at the vendor.
+        """
+        info = activity.info()
+        workflow_id, run_id = info.workflow_id or "", info.workflow_run_id or ""
+        key = ConversationKey(workflow_id, run_id, request.conversation, request.epoch)
+        try:
+            spec = await self._lookup.spec(request.spec, workflow_id, run_id)
+            slots = await self._lookup.slots(key, request.slots, request.new)
+            with Heart() as heart:
+                reply = await self._ask(request, spec, key, slots, heart)
+            result = self._judge(spec, request, reply)
+            self._lookup.cache.put(key, {request.slots: Slot(result.message)})
+            return result
+        except (ApplicationError, asyncio.CancelledError):
+            raise
+        except Exception as error:
+            raise self._defect(error) from None
+
+    async def _ask(
+        self,
+        request: CallModelRequest,
+        spec: AgentSpec,
+        key: ConversationKey,
+        slots: Sequence[Slot],
+        heart: Heart,
+    ) -> ModelReply:
+        name = spec.models[request.model].name
+        provider, model = self._providers.resolve(name)
+        provider.check()
+        ask = ModelRequest(
+            model=model,
+            instructions=spec.instructions,
+            fragments=self._encode(provider, key, slots),
+            tools=() if request.is_final else spec.tools,
+            output=spec.output,
+            settings=spec.settings,
+            max_output_tokens=request.max_output_tokens or spec.settings.max_output_tokens,
+            cache_key=f"{request.spec}{'!' if request.is_final else ''}",
+        )
+        try:
+            return await provider.call(ask, heart.add_text)
+        except ModelCallError as error:
+            if error.kind == "transient" and heart.count_try() >= spec.settings.max_attempts:
+                raise error.as_last_of(heart.tries) from None
+            raise
+        except asyncio.CancelledError:
+            if _is_cancel_requested() and heart.text:
+                return _interrupted(heart.text)
+            raise
+
+    def _encode(self, provider: Provider, key: ConversationKey, slots: Sequence[Slot]) -> list[Fragment]:
+        protocol = provider.protocol
+        fragments: list[Fragment] = []
+        grown = 0
+        for slot in slots:
+            fragment = slot.fragments.get(protocol)
+            if fragment is None:
+                fragment = provider.encode(slot.message, self._blobs.read)
+                slot.fragments[protocol] = fragment
+                grown += len(fragment.body)
+            fragments.append(fragment)
+        if grown:
+            self._lookup.cache.grow(key, grown)
+        return fragments
+
+    def _judge(self, spec: AgentSpec, request: CallModelRequest, reply: ModelReply) -> CallModelResult:
+        model = spec.models[request.model]
+        message = reply.message.model_copy(update={"model": model.name})
+        usage = reply.usage.priced(model.price)
+        if len(message.to_bytes()) > MAX_REPLY_BYTES:
+            problem = f"The reply was longer than {MAX_REPLY_BYTES} bytes. Answer more briefly."
+            cut = Message(role="assistant", model=model.name, stop="other")
+            return CallModelResult(message=cut, usage=usage, problem=problem)
+        agent = self._registry.agents.get(spec.name)
+        return CallModelResult(message=message, usage=usage, problem=find_problem(spec, agent, message))
+
+    def _defect(self, error: Exception) -> PerdureError | ApplicationError:
+        text = self._redact(f"{type(error).__name__}: {error}")
+        return ApplicationError(f"perdure.call_model failed: {text}", type="AgentBug", non_retryable=True)
+
+
+def _interrupted(text: str) -> ModelReply:
+    message = Message(role="assistant", parts=(TextPart(text=text),), stop="interrupted")
+    return ModelReply(message=message, usage=Usage())
+
+
+def _is_cancel_requested() -> bool:
+    """Tell a cancelled run from a worker that shuts down."""
+    details = activity.cancellation_details()
+    return details is not None and details.cancel_requested

@@ -1,0 +1,178 @@
+"""The activity that runs a tool call. Activity side; a tool's failure is an answer, not an error.
+
+Only two things fail the activity: an exception of an idempotent tool that has attempts left, and cancellation.
+"""
+
+import asyncio
+import json
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, cast
+
+from pydantic import ValidationError
+from pydantic_core import PydanticSerializationError
+from temporalio import activity
+from temporalio.exceptions import ApplicationError
+
+from perdure.activities._blobs import BlobStore
+from perdure.activities._cache import ConversationKey, Slot
+from perdure.activities._lookup import Lookup
+from perdure.activities._outputs import schema_faults
+from perdure.activities._progress import Heart
+from perdure.activities._results import to_content
+from perdure.agents.context import ToolContext
+from perdure.agents.registry import Registry
+from perdure.agents.tool import Tool, describe_invalid_arguments
+from perdure.contracts.calls import CallToolRequest, CallToolResult
+from perdure.contracts.messages import ContentPart, Message, ToolCallPart, tool_message
+from perdure.contracts.names import CALL_TOOL
+from perdure.contracts.spec import AgentSpec, ToolSpec
+from perdure.errors import ToolError, ToolRetry
+
+if TYPE_CHECKING:
+    import httpx
+
+_MAX_ERROR_CHARS = 2000
+
+
+@dataclass
+class ToolHost:
+    """What a worker offers to its tools.
+
+    Attributes:
+        resources: Filled by the App's lifespan.
+    """
+
+    http: "httpx.AsyncClient"
+    blobs: BlobStore
+    redact: Callable[[str], str]
+    resources: Mapping[str, Any] = field(default_factory=dict[str, Any])
+
+
+class _Refused(Exception):
+    """The call can't be made; the text goes to the model."""
+
+
+class ToolActivities:
+    """Runs tool calls on behalf of runs."""
+
+    def __init__(self, *, registry: Registry, lookup: Lookup, host: ToolHost) -> None:
+        """Work with these."""
+        self._registry = registry
+        self._lookup = lookup
+        self._host = host
+
+    @activity.defn(name=CALL_TOOL)
+    async def call_tool(self, request: CallToolRequest) -> CallToolResult:
+        """Run one tool call, and return the message that answers it.
+
+        Raises:
+            ToolError: An idempotent tool raised, and has attempts left. Retryable.
+            ConversationUnavailableError: Retryable, the tool was not run.
+        """
+        info = activity.info()
+        key = ConversationKey(
+            info.workflow_id or "", info.workflow_run_id or "", request.conversation, request.epoch
+        )
+        spec = await self._lookup.spec(request.spec, key.workflow_id, key.run_id)
+        call = await self._find_call(key, request)
+        message = await self._answer(spec, request, call)
+        self._lookup.cache.put(key, {request.slot: Slot(message)})
+        return CallToolResult(
+            slot=request.slot, message=message, epoch=request.epoch, conversation=request.conversation
+        )
+
+    async def _find_call(self, key: ConversationKey, request: CallToolRequest) -> ToolCallPart:
+        if request.arguments is not None:
+            return ToolCallPart(id=request.call_id, name=request.name, arguments=request.arguments)
+        slot = await self._lookup.slot(key, request.call_slot)
+        return slot.message.tool_calls[request.index]
+
+    async def _answer(self, spec: AgentSpec, request: CallToolRequest, call: ToolCallPart) -> Message:
+        pinned = spec.tool(request.name)
+        if pinned is None:
+            return tool_message(call, f"There is no tool {request.name!r}.", outcome="error")
+        try:
+            tool = self._find_tool(pinned)
+            arguments = _bind(tool, pinned, call.arguments)
+            content = await self._run(tool, pinned, arguments, self._context(spec, request))
+            return tool_message(call, content)
+        except (_Refused, ToolRetry) as error:
+            return tool_message(call, self._text(error), outcome="error")
+
+    def _find_tool(self, pinned: ToolSpec) -> Tool:
+        tool = self._registry.tools.get(pinned.name)
+        if tool is None:
+            raise _Refused(f"The tool {pinned.name!r} is no longer there. Go on without it.")
+        return tool
+
+    async def _run(
+        self, tool: Tool, pinned: ToolSpec, arguments: dict[str, Any], context: ToolContext
+    ) -> tuple[ContentPart, ...]:
+        local = activity.info().is_local
+        with nullcontext(None) if local else Heart() as heart:
+            try:
+                async with asyncio.timeout(pinned.timeout.total_seconds()):
+                    value = await tool.run(arguments, context)
+                return to_content(value, pinned.max_result_bytes)
+            except ToolRetry:
+                raise
+            except TimeoutError:
+                failure = f"{pinned.name} did not finish within {pinned.timeout.total_seconds():g} seconds"
+            except PydanticSerializationError as error:
+                raise _Refused(f"{pinned.name} returned a value that has no JSON form: {error}") from None
+            except Exception as error:
+                failure = f"{pinned.name} failed: {type(error).__name__}: {self._text(error)}"
+            self._retry_or_refuse(pinned, failure, heart)
+            raise AssertionError("unreachable")
+
+    def _retry_or_refuse(self, pinned: ToolSpec, failure: str, heart: Heart | None) -> None:
+        tries = activity.info().attempt if heart is None else heart.count_try()
+        if pinned.idempotent and tries < pinned.max_attempts:
+            raise ToolError(failure, is_retryable=True, tool=pinned.name)
+        raise _Refused(failure)
+
+    def _context(self, spec: AgentSpec, request: CallToolRequest) -> ToolContext:
+        info = activity.info()
+        return ToolContext(
+            idempotency_key=request.key,
+            workflow_id=info.workflow_id or "",
+            tool=request.name,
+            attempt=info.attempt,
+            context=spec.context or {},
+            resources=self._host.resources,
+            http=self._host.http,
+            heartbeat=_check_cancelled,
+            put_blob=self._host.blobs.put,
+        )
+
+    def _text(self, error: BaseException) -> str:
+        return self._host.redact(str(error))[:_MAX_ERROR_CHARS]
+
+
+def _bind(tool: Tool, pinned: ToolSpec, text: str) -> dict[str, Any]:
+    """Check the arguments against the schema that the model was shown, then bind them to today's function."""
+    try:
+        parsed = json.loads(text or "{}")
+    except ValueError as error:
+        raise _Refused(f"The arguments are not JSON: {error}. Call {pinned.name} again.") from None
+    if not isinstance(parsed, dict):
+        raise _Refused(f"The arguments must be a JSON object. Call {pinned.name} again.")
+    arguments = cast("dict[str, Any]", parsed)
+    if tool.spec.parameters != pinned.parameters:
+        faults = schema_faults(pinned.parameters, arguments)
+        if faults:
+            raise _Refused("Invalid arguments. " + "; ".join(faults[:10]))
+    try:
+        return tool.bind(arguments)
+    except ValidationError as error:
+        changed = (
+            "" if tool.spec.parameters == pinned.parameters else " (the tool has changed since the run began)"
+        )
+        raise _Refused(describe_invalid_arguments(error) + changed) from None
+
+
+def _check_cancelled() -> None:
+    if activity.is_cancelled():
+        raise ApplicationError("The run was cancelled.", type="Cancelled", non_retryable=True)

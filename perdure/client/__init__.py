@@ -1,0 +1,18 @@
+"""What the command line, and users' own services, call. Client side."""
+
+from perdure.client._runs import RunInfo, RunStatusName
+from perdure.client._show import PendingCall, RunDetails
+from perdure.client._transcript import TranscriptEntry
+from perdure.client._watch import WatchEvent
+from perdure.client.perdure_client import PerdureClient, StartedRun
+
+__all__ = [
+    "PendingCall",
+    "PerdureClient",
+    "RunDetails",
+    "RunInfo",
+    "RunStatusName",
+    "StartedRun",
+    "TranscriptEntry",
+    "WatchEvent",
+]

@@ -1,0 +1,180 @@
+"""Runs as the server lists them. Client side.
+
+Read from the protocol's own messages: the SDK's `list_workflows` and `describe` raise on a status that it doesn't
+know, such as that of a run paused by an operator, and one such run must not hide the others.
+"""
+
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+from google.protobuf.timestamp_pb2 import Timestamp
+from pydantic import BaseModel, ConfigDict
+from temporalio.api.common.v1 import WorkflowExecution
+from temporalio.api.enums.v1 import WorkflowExecutionStatus
+from temporalio.api.workflow.v1 import WorkflowExecutionInfo
+from temporalio.api.workflowservice.v1 import (
+    DescribeWorkflowExecutionRequest,
+    DescribeWorkflowExecutionResponse,
+    ListWorkflowExecutionsRequest,
+)
+from temporalio.client import Client
+from temporalio.service import RPCError, RPCStatusCode
+
+from perdure.contracts.names import SEARCH_ATTRIBUTES
+from perdure.errors import InvalidInputError, RunNotFoundError
+
+RunStatusName = Literal[
+    "running",
+    "completed",
+    "failed",
+    "canceled",
+    "terminated",
+    "continued_as_new",
+    "timed_out",
+    "paused",
+    "unknown",
+]
+
+_PREFIX = "WORKFLOW_EXECUTION_STATUS_"
+_PAGE = 200
+
+
+class RunInfo(BaseModel):
+    """A run as the server lists it."""
+
+    model_config = ConfigDict(frozen=True)
+
+    workflow_id: str
+    run_id: str
+    workflow: str
+    """Workflow type; `AgentWorkflow` for an agent's run."""
+    status: RunStatusName
+    agent: str | None = None
+    state: str | None = None
+    """Ours, finer than `status`; None when the server has no search attributes of ours."""
+    task_queue: str
+    started_at: datetime
+    closed_at: datetime | None = None
+    history_events: int
+    """Of this run alone, not of those that it continues."""
+    history_bytes: int
+
+
+def status_name(status: int) -> RunStatusName:
+    """Return our name of Temporal's status."""
+    try:
+        name = WorkflowExecutionStatus.Name(status)  # pyright: ignore[reportArgumentType]
+    except ValueError:
+        return "paused" if status == 8 else "unknown"
+    short: Any = name.removeprefix(_PREFIX).lower()
+    return short
+
+
+def to_info(info: WorkflowExecutionInfo, client: Client) -> RunInfo:
+    """Read the protocol's message."""
+    attributes = _attributes(info, client)
+    return RunInfo(
+        workflow_id=info.execution.workflow_id,
+        run_id=info.execution.run_id,
+        workflow=info.type.name,
+        status=status_name(info.status),
+        agent=attributes.get("PerdureAgent"),
+        state=attributes.get("PerdureState"),
+        task_queue=info.task_queue,
+        started_at=_time(info.start_time),
+        closed_at=_time(info.close_time) if info.HasField("close_time") else None,
+        history_events=info.history_length,
+        history_bytes=info.history_size_bytes,
+    )
+
+
+async def describe(client: Client, workflow_id: str, run_id: str = "") -> DescribeWorkflowExecutionResponse:
+    """Describe a run.
+
+    Raises:
+        RunNotFoundError: There is none. Not retryable.
+    """
+    request = DescribeWorkflowExecutionRequest(
+        namespace=client.namespace, execution=WorkflowExecution(workflow_id=workflow_id, run_id=run_id)
+    )
+    try:
+        return await client.workflow_service.describe_workflow_execution(request)
+    except RPCError as error:
+        raise not_found(error, workflow_id) from None
+
+
+def not_found(error: RPCError, workflow_id: str) -> Exception:
+    """Return RunNotFoundError where that is what the server says, else `error`."""
+    if error.status in (RPCStatusCode.NOT_FOUND, RPCStatusCode.INVALID_ARGUMENT):
+        return RunNotFoundError(f"There is no run {workflow_id!r}. `perdure list` shows the runs that there are.")
+    return error
+
+
+async def list_runs(client: Client, query: str, limit: int) -> AsyncIterator[RunInfo]:
+    """Yield runs, the latest first.
+
+    Raises:
+        InvalidInputError: The server can't use the query. Not retryable.
+    """
+    token, left = b"", limit
+    while left > 0:
+        request = ListWorkflowExecutionsRequest(
+            namespace=client.namespace, query=query, page_size=min(left, _PAGE), next_page_token=token
+        )
+        try:
+            page = await client.workflow_service.list_workflow_executions(request)
+        except RPCError as error:
+            raise _query_error(error, query) from None
+        for info in page.executions[:left]:
+            yield to_info(info, client)
+        left -= len(page.executions)
+        token = page.next_page_token
+        if not token:
+            return
+
+
+def list_query(*, status: str | None, agent: str | None, extra: str | None) -> str:
+    """Return a visibility query of these filters together."""
+    parts: list[str] = []
+    if status:
+        parts.append(f"ExecutionStatus = '{_CAMEL[status]}'")
+    if agent:
+        parts.append(f"PerdureAgent = '{_quoted(agent)}'")
+    if extra:
+        parts.append(f"({extra})")
+    return " AND ".join(parts)
+
+
+_CAMEL = {
+    "running": "Running",
+    "completed": "Completed",
+    "failed": "Failed",
+    "canceled": "Canceled",
+    "terminated": "Terminated",
+    "continued_as_new": "ContinuedAsNew",
+    "timed_out": "TimedOut",
+}
+
+
+def _quoted(text: str) -> str:
+    return text.replace("\\", "\\\\").replace("'", "\\'")
+
+
+def _query_error(error: RPCError, query: str) -> Exception:
+    if error.status != RPCStatusCode.INVALID_ARGUMENT:
+        return error
+    remedy = ""
+    if any(name in error.message for name in SEARCH_ATTRIBUTES):
+        remedy = " The server lacks perdure's search attributes: run `perdure doctor --fix`."
+    return InvalidInputError(f"The server can't use the query {query!r}: {error.message}.{remedy}")
+
+
+def _attributes(info: WorkflowExecutionInfo, client: Client) -> dict[str, Any]:
+    fields = info.search_attributes.indexed_fields
+    converter = client.data_converter.payload_converter
+    return {name: converter.from_payload(fields[name]) for name in SEARCH_ATTRIBUTES if name in fields}
+
+
+def _time(stamp: Timestamp) -> datetime:
+    return stamp.ToDatetime(tzinfo=UTC)

@@ -1,0 +1,108 @@
+"""One run in detail, from its Event History and the server's description. Client side; needs no worker."""
+
+from datetime import datetime
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, JsonValue
+from temporalio.api.workflow.v1 import PendingActivityInfo
+from temporalio.api.workflowservice.v1 import DescribeWorkflowExecutionResponse
+from temporalio.client import Client
+
+from perdure.client._runs import RunInfo
+from perdure.contracts.calls import Progress
+from perdure.contracts.run import Counters
+from perdure.contracts.spec import AgentSpec
+from perdure.history import RecordedRun
+
+
+class PendingCall(BaseModel):
+    """A call in flight, or one that waits for its next attempt."""
+
+    model_config = ConfigDict(frozen=True)
+
+    activity: str
+    activity_id: str
+    attempt: int
+    is_started: bool
+    next_attempt_at: datetime | None = None
+    last_failure: str = ""
+    worker: str = ""
+    progress: Progress | None = None
+    """The end of the text so far; None before the first heartbeat."""
+
+
+class RunDetails(BaseModel):
+    """A run in detail."""
+
+    model_config = ConfigDict(frozen=True)
+
+    info: RunInfo
+    counters: Counters
+    """Of the whole chain of runs, as far as it is recorded."""
+    messages: int
+    models: tuple[str, ...] = ()
+    limits: dict[str, JsonValue] = {}
+    pending: tuple[PendingCall, ...] = ()
+    input: str = ""
+
+
+async def details(
+    info: RunInfo, described: DescribeWorkflowExecutionResponse, run: RecordedRun, client: Client
+) -> RunDetails:
+    """Put together what is known of a run."""
+    spec = next(iter(run.specs.values()), None)
+    pending = [await _pending(each, client) for each in described.pending_activities]
+    text = ""
+    if run.request is not None:
+        text = "".join(getattr(part, "text", "") for part in run.request.input)
+    return RunDetails(
+        info=info if info.agent or spec is None else info.model_copy(update={"agent": spec.name}),
+        counters=count(run),
+        messages=len(run.conversation()),
+        models=tuple(model.name for model in spec.models) if spec else (),
+        limits=_limits(spec),
+        pending=tuple(pending),
+        input=text,
+    )
+
+
+def count(run: RecordedRun) -> Counters:
+    """Add up what a run has recorded, on top of what it was started with."""
+    carried = run.request.carried if run.request is not None else None
+    base = carried.counters if carried is not None else Counters()
+    results = run.model_results.values()
+    usage = base.usage
+    for result in results:
+        usage = usage + result.usage
+    copied = carried.conversation_slots if carried is not None else 0
+    answered = [m for slot, m in run.conversation().items() if slot >= copied and m.role == "tool"]
+    return Counters(
+        turns=base.turns + len(results),
+        model_calls=base.model_calls + len(results),
+        tool_calls=base.tool_calls + len(answered),
+        usage=usage,
+    )
+
+
+def _limits(spec: AgentSpec | None) -> dict[str, JsonValue]:
+    dumped: dict[str, Any] = spec.limits.model_dump(mode="json") if spec else {}
+    return dumped
+
+
+async def _pending(info: PendingActivityInfo, client: Client) -> PendingCall:
+    progress = None
+    if info.heartbeat_details.payloads:
+        values = await client.data_converter.decode(list(info.heartbeat_details.payloads)[:1], [Progress])
+        progress = values[0]
+    is_started = info.state == 2
+    waits = info.HasField("next_attempt_schedule_time") and not is_started
+    return PendingCall(
+        activity=info.activity_type.name,
+        activity_id=info.activity_id,
+        attempt=max(info.attempt, 1),
+        is_started=is_started,
+        next_attempt_at=info.next_attempt_schedule_time.ToDatetime().astimezone() if waits else None,
+        last_failure=info.last_failure.message if info.HasField("last_failure") else "",
+        worker=info.last_worker_identity,
+        progress=progress,
+    )

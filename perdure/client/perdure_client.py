@@ -1,0 +1,327 @@
+"""`PerdureClient`: start, follow and steer runs. Client side; what the command line can do, a service can."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Mapping, Sequence
+from datetime import timedelta
+from typing import Any, cast
+from uuid import uuid4
+
+from pydantic import BaseModel, ConfigDict, JsonValue
+from temporalio.client import (
+    Client,
+    WorkflowFailureError,
+    WorkflowHandle,
+    WorkflowQueryFailedError,
+    WorkflowQueryRejectedError,
+    WorkflowUpdateFailedError,
+)
+from temporalio.common import WorkflowIDConflictPolicy
+from temporalio.exceptions import CancelledError, TerminatedError, WorkflowAlreadyStartedError
+from temporalio.exceptions import TimeoutError as TemporalTimeoutError
+from temporalio.service import RPCError, RPCStatusCode
+
+from perdure.agents.registry import Registry
+from perdure.client._runs import RunInfo, describe, list_query, list_runs, not_found, to_info
+from perdure.client._show import RunDetails, details
+from perdure.client._transcript import TranscriptEntry, transcript
+from perdure.client._watch import WatchEvent, watch
+from perdure.contracts.limits import Limits
+from perdure.contracts.messages import ContentPart, TextPart
+from perdure.contracts.names import AGENT_WORKFLOW, MAIN_CONVERSATION
+from perdure.contracts.run import RunInput, RunResult
+from perdure.contracts.spec import FINAL_OUTPUT_TOOL
+from perdure.errors import (
+    InvalidInputError,
+    PayloadTooLargeError,
+    PerdureError,
+    RunCancelled,
+    RunError,
+    RunExistsError,
+    RunTerminated,
+    StillRunningError,
+    revive,
+)
+from perdure.history import read_run
+
+MAX_INPUT_BYTES = 1_500_000
+"""Temporal's limit is 2 MiB for a payload; the rest is room for what perdure adds."""
+
+_TASK_TIMEOUT = timedelta(seconds=3)
+"""How long a worker may take over one workflow task; a dead worker's is given to another after that."""
+
+
+class StartedRun(BaseModel):
+    """A run that was just started."""
+
+    model_config = ConfigDict(frozen=True)
+
+    workflow_id: str
+    run_id: str
+
+
+class PerdureClient:
+    """Runs of agents, and of users' own workflows.
+
+    Args:
+        client: A connected Temporal client with the pydantic data converter.
+        task_queue: Where the workers are.
+        registry: The agents, if they are known here: then an unknown one is found before it is started.
+    """
+
+    def __init__(self, client: Client, *, task_queue: str = "perdure", registry: Registry | None = None) -> None:
+        """Work with these."""
+        self.temporal = client
+        self.task_queue = task_queue
+        self._registry = registry
+
+    async def start_agent(
+        self,
+        agent: str,
+        input: str | Sequence[ContentPart],
+        *,
+        id: str | None = None,
+        limits: Limits | None = None,
+        context: Mapping[str, JsonValue] | None = None,
+        tenant: str = "",
+    ) -> StartedRun:
+        """Start an agent on an input.
+
+        Args:
+            agent: Its name.
+            input: Text, or content parts.
+            id: The workflow id; made from the agent's name when not given.
+            limits: Over the agent's own.
+            context: Values for instructions and tools; readable in Event History, so no secrets.
+            tenant: Who the run is for.
+
+        Raises:
+            UnknownAgentError: Not retryable.
+            PayloadTooLargeError: The input takes more than 1.5 MB. Not retryable.
+            RunExistsError: A run of that id is open. Not retryable.
+        """
+        if self._registry is not None:
+            self._registry.agent(agent)
+        parts = (TextPart(text=input),) if isinstance(input, str) else tuple(input)
+        request = RunInput(
+            agent=agent,
+            input=parts,
+            limits=limits or Limits(),
+            context=dict(context) if context else None,
+            tenant=tenant,
+        )
+        size = len(request.to_bytes())
+        if size > MAX_INPUT_BYTES:
+            raise PayloadTooLargeError(
+                f"The input takes {size} bytes, more than {MAX_INPUT_BYTES}: put it into a file or a service "
+                "that a tool can read, and start the run with its name."
+            )
+        text = "".join(part.text for part in parts if isinstance(part, TextPart))
+        return await self._start(AGENT_WORKFLOW, [request], id or _new_id(agent), f"{agent}: {_one_line(text)}")
+
+    async def start_workflow(
+        self,
+        workflow: str,
+        args: Sequence[Any],
+        *,
+        id: str | None = None,
+    ) -> StartedRun:
+        """Start a workflow of the user's own.
+
+        Raises:
+            RunExistsError: A run of that id is open. Not retryable.
+        """
+        return await self._start(workflow, args, id or _new_id(workflow), workflow)
+
+    async def _start(self, workflow: str, args: Sequence[Any], workflow_id: str, summary: str) -> StartedRun:
+        try:
+            handle = await self.temporal.start_workflow(
+                workflow,
+                args=args,
+                id=workflow_id,
+                task_queue=self.task_queue,
+                task_timeout=_TASK_TIMEOUT,
+                id_conflict_policy=WorkflowIDConflictPolicy.FAIL,
+                static_summary=summary,
+            )
+        except WorkflowAlreadyStartedError:
+            raise RunExistsError(
+                f"A run {workflow_id!r} is open: `perdure watch {workflow_id}` follows it; choose another id."
+            ) from None
+        return StartedRun(workflow_id=workflow_id, run_id=handle.result_run_id or "")
+
+    async def result(self, workflow_id: str, *, timeout: timedelta | None = None) -> RunResult | Any:
+        """Wait for the end of a run, over all runs of its chain, and return what it gave.
+
+        Returns:
+            A `RunResult` for an agent's run; whatever a workflow of the user's own returned.
+
+        Raises:
+            RunError: What the run failed with. Not retryable.
+            StillRunningError: Not over within `timeout`. Retryable.
+            RunNotFoundError: There is no such run. Not retryable.
+        """
+        described = await describe(self.temporal, workflow_id)
+        is_agent = described.workflow_execution_info.type.name == AGENT_WORKFLOW
+        handle: WorkflowHandle[Any, Any] = self.temporal.get_workflow_handle(
+            workflow_id, result_type=RunResult if is_agent else None
+        )
+        try:
+            async with asyncio.timeout(None if timeout is None else timeout.total_seconds()):
+                value = await handle.result()
+        except TimeoutError:
+            raise StillRunningError(f"{workflow_id!r} is still running; it goes on.") from None
+        except WorkflowFailureError as error:
+            raise to_run_error(workflow_id, error) from None
+        except RPCError as error:
+            raise not_found(error, workflow_id) from None
+        if isinstance(value, RunResult) and value.output_slot is not None:
+            return await self._with_output(workflow_id, value, value.output_slot)
+        return value
+
+    async def _with_output(self, workflow_id: str, result: RunResult, slot: int) -> RunResult:
+        run = await read_run(self.temporal, workflow_id)
+        message = run.conversation(MAIN_CONVERSATION)[slot]
+        spec = next(iter(run.specs.values()))
+        final = [call.arguments for call in message.tool_calls if call.name == FINAL_OUTPUT_TOOL]
+        text = final[0] if final else message.text
+        output: Any = text
+        if spec.output is not None:
+            output = json.loads(text)
+            output = output["value"] if spec.output.is_wrapped else output
+        return result.model_copy(update={"output": output, "output_slot": None})
+
+    async def list(
+        self,
+        *,
+        status: str | None = None,
+        agent: str | None = None,
+        query: str | None = None,
+        limit: int = 50,
+    ) -> AsyncIterator[RunInfo]:
+        """Yield runs, the latest first.
+
+        Raises:
+            InvalidInputError: The server can't use the query. Not retryable.
+        """
+        async for info in list_runs(self.temporal, list_query(status=status, agent=agent, extra=query), limit):
+            yield info
+
+    async def show(self, workflow_id: str) -> RunDetails:
+        """Return a run in detail, from history: it needs no worker.
+
+        Raises:
+            RunNotFoundError: There is no such run. Not retryable.
+        """
+        described = await describe(self.temporal, workflow_id)
+        info = to_info(described.workflow_execution_info, self.temporal)
+        run = await read_run(self.temporal, workflow_id, info.run_id)
+        return await details(info, described, run, self.temporal)
+
+    async def transcript(self, workflow_id: str) -> "list[TranscriptEntry]":
+        """Return a run's conversation, from history: it needs no worker.
+
+        Raises:
+            RunNotFoundError: There is no such run. Not retryable.
+        """
+        try:
+            return transcript(await read_run(self.temporal, workflow_id))
+        except RPCError as error:
+            raise not_found(error, workflow_id) from None
+
+    def watch(self, workflow_id: str) -> AsyncIterator[WatchEvent]:
+        """Yield what is there, then what comes, until the run is closed.
+
+        Raises:
+            RunNotFoundError: There is no such run. Not retryable.
+        """
+        return watch(self.temporal, workflow_id)
+
+    async def query(self, workflow_id: str, name: str, *args: Any) -> Any:
+        """Ask a run; a worker must be up.
+
+        Raises:
+            RunNotFoundError: There is no such run. Not retryable.
+            InvalidInputError: The run can't answer that, or no worker answered. Not retryable.
+        """
+        handle: WorkflowHandle[Any, Any] = self.temporal.get_workflow_handle(workflow_id)
+        return await _asked(workflow_id, name, handle.query(name, args=args, rpc_timeout=timedelta(seconds=10)))
+
+    async def signal(self, workflow_id: str, name: str, *args: Any) -> None:
+        """Send a signal; unknown ones are accepted by the server, and ignored by the run.
+
+        Raises:
+            RunNotFoundError: There is no such run, or it is closed. Not retryable.
+        """
+        handle: WorkflowHandle[Any, Any] = self.temporal.get_workflow_handle(workflow_id)
+        await _asked(workflow_id, name, handle.signal(name, args=args))
+
+    async def update(self, workflow_id: str, name: str, *args: Any) -> Any:
+        """Send an update, and wait for its result.
+
+        Raises:
+            RunNotFoundError: There is no such run, or it is closed. Not retryable.
+            InvalidInputError: The run refused it. Not retryable.
+        """
+        handle: WorkflowHandle[Any, Any] = self.temporal.get_workflow_handle(workflow_id)
+        return await _asked(workflow_id, name, handle.execute_update(name, args=args))
+
+    async def cancel(self, workflow_id: str) -> None:
+        """Ask a run to end; it stops what it does, and cleans up.
+
+        Raises:
+            RunNotFoundError: There is no such run, or it is closed. Not retryable.
+        """
+        await _asked(workflow_id, "cancel", self.temporal.get_workflow_handle(workflow_id).cancel())
+
+    async def terminate(self, workflow_id: str, *, reason: str) -> None:
+        """End a run at once; nothing of it is asked.
+
+        Raises:
+            RunNotFoundError: There is no such run, or it is closed. Not retryable.
+        """
+        handle: WorkflowHandle[Any, Any] = self.temporal.get_workflow_handle(workflow_id)
+        await _asked(workflow_id, "terminate", handle.terminate(reason=reason))
+
+
+async def _asked(workflow_id: str, name: str, call: Any) -> Any:
+    try:
+        return await call
+    except (WorkflowQueryFailedError, WorkflowQueryRejectedError) as error:
+        raise InvalidInputError(f"Run {workflow_id!r} can't answer {name!r}: {error}") from None
+    except WorkflowUpdateFailedError as error:
+        reason = revive(error.cause) if error.cause else error
+        raise InvalidInputError(f"Run {workflow_id!r} refused {name!r}: {reason}") from None
+    except RPCError as error:
+        if error.status in (RPCStatusCode.DEADLINE_EXCEEDED, RPCStatusCode.CANCELLED, RPCStatusCode.UNAVAILABLE):
+            raise InvalidInputError(
+                f"No worker answered {name!r} for run {workflow_id!r} in time; start one with `perdure worker`."
+            ) from None
+        raise not_found(error, workflow_id) from None
+
+
+def to_run_error(workflow_id: str, error: WorkflowFailureError) -> PerdureError:
+    """Return the typed error that a run failed with."""
+    cause = error.cause
+    match cause:
+        case CancelledError():
+            return RunCancelled(f"The run {workflow_id!r} was cancelled.")
+        case TerminatedError():
+            return RunTerminated(f"The run {workflow_id!r} was terminated: {cause.message}.")
+        case TemporalTimeoutError():
+            return RunTerminated(f"The run {workflow_id!r} did not end within its time.")
+        case _:
+            revived = revive(cause)
+            if isinstance(revived, PerdureError):
+                return revived
+            kind = cast("str | None", getattr(cause, "type", None)) or type(cause).__name__
+            return RunError(f"{kind}: {getattr(cause, 'message', cause)}", failure=kind)
+
+
+def _new_id(name: str) -> str:
+    return f"{name}-{uuid4().hex[:12]}"
+
+
+def _one_line(text: str, limit: int = 100) -> str:
+    flat = " ".join(text[: 4 * limit].split())
+    return flat if len(flat) <= limit else flat[: limit - 1] + "…"

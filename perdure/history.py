@@ -1,0 +1,190 @@
+"""Read a run's conversation and spec back from its Event History. Client and activity side.
+
+Needs no worker: it decodes what perdure's activities recorded. The record of each message is unique, so this is
+also the last resort of a model call whose worker can't ask the workflow.
+"""
+
+import json
+from collections.abc import AsyncIterable, AsyncIterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from temporalio.api.common.v1 import Payload
+from temporalio.api.enums.v1 import EventType
+from temporalio.api.history.v1 import HistoryEvent
+from temporalio.client import Client
+from temporalio.converter import DataConverter
+
+from perdure.contracts.calls import (
+    CallModelRequest,
+    CallModelResult,
+    CallToolRequest,
+    CallToolResult,
+    CopyConversationRequest,
+    CopyConversationResult,
+)
+from perdure.contracts.messages import Message
+from perdure.contracts.names import (
+    AGENT_WORKFLOW,
+    CALL_MODEL,
+    CALL_TOOL,
+    COPY_CONVERSATION,
+    LOAD_AGENT,
+    MAIN_CONVERSATION,
+)
+from perdure.contracts.run import RunInput
+from perdure.contracts.spec import AgentSpec
+
+_REQUESTS: dict[str, type[Any]] = {
+    CALL_MODEL: CallModelRequest,
+    CALL_TOOL: CallToolRequest,
+    COPY_CONVERSATION: CopyConversationRequest,
+}
+_RESULTS: dict[str, type[Any]] = {
+    CALL_MODEL: CallModelResult,
+    CALL_TOOL: CallToolResult,
+    COPY_CONVERSATION: CopyConversationResult,
+    LOAD_AGENT: AgentSpec,
+}
+
+Conversation = dict[int, Message]
+
+
+@dataclass
+class RecordedRun:
+    """What Event History says about a run.
+
+    Attributes:
+        conversations: Messages by slot, by (conversation, epoch).
+        specs: Pinned specs by digest.
+        model_results: Results of model calls by (conversation, epoch, slot).
+        request: The run's input, when it is an agent's run.
+    """
+
+    conversations: dict[tuple[str, int], Conversation] = field(default_factory=dict[tuple[str, int], Conversation])
+    specs: dict[str, AgentSpec] = field(default_factory=dict[str, AgentSpec])
+    model_results: dict[tuple[str, int, int], CallModelResult] = field(
+        default_factory=dict[tuple[str, int, int], CallModelResult]
+    )
+    request: RunInput | None = None
+
+    def conversation(self, name: str = MAIN_CONVERSATION, epoch: int | None = None) -> Conversation:
+        """Return a conversation's slots; of its last epoch when none is given."""
+        if epoch is None:
+            epoch = max((e for (n, e) in self.conversations if n == name), default=0)
+        return self.conversations.get((name, epoch), {})
+
+    def put(self, conversation: str, epoch: int, slot: int, message: Message) -> None:
+        """Enter a message."""
+        self.conversations.setdefault((conversation, epoch), {})[slot] = message
+
+
+async def read_run(client: Client, workflow_id: str, run_id: str | None = None) -> RecordedRun:
+    """Read one run, open or closed.
+
+    Raises:
+        RPCError: Temporal's; NOT_FOUND for an unknown run.
+    """
+    handle = client.get_workflow_handle(workflow_id, run_id=run_id)
+    return await decode_events(handle.fetch_history_events(), client.data_converter)
+
+
+async def decode_events(
+    events: AsyncIterable[HistoryEvent] | AsyncIterator[HistoryEvent], converter: DataConverter
+) -> RecordedRun:
+    """Decode the events of one run, in order."""
+    reader = RunReader(converter)
+    async for event in events:
+        await reader.read(event)
+    return reader.run
+
+
+class RunReader:
+    """Decodes the events of one run, one by one.
+
+    Attributes:
+        run: What has been read so far.
+        next_run_id: The run that continues this one; empty when there is none.
+    """
+
+    def __init__(self, converter: DataConverter) -> None:
+        """Start with nothing read."""
+        self.run = RecordedRun()
+        self.next_run_id = ""
+        self._converter = converter
+        self._scheduled: dict[int, tuple[str, Any]] = {}
+
+    async def read(self, event: HistoryEvent) -> None:
+        """Enter what an event says; most say nothing about the conversation."""
+        match event.event_type:
+            case EventType.EVENT_TYPE_WORKFLOW_EXECUTION_STARTED:
+                await self._started(event)
+            case EventType.EVENT_TYPE_ACTIVITY_TASK_SCHEDULED:
+                await self._activity_scheduled(event)
+            case EventType.EVENT_TYPE_ACTIVITY_TASK_COMPLETED:
+                await self._activity_completed(event)
+            case EventType.EVENT_TYPE_MARKER_RECORDED:
+                await self._marker(event)
+            case EventType.EVENT_TYPE_WORKFLOW_EXECUTION_CONTINUED_AS_NEW:
+                continued = event.workflow_execution_continued_as_new_event_attributes
+                self.next_run_id = continued.new_execution_run_id
+            case _:
+                pass
+
+    async def _decode(self, payloads: list[Payload], type_hint: type[Any]) -> Any:
+        return (await self._converter.decode(payloads[:1], [type_hint]))[0]
+
+    async def _started(self, event: HistoryEvent) -> None:
+        started = event.workflow_execution_started_event_attributes
+        if started.workflow_type.name != AGENT_WORKFLOW or not started.input.payloads:
+            return
+        request: RunInput = await self._decode(list(started.input.payloads), RunInput)
+        self.run.request = request
+        if request.carried is None:
+            self.run.put(MAIN_CONVERSATION, 0, 0, Message(role="user", parts=request.input))
+
+    async def _activity_scheduled(self, event: HistoryEvent) -> None:
+        scheduled = event.activity_task_scheduled_event_attributes
+        name = scheduled.activity_type.name
+        if name not in _REQUESTS:
+            return
+        request = await self._decode(list(scheduled.input.payloads), _REQUESTS[name])
+        self._scheduled[event.event_id] = (name, request)
+        if isinstance(request, CallModelRequest):
+            for new in request.new:
+                self.run.put(request.conversation, request.epoch, new.slot, new.message)
+
+    async def _activity_completed(self, event: HistoryEvent) -> None:
+        completed = event.activity_task_completed_event_attributes
+        name, request = self._scheduled.pop(completed.scheduled_event_id, ("", None))
+        if name:
+            self._enter(request, await self._decode(list(completed.result.payloads), _RESULTS[name]))
+
+    async def _marker(self, event: HistoryEvent) -> None:
+        marker = event.marker_recorded_event_attributes
+        if marker.marker_name != "core_local_activity" or "result" not in marker.details:
+            return
+        data = json.loads(marker.details["data"].payloads[0].data)
+        name = str(data.get("activity_type", ""))
+        if name in _RESULTS:
+            result = await self._decode(list(marker.details["result"].payloads), _RESULTS[name])
+            self._enter(None, result)
+
+    def _enter(self, request: Any, result: Any) -> None:
+        match request, result:
+            case CallModelRequest() as asked, CallModelResult() as reply:
+                self.run.put(asked.conversation, asked.epoch, asked.slots, reply.message)
+                self.run.model_results[(asked.conversation, asked.epoch, asked.slots)] = reply
+            case CallToolRequest() as asked, CallToolResult() as answer:
+                self.run.put(asked.conversation, asked.epoch, asked.slot, answer.message)
+            case None, CallToolResult() as answer:
+                self.run.put(answer.conversation, answer.epoch, answer.slot, answer.message)
+            case CopyConversationRequest() as asked, CopyConversationResult() as page:
+                for slot, message in enumerate(page.messages, page.start):
+                    self.run.put(asked.conversation, asked.epoch, slot, message)
+                if page.spec is not None:
+                    self.run.specs[page.spec.digest] = page.spec
+            case None, AgentSpec() as spec:
+                self.run.specs[spec.digest] = spec
+            case _:
+                pass

@@ -1,0 +1,55 @@
+"""The offline model's answer in words: sentences quoted from the evidence. Activity side; pure, no I/O."""
+
+from collections.abc import Iterator
+
+from perdure.providers._offline_passages import Ranked, pick
+from perdure.providers._offline_targets import listed_targets
+from perdure.providers._offline_text import shorten
+from perdure.providers._offline_view import View
+
+SIGNATURE = "(offline:reader — rule-based extract, no language model)"
+"""The last line of every answer in words."""
+
+_MOST_SENTENCES = 6
+
+
+def extract(view: View, *, most: int = 3) -> str:
+    """Return the best sentences as one paragraph; empty if none shares a word with the question."""
+    return " ".join(each.passage.text for each in quotes(view, most=most))
+
+
+def quotes(view: View, *, most: int = _MOST_SENTENCES) -> list[Ranked]:
+    """Return the passages worth quoting, best first."""
+    return pick(view.ranked, most=most)
+
+
+def answer_pieces(view: View, *, has_tools: bool) -> Iterator[str]:
+    """Yield the answer sentence by sentence, as a model would stream it."""
+    found = quotes(view)
+    for each in found:
+        yield f"- {each.passage.text} [source: {each.passage.reference}]\n"
+    if not found:
+        yield f"{_excuse(view, has_tools=has_tools)}\n"
+    if missing := _failures(view):
+        yield f"\n{missing}\n"
+    yield f"\n{SIGNATURE}"
+
+
+def _excuse(view: View, *, has_tools: bool) -> str:
+    subject = shorten(" ".join(view.subject) or view.question or "an empty request", 120)
+    if view.outcomes:
+        if listed := listed_targets(view):
+            shown = "".join(f"\n- {target}" for target in listed[:20])
+            return f"No sentence of what the tools returned speaks of {subject}. They list:{shown}"
+        return f"Nothing that the tools returned speaks of {subject}."
+    if has_tools:
+        return f"None of the tools offered fits {subject}, and nothing in the conversation speaks of it."
+    return f"No tool may be called, and nothing in the conversation speaks of {subject}."
+
+
+def _failures(view: View) -> str:
+    if not view.failures:
+        return ""
+    first = view.failures[0]
+    count = len(view.failures)
+    return f"{count} tool call{'s' * (count > 1)} failed; {first.name}: {shorten(first.text.strip(), 200)}"

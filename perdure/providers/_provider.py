@@ -1,0 +1,88 @@
+"""Activity side; owns what the HTTP providers share: configuration, the exchange, encoded parts."""
+
+from contextlib import AbstractAsyncContextManager
+from typing import ClassVar, Literal
+
+from perdure.contracts.spec import FINAL_OUTPUT_TOOL, ToolSpec
+from perdure.providers._config import ProviderConfig
+from perdure.providers._errors import VendorErrors
+from perdure.providers._http import Answer, Bounds, HttpLayer
+from perdure.providers._wire import EncodedCache, dumps
+from perdure.providers.base import ModelRequest
+
+OutputChoice = Literal["text", "native", "tool"]
+
+_OUTPUT_DESCRIPTION = "Give the final answer. Its arguments are the answer."
+_OUTPUT_AMONG_TOOLS = " Call it once, when the work is done, instead of answering in text."
+
+
+class HttpProvider:
+    """The part of a provider that no wire format changes."""
+
+    protocol_name: ClassVar[str]
+    default_output: ClassVar[Literal["native", "tool"]]
+
+    def __init__(self, config: ProviderConfig, http: HttpLayer) -> None:
+        self._config = config
+        self._http = http
+        self._encoded = EncodedCache()
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self._config!r})"
+
+    @property
+    def name(self) -> str:
+        """The prefix of its models."""
+        return self._config.name
+
+    @property
+    def protocol(self) -> str:
+        """The wire format; fragments are kept by it, and vendor data is keyed by it."""
+        return self.protocol_name
+
+    def check(self) -> None:
+        """Raise UnknownModelError if a call can't work for want of a key or an address."""
+        self._config.check()
+
+    def _errors(self) -> VendorErrors:
+        key = self._config.api_key()
+        secrets = (*([key] if key else []), *(value for value in self._config.headers.values() if len(value) > 5))
+        return VendorErrors(self.name, self._config.api_key_env, secrets)
+
+    def _post(
+        self, path: str, body: bytes, headers: dict[str, str], request: ModelRequest, errors: VendorErrors
+    ) -> AbstractAsyncContextManager[Answer]:
+        settings = request.settings
+        bounds = Bounds(settings.timeout.total_seconds(), settings.stall_timeout.total_seconds())
+        merged = {**headers, **{name.lower(): value for name, value in self._config.headers.items()}}
+        return self._http.post(
+            f"{self._config.url()}{path}", headers=merged, body=body, bounds=bounds, errors=errors
+        )
+
+    def _encode_once(self, request: ModelRequest, key: tuple[str, ...], value: object) -> bytes:
+        """Return `value` as JSON, kept for requests of the same `cache_key`."""
+        if not request.cache_key:
+            return dumps(value)
+        full = (*key, bool(request.tools), request.output is not None)
+        return self._encoded.get(full, lambda: dumps(value))
+
+    def _output_choice(self, request: ModelRequest) -> OutputChoice:
+        if request.output is None:
+            return "text"
+        mode = request.settings.output_mode
+        return (self._config.auto_output or self.default_output) if mode == "auto" else mode
+
+
+def offered_tools(request: ModelRequest, choice: OutputChoice) -> tuple[ToolSpec, ...]:
+    """Return the tools of a request, the one for the final output included."""
+    if choice != "tool" or request.output is None:
+        return request.tools
+    description = _OUTPUT_DESCRIPTION + (_OUTPUT_AMONG_TOOLS if request.tools else "")
+    final = ToolSpec(name=FINAL_OUTPUT_TOOL, description=description, parameters=request.output.parameters)
+    return (*request.tools, final)
+
+
+def output_limit(request: ModelRequest) -> int | None:
+    """Return the most tokens that the reply may have: the smaller of what run and agent say."""
+    limits = [n for n in (request.max_output_tokens, request.settings.max_output_tokens) if n is not None]
+    return min(limits, default=None)

@@ -1,0 +1,312 @@
+"""`Settings`: every knob of perdure, and where its value came from. Wiring and client side.
+
+Flag over `PERDURE_*` over the nearest `[tool.perdure]` over the default. The connection to Temporal is not
+here (see `perdure.connection`), and neither is a secret: a provider's table names an environment variable.
+"""
+
+import os
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from types import MappingProxyType
+from typing import Annotated, Any, Literal, cast
+from urllib.parse import parse_qsl, urlsplit
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+)
+from pydantic.fields import FieldInfo
+
+from perdure.errors import SettingsError, suggest
+
+_SECRET = re.compile(r"(^|[-_])(api[-_]?key|key|token|secret|passw(or)?d|credentials?|authorization)s?$", re.I)
+_TABLE = "[tool.perdure]"
+_NOT_SECONDS = "should be a number of seconds"
+
+
+def _read_duration(value: object) -> object:
+    if isinstance(value, timedelta):
+        return value
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        try:
+            return timedelta(seconds=value)
+        except (OverflowError, ValueError):
+            raise ValueError(_NOT_SECONDS) from None
+    raise ValueError(_NOT_SECONDS)
+
+
+def _check_not_negative(value: timedelta) -> timedelta:
+    if value < timedelta(0):
+        raise ValueError("should not be negative")
+    return value
+
+
+def _check_heartbeat(value: timedelta) -> timedelta:
+    if value < timedelta(seconds=0.1):
+        raise ValueError("should be at least 0.1")
+    return value
+
+
+def _read_level(value: object) -> object:
+    return value.upper() if isinstance(value, str) else value
+
+
+Duration = Annotated[timedelta, BeforeValidator(_read_duration)]
+Port = Annotated[int, Field(ge=0, le=65535)]
+
+
+class ProviderTable(BaseModel):
+    """A provider of the user's, from `[tool.perdure.providers.NAME]`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, hide_input_in_errors=True)
+
+    protocol: Literal["openai", "anthropic"]
+    """The wire format that it speaks."""
+    base_url: str
+    """Its address, without credentials."""
+    api_key_env: str | None = None
+    """The name of the environment variable with the key, on the worker. None when it needs no key."""
+    max_tokens_field: str | None = None
+    """What the vendor calls the limit of output tokens, where it differs from the protocol's own."""
+
+    @field_validator("base_url")
+    @classmethod
+    def _check_url(cls, value: str) -> str:
+        url = urlsplit(value)
+        if url.scheme not in ("http", "https") or not url.hostname:
+            raise ValueError("should be an http:// or https:// address")
+        if "@" in url.netloc or any(_SECRET.search(name) for name, _ in parse_qsl(url.query)):
+            raise ValueError("holds a secret: put it into the environment and name its variable in api_key_env")
+        return value
+
+    @field_validator("api_key_env")
+    @classmethod
+    def _check_variable(cls, value: str | None) -> str | None:
+        if value is not None and not re.fullmatch(r"[A-Z_][A-Z0-9_]*", value):
+            raise ValueError(
+                "should be the name of an environment variable, in capitals, such as OPENAI_API_KEY;"
+                " never the key itself"
+            )
+        return value
+
+
+class Settings(BaseModel):
+    """What the user configured; frozen. Make it with `Settings.resolve`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, validate_by_name=True)
+
+    app: str | None = None
+    """`module:attribute` of the user's App."""
+    task_queue: Annotated[str, Field(min_length=1, max_length=1000)] = "perdure"
+    """The Task Queue of the worker, and the one that runs are started on."""
+    state_dir: Annotated[Path, Field(strict=False)] = Path(".perdure")
+    """Where the embedded server keeps its database and log; relative to the project folder."""
+    max_concurrent_activities: Annotated[int, Field(ge=1)] = 500
+    """Model and tool calls at once in a worker; they wait for the network most of the time."""
+    max_concurrent_workflow_tasks: Annotated[int, Field(ge=2)] = 40
+    """Workflow tasks at once in a worker; Temporal needs two."""
+    max_cached_workflows: Annotated[int, Field(ge=0)] = 2000
+    """Runs kept in a worker's memory; fewer than the live runs costs a replay on each step."""
+    message_cache_bytes: Annotated[int, Field(ge=0)] = 256 * 1024 * 1024
+    """Messages kept in a worker's memory, in bytes."""
+    grace_period: Annotated[Duration, AfterValidator(_check_not_negative), Field(alias="grace_period_seconds")] = (
+        timedelta(seconds=600)
+    )
+    """How long a stopping worker lets calls finish; at least the longest model call, which is paid for."""
+    heartbeat_timeout: Annotated[
+        Duration, AfterValidator(_check_heartbeat), Field(alias="heartbeat_timeout_seconds")
+    ] = timedelta(seconds=3)
+    """How soon a dead worker's calls are given to another."""
+    dev_port: Port = 7233
+    """The embedded server's port; 0 is any free one."""
+    dev_ui_port: Port = 8233
+    """The port of its web UI; 0 is any free one."""
+    json_logs: bool = False
+    """Whether log lines are JSON."""
+    log_level: Annotated[
+        Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"], BeforeValidator(_read_level)
+    ] = "INFO"
+    """The least level that is logged."""
+    providers: dict[str, ProviderTable] = Field(default_factory=dict[str, ProviderTable])
+    """The user's providers, by the prefix of their models."""
+    project_dir: Annotated[Path, Field(strict=False)] = Path()
+    """The folder of the pyproject.toml with `[tool.perdure]`, else the working directory. Found, not set."""
+
+    @classmethod
+    def resolve(
+        cls,
+        *,
+        flags: Mapping[str, Any] = MappingProxyType({}),
+        environ: Mapping[str, str] | None = None,
+        start: Path | None = None,
+    ) -> "Resolved":
+        """Find the value of every setting.
+
+        Args:
+            flags: What the command line gave, by setting; None is not given. Durations may be timedeltas.
+            environ: The environment; the process's own by default.
+            start: Where the search for pyproject.toml starts; the working directory by default.
+
+        Returns:
+            The settings, and of each its source.
+
+        Raises:
+            SettingsError: A file, key or value that can't be used. Not retryable.
+        """
+        start = (start or Path.cwd()).absolute()
+        environ = os.environ if environ is None else environ
+        file, table = _find_table(start)
+        project_dir = file.parent if file else start
+        values, sources = _collect(_given(flags), environ, table, f"{file} {_TABLE}")
+        try:
+            settings = cls.model_validate({**values, "project_dir": project_dir})
+        except ValidationError as error:
+            raise _explain(error, values, sources) from None
+        state_dir = project_dir / settings.state_dir.expanduser()
+        known = {_variable(key) for key in _KEYS}
+        return Resolved(
+            settings=settings.model_copy(update={"state_dir": state_dir}),
+            sources={name: sources[key] for key, name in _KEYS.items()},
+            ignored=tuple(sorted(k for k in environ if k.startswith("PERDURE_") and k not in known)),
+        )
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """The settings and where they came from."""
+
+    settings: Settings
+    sources: Mapping[str, str]
+    """By attribute of `settings`: `flag --…`, `environment PERDURE_…`, `FILE [tool.perdure]` or `default`."""
+    ignored: tuple[str, ...] = ()
+    """`PERDURE_*` variables that name no setting; other parts of perdure may read them."""
+
+
+def _fields() -> dict[str, tuple[str, FieldInfo]]:
+    fields = {f.alias or name: (name, f) for name, f in Settings.model_fields.items()}
+    del fields["project_dir"]
+    return fields
+
+
+_FIELDS = _fields()
+_KEYS = {key: name for key, (name, _) in _FIELDS.items()}
+"""The attribute of each key that the environment and the file know."""
+_FLAGS = {"dev_port": "--port", "dev_ui_port": "--ui-port"}
+"""Flags that aren't called like their setting."""
+
+
+def _variable(key: str) -> str:
+    return f"PERDURE_{key.upper()}"
+
+
+def _given(flags: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the flags that were given, by key; a flag may also go by its attribute."""
+    keys = {name: key for key, name in _KEYS.items()}
+    given = {keys.get(name, name): value for name, value in flags.items() if value is not None}
+    for key in given.keys() - _KEYS.keys():
+        raise SettingsError(f"No setting is called {key!r}.{suggest(key, _KEYS)}", key=key)
+    return given
+
+
+def _collect(
+    flags: Mapping[str, Any], environ: Mapping[str, str], table: Mapping[str, Any], file: str
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """Return the value of each key that has one, and the source of all."""
+    for key in table:
+        _check_key(key, _KEYS, file)
+    values: dict[str, Any] = {}
+    sources: dict[str, str] = {}
+    for key, (_, field) in _FIELDS.items():
+        variable = _variable(key)
+        if key in flags:
+            values[key] = flags[key]
+            sources[key] = f"flag {_FLAGS.get(key, '--' + key.replace('_', '-'))}"
+        elif key != "providers" and environ.get(variable):
+            values[key] = _from_text(environ[variable], field)
+            sources[key] = f"environment {variable}"
+        elif key in table:
+            values[key] = table[key]
+            sources[key] = file
+        else:
+            sources[key] = "default"
+    return values, sources
+
+
+def _from_text(text: str, field: FieldInfo) -> object:
+    """Return `text` as the field's type, or as it is if it can't be: the validation then says so."""
+    if field.annotation is bool:
+        return {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}.get(
+            text.lower(), text
+        )
+    read = {int: int, timedelta: float}.get(cast("Any", field.annotation), str)
+    try:
+        return read(text)
+    except ValueError:
+        return text
+
+
+def _find_table(start: Path) -> tuple[Path | None, dict[str, Any]]:
+    """Return the nearest pyproject.toml with a `[tool.perdure]`, and that table."""
+    for folder in (start, *start.parents):
+        file = folder / "pyproject.toml"
+        if not file.is_file():
+            continue
+        try:
+            tool: Any = tomllib.loads(file.read_text(encoding="utf-8")).get("tool")
+        except (OSError, ValueError) as error:
+            raise SettingsError(f"Can't read {file}: {error}", file=str(file)) from None
+        if isinstance(tool, dict) and "perdure" in tool:
+            table = cast("dict[str, Any]", tool)["perdure"]
+            if not isinstance(table, dict):
+                raise SettingsError(f"{file}: tool.perdure should be a table: {_TABLE}.", file=str(file))
+            return file, cast("dict[str, Any]", table)
+    return None, {}
+
+
+def _check_key(key: str, known: Mapping[str, Any], where: str) -> None:
+    if key in known:
+        return
+    if _SECRET.search(key):
+        raise SettingsError(
+            f"{where}: {key!r} looks like a secret, which doesn't belong in a file: put it into the"
+            " environment of the worker and name its variable in a provider's api_key_env.",
+            file=where,
+            key=key,
+        )
+    raise SettingsError(f"{where}: there is no setting {key!r}.{suggest(key, known)}", file=where, key=key)
+
+
+def _explain(error: ValidationError, values: Mapping[str, Any], sources: Mapping[str, str]) -> SettingsError:
+    """Return a problem in one line: the source, the key, and what it should be.
+
+    Unknown keys come first, since one of them may be a misspelt required key, or a secret.
+    """
+    problems = error.errors(include_url=False)
+    first = next((each for each in problems if each["type"] == "extra_forbidden"), problems[0])
+    path = [str(part) for part in first["loc"]]
+    key, source = path[0], sources[path[0]]
+    if first["type"] == "extra_forbidden":
+        try:
+            _check_key(path[-1], ProviderTable.model_fields, f"{source}, {'.'.join(path[:-1])}")
+        except SettingsError as unknown:
+            return unknown
+    problem = _PROBLEMS.get(first["type"]) or first["msg"].removeprefix("Value error, ").removeprefix("Input ")
+    was = "" if key == "providers" else f"; it is {values[key]!r}"
+    return SettingsError(f"{source}: {'.'.join(path)} {problem}{was}.", source=source, key=".".join(path))
+
+
+_PROBLEMS = {
+    "missing": "is missing",
+    "path_type": "should be a path",
+    "dict_type": "should be a table",
+    "model_type": "should be a table",
+}

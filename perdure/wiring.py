@@ -1,0 +1,120 @@
+"""Puts the parts of a worker together: activities with what they need, workflows, sandbox. Wiring only."""
+
+import os
+import time
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+from temporalio import activity
+from temporalio.worker import Interceptor, WorkflowRunner
+from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
+
+from perdure._search_attributes import existing_search_attributes
+from perdure.activities._blobs import BlobStore
+from perdure.activities._cache import MessageCache, SpecCache
+from perdure.activities._lookup import Lookup
+from perdure.activities.loading import LoadingActivities, LoadingPolicy
+from perdure.activities.models import ModelActivities
+from perdure.activities.tools import ToolActivities, ToolHost
+from perdure.app import App
+from perdure.providers._redact import redact
+from perdure.providers.prices import find_model
+from perdure.providers.registry import ProviderConfig, Providers
+from perdure.settings import Settings
+from perdure.workflows.agent import AgentWorkflow
+from perdure.workflows.interceptor import PerdureInterceptor
+
+PASSTHROUGH = ("perdure.contracts", "perdure.agents", "perdure.errors", "pydantic", "pydantic_core")
+"""Data packages that the sandbox shares. Never `perdure.workflows`: that would switch its checks off."""
+
+_ATTRIBUTES_TTL_SECONDS = 60.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parts:
+    """What a Temporal worker is given."""
+
+    activities: Sequence[Callable[..., Any]]
+    workflows: Sequence[type]
+    interceptors: Sequence[Interceptor]
+    workflow_runner: WorkflowRunner
+    providers: Providers
+    lookup: Lookup
+
+
+def sandboxed_runner() -> SandboxedWorkflowRunner:
+    """Return the sandbox that users' workflows run in."""
+    restrictions = SandboxRestrictions.default.with_passthrough_modules(*PASSTHROUGH)
+    return SandboxedWorkflowRunner(restrictions=restrictions)
+
+
+@asynccontextmanager
+async def open_parts(app: App, settings: Settings) -> AsyncGenerator[Parts]:
+    """Open what the activities need, and close it at the end."""
+    async with AsyncExitStack() as stack:
+        providers = make_providers(app, settings)
+        stack.push_async_callback(providers.aclose)
+        http = await stack.enter_async_context(httpx.AsyncClient(timeout=60))
+        blobs = BlobStore(settings.project_dir / settings.state_dir / "blobs")
+        host = ToolHost(http=http, blobs=blobs, redact=_redactor(providers))
+        if app.lifespan is not None:
+            host.resources = await stack.enter_async_context(app.lifespan(app)) or {}
+        yield _make_parts(app, settings, providers, host)
+
+
+def make_providers(app: App, settings: Settings) -> Providers:
+    """Return the providers of an app: built in, configured, and the app's own."""
+    configs = [
+        ProviderConfig(name=name, **table.model_dump(exclude_none=True))
+        for name, table in settings.providers.items()
+    ]
+    return Providers(configs, extra=app.providers)
+
+
+def _make_parts(app: App, settings: Settings, providers: Providers, host: ToolHost) -> Parts:
+    lookup = Lookup(app.registry, cache=MessageCache(settings.message_cache_bytes), specs=SpecCache())
+    policy = LoadingPolicy(
+        heartbeat_timeout=settings.heartbeat_timeout,
+        search_attributes=_remembered_attributes(),
+        find_model=find_model,
+        redact=host.redact,
+    )
+    models = ModelActivities(
+        registry=app.registry, providers=providers, lookup=lookup, blobs=host.blobs, redact=host.redact
+    )
+    tools = ToolActivities(registry=app.registry, lookup=lookup, host=host)
+    loading = LoadingActivities(registry=app.registry, providers=providers, lookup=lookup, policy=policy)
+    return Parts(
+        activities=[models.call_model, tools.call_tool, loading.load_agent, loading.copy_conversation],
+        workflows=[AgentWorkflow, *app.workflows.values()],
+        interceptors=[PerdureInterceptor()],
+        workflow_runner=sandboxed_runner(),
+        providers=providers,
+        lookup=lookup,
+    )
+
+
+def _redactor(providers: Providers) -> Callable[[str], str]:
+    def redact_keys(text: str) -> str:
+        variables = [status.key_env for status in providers.status() if status.key_env]
+        return redact(text, [os.environ.get(name, "") for name in variables])
+
+    return redact_keys
+
+
+def _remembered_attributes() -> Callable[[], Any]:
+    """Ask the server which search attributes it has, at most once a minute."""
+    known: frozenset[str] = frozenset()
+    asked_at = float("-inf")
+
+    async def ask() -> frozenset[str]:
+        nonlocal known, asked_at
+        if time.monotonic() - asked_at > _ATTRIBUTES_TTL_SECONDS:
+            known = frozenset(await existing_search_attributes(activity.client()))
+            asked_at = time.monotonic()
+        return known
+
+    return ask

@@ -1,0 +1,1 @@
+"""The deterministic side: workflow classes, and what users call from theirs. Workflow side."""

@@ -1,0 +1,104 @@
+"""Scheduling perdure's activities, with the options that a run can't wedge on. Workflow side.
+
+No activity has Temporal's default retry policy, which has no end. Where waiting out a rate limit is a retry too,
+the time for all attempts bounds them, and the activity counts the real ones.
+"""
+
+from datetime import timedelta
+
+from temporalio import workflow
+from temporalio.common import RetryPolicy
+from temporalio.workflow import ActivityCancellationType
+
+from perdure.contracts.calls import (
+    CallModelRequest,
+    CallModelResult,
+    CallToolRequest,
+    CallToolResult,
+    CopyConversationRequest,
+    CopyConversationResult,
+    LoadAgentRequest,
+)
+from perdure.contracts.names import CALL_MODEL, CALL_TOOL, COPY_CONVERSATION, LOAD_AGENT
+from perdure.contracts.spec import AgentSpec, ToolSpec
+
+_NEVER_RETRIED = ["PayloadsTooLarge", "PayloadSizeError", "NotFoundError", "TypeError"]
+_MARGIN = timedelta(seconds=30)
+"""For finding the conversation, beyond the time of the call itself."""
+_CRASHES = 10
+"""Attempts at an idempotent tool beyond those that it may fail itself."""
+_WAIT = ActivityCancellationType.WAIT_CANCELLATION_COMPLETED
+
+
+def _retries(maximum_attempts: int, initial_ms: int = 500) -> RetryPolicy:
+    return RetryPolicy(
+        initial_interval=timedelta(milliseconds=initial_ms),
+        maximum_interval=timedelta(seconds=30),
+        maximum_attempts=maximum_attempts,
+        non_retryable_error_types=_NEVER_RETRIED,
+    )
+
+
+async def load_agent(request: LoadAgentRequest) -> AgentSpec:
+    """Pin the agent: one marker in history, which holds the whole spec."""
+    return await workflow.execute_local_activity(
+        LOAD_AGENT,
+        request,
+        result_type=AgentSpec,
+        start_to_close_timeout=timedelta(seconds=10),
+        schedule_to_close_timeout=timedelta(minutes=1),
+        retry_policy=_retries(5),
+    )
+
+
+async def copy_conversation(request: CopyConversationRequest) -> CopyConversationResult:
+    """Record a page of the conversation of the run that this one continues."""
+    return await workflow.execute_activity(
+        COPY_CONVERSATION,
+        request,
+        result_type=CopyConversationResult,
+        start_to_close_timeout=timedelta(minutes=2),
+        schedule_to_close_timeout=timedelta(hours=1),
+        retry_policy=_retries(100),
+        summary=f"messages from {request.start}",
+    )
+
+
+async def call_model(spec: AgentSpec, request: CallModelRequest, *, turn: int) -> CallModelResult:
+    """Ask a model. Raises ActivityError when it has failed for good."""
+    return await workflow.execute_activity(
+        CALL_MODEL,
+        request,
+        result_type=CallModelResult,
+        start_to_close_timeout=spec.settings.timeout + _MARGIN,
+        schedule_to_close_timeout=max(spec.settings.max_wait, spec.settings.timeout + _MARGIN),
+        heartbeat_timeout=spec.heartbeat_timeout,
+        retry_policy=_retries(0),
+        cancellation_type=_WAIT,
+        summary=f"turn {turn} · {spec.models[request.model].name}",
+    )
+
+
+async def call_tool(spec: AgentSpec, tool: ToolSpec, request: CallToolRequest, *, summary: str) -> CallToolResult:
+    """Run a tool call. Raises ActivityError when its outcome is not known."""
+    if tool.local:
+        return await workflow.execute_local_activity(
+            CALL_TOOL,
+            request,
+            result_type=CallToolResult,
+            start_to_close_timeout=tool.timeout + timedelta(seconds=1),
+            schedule_to_close_timeout=(tool.timeout + timedelta(seconds=1)) * (tool.max_attempts + 1),
+            retry_policy=_retries(tool.max_attempts, initial_ms=100),
+            cancellation_type=_WAIT,
+            summary=summary,
+        )
+    return await workflow.execute_activity(
+        CALL_TOOL,
+        request,
+        result_type=CallToolResult,
+        start_to_close_timeout=tool.timeout + _MARGIN,
+        heartbeat_timeout=spec.heartbeat_timeout,
+        retry_policy=_retries(tool.max_attempts + _CRASHES if tool.idempotent else 1),
+        cancellation_type=_WAIT,
+        summary=summary,
+    )

@@ -1,0 +1,77 @@
+"""The conversation as the workflow holds it. Workflow side; pure, rebuilt by replay."""
+
+from perdure.contracts.calls import SlotMessage
+from perdure.contracts.messages import Message
+from perdure.contracts.names import MAIN_CONVERSATION
+from perdure.contracts.run import MessagesPage, MessagesQuery
+
+INLINE_BYTES = 4096
+"""A message that workflow code made rides along with the next model call up to this size."""
+
+_PAGE_BYTES = 1_000_000
+
+
+class Conversation:
+    """An append-only list of slots. A reserved slot is filled later, by a tool's result."""
+
+    def __init__(self, name: str = MAIN_CONVERSATION, epoch: int = 0) -> None:
+        """Start empty."""
+        self.name = name
+        self.epoch = epoch
+        self._slots: list[Message | None] = []
+        self._new: list[SlotMessage] = []
+
+    def __len__(self) -> int:
+        """Return the number of slots, reserved ones included."""
+        return len(self._slots)
+
+    def append(self, message: Message, *, is_recorded: bool) -> int:
+        """Fill the next slot.
+
+        Args:
+            message: The message.
+            is_recorded: Event History holds it already, as the input or the result of something. What it
+                doesn't hold must be short, since it is recorded with the next model call.
+        """
+        self._slots.append(message)
+        slot = len(self._slots) - 1
+        if not is_recorded:
+            self._new.append(SlotMessage(slot=slot, message=message))
+        return slot
+
+    def reserve(self, count: int) -> int:
+        """Keep `count` slots for tool results, and return the first."""
+        first = len(self._slots)
+        self._slots.extend([None] * count)
+        return first
+
+    def fill(self, slot: int, message: Message, *, is_recorded: bool) -> None:
+        """Fill a reserved slot."""
+        self._slots[slot] = message
+        if not is_recorded:
+            self._new.append(SlotMessage(slot=slot, message=message))
+
+    def take_new(self) -> tuple[SlotMessage, ...]:
+        """Return what the next model call must record, once."""
+        new = tuple(sorted(self._new, key=lambda each: each.slot))
+        self._new.clear()
+        return new
+
+    def page(self, query: MessagesQuery) -> MessagesPage:
+        """Return consecutive filled slots from `query.start`, at most 1 MB of them but at least one."""
+        stop = len(self._slots) if query.stop is None else min(query.stop, len(self._slots))
+        messages: list[Message] = []
+        size = 0
+        for message in self._slots[query.start : stop]:
+            if message is None:
+                break
+            size += len(message.to_bytes())
+            if messages and size > _PAGE_BYTES:
+                break
+            messages.append(message)
+        return MessagesPage(start=query.start, total=len(self._slots), messages=tuple(messages))
+
+    def last_text(self) -> str:
+        """Return the last text that the model wrote; empty when it wrote none."""
+        written = (each.text for each in reversed(self._slots) if each is not None and each.role == "assistant")
+        return next((text for text in written if text), "")

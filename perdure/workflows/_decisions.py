@@ -1,0 +1,140 @@
+"""What the loop decides, as pure functions of what it knows. Workflow side; no Temporal calls."""
+
+import json
+from collections.abc import Sequence
+from datetime import timedelta
+from decimal import Decimal
+from typing import Any
+
+from perdure.contracts.limits import Limits
+from perdure.contracts.messages import Message, ToolCallPart, tool_message, user_message
+from perdure.contracts.run import Counters
+from perdure.contracts.spec import FINAL_OUTPUT_TOOL, AgentSpec, ToolSpec
+from perdure.contracts.usage import Usage
+from perdure.errors import suggest
+
+AUTHOR = "perdure"
+_SUMMARY_CHARS = 100
+
+
+def limit_reached(limits: Limits, counters: Counters, elapsed: timedelta) -> str | None:
+    """Return the first limit that leaves no room for another turn, as `name=value`."""
+    used: dict[str, Any] = {
+        "max_turns": counters.turns,
+        "max_model_calls": counters.model_calls,
+        "max_tool_calls": counters.tool_calls,
+        "max_total_tokens": counters.usage.total_tokens,
+        "max_cost_usd": counters.usage.cost_usd or Decimal(0),
+        "wall_clock": elapsed,
+    }
+    for name, value in used.items():
+        limit = getattr(limits, name)
+        if limit is not None and value >= limit:
+            return f"{name}={limit}"
+    return None
+
+
+def after_model(counters: Counters, usage: Usage, *, is_usable: bool) -> Counters:
+    """Return the counters after a model call."""
+    return counters.model_copy(
+        update={
+            "turns": counters.turns + 1,
+            "model_calls": counters.model_calls + 1,
+            "usage": counters.usage + usage,
+            "unusable": 0 if is_usable else counters.unusable + 1,
+        }
+    )
+
+
+def after_tools(counters: Counters, results: Sequence[Message]) -> Counters:
+    """Return the counters after the tool calls of a turn."""
+    is_failing = not any(is_ok(message) for message in results)
+    return counters.model_copy(update={"failing_turns": counters.failing_turns + 1 if is_failing else 0})
+
+
+def is_ok(message: Message) -> bool:
+    """Say whether a tool's message is a success."""
+    return all(getattr(part, "outcome", "ok") == "ok" for part in message.parts)
+
+
+def objection(spec: AgentSpec, call: ToolCallPart) -> Message | None:
+    """Return the answer to a call that is not made at all; None for one that is."""
+    tool = spec.tool(call.name)
+    if tool is None:
+        names = [each.name for each in spec.tools]
+        return tool_message(
+            call, f"There is no tool {call.name[:100]!r}.{suggest(call.name, names)}", outcome="error"
+        )
+    if tool.needs_approval:
+        return tool_message(
+            call,
+            "Not run: this tool needs a person's approval, and nobody can be asked here.",
+            outcome="denied",
+        )
+    return None
+
+
+def reask(message: Message, problem: str) -> tuple[Message, ...]:
+    """Return what the model is told of a reply that can't be used.
+
+    A vendor insists on an answer to every tool call, so each call of the reply gets one.
+    """
+    if not message.tool_calls:
+        return (user_message(problem, author=AUTHOR),)
+    return tuple(
+        tool_message(
+            call,
+            problem if call.name == FINAL_OUTPUT_TOOL else "Not run: the answer was given.",
+            outcome="error",
+        )
+        for call in message.tool_calls
+    )
+
+
+def last_call(limit: str) -> Message:
+    """Return the message that asks for an answer without further work."""
+    return user_message(
+        f"The limit {limit} is reached. Call no more tools; answer now with what you have.", author=AUTHOR
+    )
+
+
+def output_text(message: Message) -> str:
+    """Return the text of the answer: of the output tool's call where there is one."""
+    final = next((call for call in message.tool_calls if call.name == FINAL_OUTPUT_TOOL), None)
+    return message.text if final is None else final.arguments
+
+
+def output_value(spec: AgentSpec, message: Message) -> Any:
+    """Return the answer: text, or the JSON of the agent's output type."""
+    text = output_text(message)
+    if spec.output is None:
+        return text
+    value = json.loads(text)
+    return value["value"] if spec.output.is_wrapped else value
+
+
+def is_answer(message: Message) -> bool:
+    """Say whether a usable reply ends the conversation."""
+    return not message.tool_calls or any(call.name == FINAL_OUTPUT_TOOL for call in message.tool_calls)
+
+
+def call_summary(call: ToolCallPart) -> str:
+    """Return a call as a person would write it, on one short line."""
+    try:
+        arguments = json.loads(call.arguments or "{}")
+        shown = ", ".join(f"{name}={json.dumps(value)}" for name, value in arguments.items())
+    except (ValueError, AttributeError):
+        shown = call.arguments
+    text = " ".join(f"{call.name}({shown})".split())
+    return text if len(text) <= _SUMMARY_CHARS else text[: _SUMMARY_CHARS - 1] + "…"
+
+
+def unknown_outcome(tool: ToolSpec, call: ToolCallPart, reason: str) -> Message:
+    """Return the answer to a call that may or may not have taken effect."""
+    if tool.idempotent:
+        return tool_message(call, f"{tool.name} could not be completed: {reason}", outcome="error")
+    text = (
+        f"outcome unknown: {reason} while {tool.name} ran. It may or may not have taken effect, and it was not "
+        "run again. Find out before you repeat it."
+    )
+    return tool_message(call, text, outcome="unknown")

@@ -1,0 +1,25 @@
+"""Failures of workflow code end the run, with a type; they never retry a workflow task for ever. Workflow side."""
+
+import asyncio
+from collections.abc import Generator
+from contextlib import contextmanager
+
+from temporalio import workflow
+from temporalio.exceptions import FailureError
+
+from perdure.errors import AgentBug
+
+
+@contextmanager
+def typed_failures() -> Generator[None]:
+    """Turn an unexpected exception into AgentBug; failures, cancellation and Continue-As-New pass.
+
+    Listing `Exception` in `workflow_failure_exception_types` would do that too, and would also fail every open
+    run for good on a non-deterministic deploy, which this leaves to be rolled back.
+    """
+    try:
+        yield
+    except (FailureError, asyncio.CancelledError, workflow.ContinueAsNewError):
+        raise
+    except Exception as error:
+        raise AgentBug(f"{type(error).__name__}: {error}") from error

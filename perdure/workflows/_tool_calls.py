@@ -1,0 +1,140 @@
+"""The tool calls of one turn: in parallel, in slots reserved in the model's order. Workflow side."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+
+from temporalio import workflow
+from temporalio.exceptions import (
+    ActivityError,
+    ApplicationError,
+    TimeoutType,
+    is_cancelled_exception,
+)
+from temporalio.exceptions import (
+    TimeoutError as TemporalTimeoutError,
+)
+
+from perdure.contracts.calls import CallToolRequest
+from perdure.contracts.messages import Message, ToolCallPart, tool_message
+from perdure.contracts.spec import AgentSpec, ToolSpec
+from perdure.workflows._calls import call_tool
+from perdure.workflows._conversation import Conversation
+from perdure.workflows._decisions import call_summary, objection, unknown_outcome
+
+_INLINE_ARGUMENTS = 1000
+"""Longer arguments are looked up in the message that asked for the call."""
+_NOT_RUN_RETRIES = 3
+_DEFAULT_PARALLEL = 8
+
+
+@dataclass(frozen=True)
+class _Call:
+    part: ToolCallPart
+    index: int
+    ordinal: int
+    call_slot: int
+    slot: int
+
+
+class ToolCalls:
+    """Runs the tool calls of messages of one conversation."""
+
+    def __init__(self, spec: AgentSpec, conversation: Conversation) -> None:
+        """Work for this conversation."""
+        self._spec = spec
+        self._conversation = conversation
+
+    async def run(self, parts: Sequence[ToolCallPart], *, first_ordinal: int, room: int) -> list[Message]:
+        """Answer every call of the last message, in its order.
+
+        Args:
+            parts: The calls.
+            first_ordinal: How many tool calls the run made before.
+            room: How many more it may make; calls beyond that are answered with the limit.
+        """
+        call_slot = len(self._conversation) - 1
+        first = self._conversation.reserve(len(parts))
+        calls = [_Call(part, i, first_ordinal + i, call_slot, first + i) for i, part in enumerate(parts)]
+        gate = asyncio.Semaphore(self._spec.limits.max_parallel_tool_calls or _DEFAULT_PARALLEL)
+        return list(await asyncio.gather(*(self._answer(call, gate, room) for call in calls)))
+
+    async def _answer(self, call: _Call, gate: asyncio.Semaphore, room: int) -> Message:
+        refusal = objection(self._spec, call.part)
+        if call.index >= room:
+            refusal = tool_message(call.part, "Not run: the limit max_tool_calls is reached.", outcome="denied")
+        if refusal is not None:
+            self._conversation.fill(call.slot, refusal, is_recorded=False)
+            return refusal
+        tool = self._spec.tool(call.part.name)
+        assert tool is not None, "objection() has answered calls of unknown tools"
+        async with gate:
+            return await self._run(tool, call)
+
+    async def _run(self, tool: ToolSpec, call: _Call) -> Message:
+        request = self._request(tool, call)
+        try:
+            result = await self._call(tool, request, call)
+        except ActivityError as error:
+            if is_cancelled_exception(error):
+                raise
+            message = unknown_outcome(tool, call.part, _reason(error))
+            self._conversation.fill(call.slot, message, is_recorded=False)
+            return message
+        self._conversation.fill(call.slot, result, is_recorded=True)
+        return result
+
+    async def _call(self, tool: ToolSpec, request: CallToolRequest, call: _Call) -> Message:
+        for left in reversed(range(_NOT_RUN_RETRIES)):
+            try:
+                return (await call_tool(self._spec, tool, request, summary=call_summary(call.part))).message
+            except ActivityError as error:
+                if not (_was_not_run(error) and left):
+                    raise
+        raise AssertionError("unreachable")
+
+    def _request(self, tool: ToolSpec, call: _Call) -> CallToolRequest:
+        arguments = call.part.arguments
+        is_short = tool.local or len(arguments) <= _INLINE_ARGUMENTS
+        return CallToolRequest(
+            spec=self._spec.digest,
+            call_slot=call.call_slot,
+            index=call.index,
+            slot=call.slot,
+            key=_idempotency_key(self._conversation.name, call.ordinal, arguments),
+            name=tool.name,
+            arguments=arguments if is_short else None,
+            call_id=call.part.id if is_short else "",
+            epoch=self._conversation.epoch,
+            conversation=self._conversation.name,
+        )
+
+
+def _idempotency_key(conversation: str, ordinal: int, arguments: str) -> str:
+    """Return a key that survives retries, Continue-As-New and reset, and that no other call has."""
+    info = workflow.info()
+    digest = sha256(arguments.encode(errors="surrogatepass")).hexdigest()
+    parts = (
+        info.namespace,
+        info.workflow_id,
+        info.first_execution_run_id,
+        conversation,
+        str(ordinal),
+        digest,
+    )
+    return sha256("\n".join(parts).encode()).hexdigest()[:32]
+
+
+def _was_not_run(error: ActivityError) -> bool:
+    return isinstance(error.cause, ApplicationError) and error.cause.type == "ConversationUnavailableError"
+
+
+def _reason(error: ActivityError) -> str:
+    cause = error.cause
+    if isinstance(cause, TemporalTimeoutError):
+        is_dead = cause.type == TimeoutType.HEARTBEAT
+        return "the worker died" if is_dead else "the time for it ran out"
+    if isinstance(cause, ApplicationError):
+        return cause.message[:500]
+    return "the call failed"

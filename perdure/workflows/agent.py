@@ -1,0 +1,247 @@
+"""`AgentWorkflow`: one agent, from its input to its answer, over as many runs as that takes. Workflow side.
+
+It runs outside of the sandbox for speed; a test runs and replays it inside, with a worker's usual restrictions.
+"""
+
+from datetime import datetime
+from typing import Any
+
+from pydantic import ValidationError
+from temporalio import workflow
+from temporalio.common import SearchAttributeKey, SearchAttributeUpdate
+from temporalio.exceptions import ActivityError, is_cancelled_exception
+
+from perdure.contracts.calls import CopyConversationRequest, LoadAgentRequest
+from perdure.contracts.messages import Message
+from perdure.contracts.names import (
+    AGENT_WORKFLOW,
+    MAIN_CONVERSATION,
+    MESSAGES_QUERY,
+    SPEC_QUERY,
+    STATUS_QUERY,
+)
+from perdure.contracts.run import (
+    Carried,
+    Counters,
+    MessagesPage,
+    MessagesQuery,
+    RunInput,
+    RunResult,
+    RunState,
+    RunStatus,
+)
+from perdure.contracts.spec import AgentSpec
+from perdure.errors import PerdureError, UserError, revive
+from perdure.workflows._calls import copy_conversation, load_agent
+from perdure.workflows._conversation import INLINE_BYTES, Conversation
+from perdure.workflows._guard import typed_failures
+from perdure.workflows.loop import AgentLoop, Answer
+
+_MAX_RESULT_CHARS = 250_000
+"""Longer answers are read from the conversation: 4 bytes a character stay below 1 MB."""
+_CARRY_FACTOR = 3
+_MANY_EVENTS = 3000
+"""New events after which a new run is due even where the conversation is large: replay takes time by event."""
+_HARD_EVENTS = 40_000
+_HARD_BYTES = 40 * 1024 * 1024
+"""Well below what the server kills a run at: 51,200 events or 50 MiB."""
+
+
+@workflow.defn(name=AGENT_WORKFLOW, sandboxed=False, failure_exception_types=[PerdureError, ValidationError])
+class AgentWorkflow:
+    """Runs an agent. Started by an agent's name; everything else is pinned in the first step."""
+
+    @workflow.init
+    def __init__(self, request: RunInput) -> None:
+        """Know the request before the first query comes."""
+        carried = request.carried
+        self._request = request
+        self._counters = Counters() if carried is None else carried.counters
+        self._started_at: datetime = workflow.now() if carried is None else carried.started_at
+        self._conversation = Conversation(epoch=0 if carried is None else carried.epoch)
+        self._loop: AgentLoop | None = None
+        self._end: RunState | None = None
+        self._base_events = 0
+        self._base_bytes = 0
+        if carried is None:
+            message = Message(role="user", parts=request.input)
+            self._conversation.append(message, is_recorded=len(message.to_bytes()) > INLINE_BYTES)
+
+    @workflow.run
+    async def run(self, request: RunInput) -> RunResult:
+        """Work until there is an answer."""
+        with typed_failures():
+            try:
+                result = await self._work(request)
+            except PerdureError:
+                self._close("failed")
+                raise
+            self._close("completed")
+            return result
+
+    async def _work(self, request: RunInput) -> RunResult:
+        spec = await self._pin(request)
+        loop = AgentLoop(
+            spec,
+            self._conversation,
+            counters=self._counters,
+            started_at=self._started_at,
+            on_progress=self._show,
+        )
+        self._loop = loop
+        if request.carried is None:
+            self._write_attributes(
+                PerdureAgent=spec.name,
+                PerdureModel=spec.models[0].name,
+                PerdureState="working",
+                PerdureTenant=request.tenant or None,
+            )
+        self._note_base()
+        answer = await loop.run(should_pause=self._should_continue_as_new)
+        if answer is None:
+            await workflow.wait_condition(workflow.all_handlers_finished)
+            workflow.continue_as_new(self._successor(loop))
+        return self._result(loop, answer)
+
+    async def _pin(self, request: RunInput) -> AgentSpec:
+        try:
+            if request.carried is not None:
+                return await self._copy(request.carried)
+            return await load_agent(
+                LoadAgentRequest(agent=request.agent, limits=request.limits, context=request.context)
+            )
+        except ActivityError as error:
+            if is_cancelled_exception(error) or error.cause is None:
+                raise
+            raise revive(error.cause) from None
+
+    async def _copy(self, carried: Carried) -> AgentSpec:
+        spec: AgentSpec | None = None
+        while spec is None or len(self._conversation) < carried.conversation_slots:
+            page = await copy_conversation(
+                CopyConversationRequest(
+                    from_run_id=carried.from_run_id,
+                    spec=carried.spec,
+                    start=len(self._conversation),
+                    stop=carried.conversation_slots,
+                    epoch=carried.epoch,
+                )
+            )
+            spec = spec or page.spec
+            for message in page.messages:
+                self._conversation.append(message, is_recorded=True)
+        return spec
+
+    def _note_base(self) -> None:
+        info = workflow.info()
+        self._base_events = info.get_current_history_length()
+        self._base_bytes = info.get_current_history_size()
+
+    def _should_continue_as_new(self) -> bool:
+        """Say whether a new run is due and worth copying the conversation for.
+
+        Copying pays when what is new is several times what was copied, in events or in bytes, whichever of them
+        the server complains of.
+        """
+        info = workflow.info()
+        events, size = info.get_current_history_length(), info.get_current_history_size()
+        if events >= _HARD_EVENTS or size >= _HARD_BYTES:
+            return True
+        if not info.is_continue_as_new_suggested():
+            return False
+        new_events, new_bytes = events - self._base_events, size - self._base_bytes
+        return new_bytes >= _CARRY_FACTOR * self._base_bytes or new_events >= _MANY_EVENTS
+
+    def _successor(self, loop: AgentLoop) -> RunInput:
+        return RunInput(
+            agent=self._request.agent,
+            tenant=self._request.tenant,
+            carried=Carried(
+                from_run_id=workflow.info().run_id,
+                spec=loop.spec.digest,
+                conversation_slots=len(self._conversation),
+                started_at=self._started_at,
+                epoch=self._conversation.epoch,
+                counters=loop.counters,
+            ),
+        )
+
+    def _result(self, loop: AgentLoop, answer: Answer) -> RunResult:
+        is_large = answer.size > _MAX_RESULT_CHARS
+        return RunResult(
+            output=None if is_large else answer.value,
+            output_slot=len(self._conversation) - 1 if is_large else None,
+            agent=loop.spec.name,
+            counters=loop.counters,
+            limit=answer.limit,
+        )
+
+    def _close(self, state: RunState) -> None:
+        self._end = state
+        counters = self._loop.counters if self._loop is not None else self._counters
+        cost = counters.usage.cost_usd
+        self._write_attributes(
+            PerdureState=state,
+            PerdureTurns=counters.turns,
+            PerdureTokens=counters.usage.total_tokens,
+            PerdureCostUsd=None if cost is None else float(cost),
+        )
+        self._show()
+
+    def _write_attributes(self, **values: str | float | None) -> None:
+        """Upsert those that the server has: one that it hasn't would wedge the run."""
+        known = self._loop.spec.search_attributes if self._loop is not None else ()
+        updates = [
+            _attribute(name, value) for name, value in values.items() if name in known and value is not None
+        ]
+        if updates:
+            workflow.upsert_search_attributes(updates)
+
+    def _show(self) -> None:
+        """Write the run's details for the web UI, in Markdown."""
+        status = self.status()
+        usage = status.counters.usage
+        cost = "unknown" if usage.cost_usd is None else f"${usage.cost_usd:.4f}"
+        workflow.set_current_details(
+            f"**{status.agent}** · {status.state} · {status.activity or 'between two steps'}\n\n"
+            f"turns {status.counters.turns}/{status.limits.max_turns or '∞'} · "
+            f"tool calls {status.counters.tool_calls} · tokens {usage.total_tokens} · cost {cost}"
+        )
+
+    @workflow.query(name=STATUS_QUERY)
+    def status(self) -> RunStatus:
+        """Return the run at a glance."""
+        loop = self._loop
+        return RunStatus(
+            agent=self._request.agent,
+            state=self._end or ("starting" if loop is None else loop.state),
+            slots=len(self._conversation),
+            epoch=self._conversation.epoch,
+            counters=self._counters if loop is None else loop.counters,
+            limits=self._request.limits if loop is None else loop.spec.limits,
+            activity="" if loop is None or self._end else loop.activity,
+            conversation=MAIN_CONVERSATION,
+            spec="" if loop is None else loop.spec.digest,
+        )
+
+    @workflow.query(name=MESSAGES_QUERY)
+    def messages(self, query: MessagesQuery) -> MessagesPage:
+        """Return a page of a conversation."""
+        known = self._conversation
+        if query.conversation != known.name or query.epoch not in (None, known.epoch):
+            raise UserError(f"This run has no conversation {query.conversation!r} of epoch {query.epoch}.")
+        return known.page(query)
+
+    @workflow.query(name=SPEC_QUERY)
+    def spec(self, digest: str = "") -> AgentSpec | None:
+        """Return the pinned spec; None before it is loaded, or when it is another one."""
+        spec = None if self._loop is None else self._loop.spec
+        return spec if spec is not None and digest in ("", spec.digest) else None
+
+
+def _attribute(name: str, value: str | float) -> SearchAttributeUpdate[Any]:
+    if isinstance(value, str):
+        return SearchAttributeKey.for_keyword(name).value_set(value)
+    if isinstance(value, int):
+        return SearchAttributeKey.for_int(name).value_set(value)
+    return SearchAttributeKey.for_float(name).value_set(value)

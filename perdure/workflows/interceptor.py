@@ -1,0 +1,42 @@
+"""The interceptor of every workflow of an App: a defect ends the run with a type. Workflow side.
+
+A plain exception in a user's workflow, or in one of its signal handlers, would otherwise fail the workflow task,
+and Temporal would retry that for ever.
+"""
+
+from typing import Any
+
+from temporalio.worker import (
+    ExecuteWorkflowInput,
+    HandleSignalInput,
+    HandleUpdateInput,
+    Interceptor,
+    WorkflowInboundInterceptor,
+    WorkflowInterceptorClassInput,
+)
+
+from perdure.workflows._guard import typed_failures
+
+
+class PerdureInterceptor(Interceptor):
+    """Give it to a worker; `PerdurePlugin` does."""
+
+    def workflow_interceptor_class(
+        self, input: WorkflowInterceptorClassInput
+    ) -> type[WorkflowInboundInterceptor] | None:
+        """Return the class that wraps each workflow."""
+        return _Inbound
+
+
+class _Inbound(WorkflowInboundInterceptor):
+    async def execute_workflow(self, input: ExecuteWorkflowInput) -> Any:
+        with typed_failures():
+            return await super().execute_workflow(input)
+
+    async def handle_signal(self, input: HandleSignalInput) -> None:
+        with typed_failures():
+            await super().handle_signal(input)
+
+    async def handle_update_handler(self, input: HandleUpdateInput) -> Any:
+        with typed_failures():
+            return await super().handle_update_handler(input)
