@@ -236,6 +236,17 @@ class ModelCallError(CallError):
             attempts=attempts,
         )
 
+    def delayed(self, delay: timedelta) -> "ModelCallError":
+        """Return the same error, to be retried after `delay` or what the vendor asked for, if that is longer."""
+        wait = delay if self.retry_after is None else max(delay, self.retry_after)
+        return ModelCallError(
+            self.message,
+            kind=self.kind,
+            status_code=self.status_code,
+            retry_after_seconds=wait.total_seconds(),
+            may_be_billed=self.may_be_billed,
+        )
+
     def as_last_of(self, attempts: int) -> "ModelCallError":
         """Return the same error as the one that gives up."""
         return ModelCallError(
@@ -248,13 +259,17 @@ class ModelCallError(CallError):
 
 
 class ToolError(CallError):
-    """A tool failed. `attributes`: `tool`."""
+    """A tool failed. `attributes`: `tool`. Retryable while an idempotent tool has attempts left."""
 
 
 class ConversationUnavailableError(CallError):
     """The messages of a call could not be found just now; neither model nor tool was called."""
 
     is_retryable = True
+
+    def __init__(self, message: str) -> None:
+        """Say what was looked for; it is looked for again in two seconds."""
+        super().__init__(message, next_retry_delay=timedelta(seconds=2))
 
 
 class ServerError(PerdureError):

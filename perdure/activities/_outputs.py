@@ -5,7 +5,6 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
-from jsonschema import Draft202012Validator
 from pydantic import TypeAdapter, ValidationError
 
 from perdure.agents.agent import Agent
@@ -72,5 +71,7 @@ def _type_faults(adapter: TypeAdapter[Any], value: Any) -> list[str]:
 
 def schema_faults(schema: JsonSchema, value: Any) -> list[str]:
     """Return what in `value` does not fit a JSON schema."""
+    from jsonschema import Draft202012Validator  # takes a quarter of a second, and few runs need it
+
     faults = Draft202012Validator(schema).iter_errors(value)  # pyright: ignore[reportUnknownMemberType]
     return [f"{fault.json_path.removeprefix('$.')}: {fault.message}"[:300] for fault in faults]

@@ -4,6 +4,8 @@ The first beat comes after an interval, so that a quick call costs none.
 """
 
 import asyncio
+import random
+from datetime import timedelta
 from types import TracebackType
 from typing import Self
 
@@ -14,6 +16,8 @@ from perdure.contracts.calls import Progress
 _TAIL_CHARS = 2000
 """At most 8 kB, since a character takes up to four bytes."""
 _BEATS_PER_TIMEOUT = 3
+_FIRST_DELAY_SECONDS = 0.5
+_MAX_DELAY_SECONDS = 30.0
 
 
 class Heart:
@@ -77,3 +81,13 @@ class Heart:
 def _last_progress() -> Progress:
     details = activity.info().heartbeat_details
     return Progress.model_validate(details[0]) if details else Progress()
+
+
+def backoff(tries: int) -> timedelta:
+    """Return how long to wait after `tries` failed tries; at most 30 s.
+
+    Half of it is drawn by chance, so that runs that failed together don't come back together (the "equal jitter"
+    of https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/).
+    """
+    full = min(_MAX_DELAY_SECONDS, _FIRST_DELAY_SECONDS * 2 ** min(tries, 10))
+    return timedelta(seconds=full / 2 + random.uniform(0, full / 2))

@@ -10,7 +10,7 @@ from perdure.activities._blobs import BlobStore
 from perdure.activities._cache import ConversationKey, Slot
 from perdure.activities._lookup import Lookup
 from perdure.activities._outputs import MAX_REPLY_BYTES, find_problem
-from perdure.activities._progress import Heart
+from perdure.activities._progress import Heart, backoff
 from perdure.agents.registry import Registry
 from perdure.contracts.calls import CallModelRequest, CallModelResult
 from perdure.contracts.messages import Message, TextPart
@@ -93,9 +93,7 @@ class ModelActivities:
         try:
             return await provider.call(ask, heart.add_text)
         except ModelCallError as error:
-            if error.kind == "transient" and heart.count_try() >= spec.settings.max_attempts:
-                raise error.as_last_of(heart.tries) from None
-            raise
+            raise _after_failure(error, heart, spec.settings.max_attempts) from None
         except asyncio.CancelledError:
             if _is_cancel_requested() and heart.text:
                 return _interrupted(heart.text)
@@ -135,6 +133,15 @@ class ModelActivities:
 def _interrupted(text: str) -> ModelReply:
     message = Message(role="assistant", parts=(TextPart(text=text),), stop="interrupted")
     return ModelReply(message=message, usage=Usage())
+
+
+def _after_failure(error: ModelCallError, heart: Heart, max_attempts: int) -> ModelCallError:
+    """Decide what becomes of a failed attempt. Waiting out a rate limit is none."""
+    if error.kind == "transient" and heart.count_try() >= max_attempts:
+        return error.as_last_of(heart.tries)
+    if error.kind in ("transient", "rate_limited"):
+        return error.delayed(backoff(max(heart.tries, activity.info().attempt) - 1))
+    return error
 
 
 def _is_cancel_requested() -> bool:

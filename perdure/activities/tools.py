@@ -19,7 +19,7 @@ from perdure.activities._blobs import BlobStore
 from perdure.activities._cache import ConversationKey, Slot
 from perdure.activities._lookup import Lookup
 from perdure.activities._outputs import schema_faults
-from perdure.activities._progress import Heart
+from perdure.activities._progress import Heart, backoff
 from perdure.activities._results import to_content
 from perdure.agents.context import ToolContext
 from perdure.agents.registry import Registry
@@ -130,7 +130,7 @@ class ToolActivities:
     def _retry_or_refuse(self, pinned: ToolSpec, failure: str, heart: Heart | None) -> None:
         tries = activity.info().attempt if heart is None else heart.count_try()
         if pinned.idempotent and tries < pinned.max_attempts:
-            raise ToolError(failure, is_retryable=True, tool=pinned.name)
+            raise ToolError(failure, is_retryable=True, next_retry_delay=backoff(tries - 1), tool=pinned.name)
         raise _Refused(failure)
 
     def _context(self, spec: AgentSpec, request: CallToolRequest) -> ToolContext:

@@ -51,7 +51,9 @@ def plan_thinking(model: str, effort: str | None, *, limit: int | None, is_possi
     if version_of(model) >= _ADAPTIVE_SINCE:
         fields: Json = {"thinking": {"type": "adaptive"}} if is_possible else {}
         return Thinking(max_tokens, fields, _EFFORT[effort])
-    budget = min(budget, max_tokens // 2)
+    if limit is not None:
+        # Leave as much to the answer as to the thought.
+        budget = min(budget, limit // 2)
     if not is_possible or budget < _MIN_BUDGET_TOKENS:
         return Thinking(max_tokens)
     return Thinking(max_tokens, {"thinking": {"type": "enabled", "budget_tokens": budget}})

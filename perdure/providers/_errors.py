@@ -21,7 +21,6 @@ _FATAL_SERVER_STATUS = frozenset({501, 505})
 _GATEWAY_STATUS = frozenset({502, 504, 524})
 """Written by a proxy, which doesn't know whether the vendor went on with the call."""
 
-_TRANSIENT_CODES = frozenset({"overloaded_error", "api_error", "server_error", "timeout_error", "internal"})
 _RATE_CODES = frozenset({"rate_limit_error", "rate_limit_exceeded", "resource_exhausted", "too_many_requests"})
 _FATAL_CODES = frozenset(
     {"authentication_error", "invalid_api_key", "permission_error", "not_found_error", "model_not_found"}
@@ -152,13 +151,10 @@ def _kind(status: int, facts: _Facts) -> ModelErrorKind:
         return "fatal"
     if status == 429 or facts.codes & _RATE_CODES:
         return "rate_limited"
-    if facts.codes & _TRANSIENT_CODES or status in _TRANSIENT_STATUS:
-        return "transient"
-    if status >= 500 and status not in _FATAL_SERVER_STATUS:
-        return "transient"
-    if status == 200 and not facts.codes & _FATAL_CODES:
-        return "transient"
-    return "fatal"
+    if status == 200:
+        return "fatal" if facts.codes & _FATAL_CODES else "transient"
+    is_server_error = status >= 500 and status not in _FATAL_SERVER_STATUS
+    return "transient" if is_server_error or status in _TRANSIENT_STATUS else "fatal"
 
 
 def _is_context(status: int, facts: _Facts) -> bool:

@@ -8,6 +8,7 @@ import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from contextlib import aclosing, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import httpx
@@ -96,6 +97,12 @@ def _parse(data: str | bytes) -> Any:
         raise BrokenBodyError("the response holds broken or truncated JSON") from None
 
 
+@cache
+def _tls_context() -> ssl.SSLContext:
+    """Return the context of all connections: loading certificates takes 30 ms."""
+    return httpx.create_ssl_context()
+
+
 @dataclass(slots=True)
 class _Pool:
     client: httpx.AsyncClient
@@ -111,7 +118,6 @@ class HttpLayer:
 
     def __init__(self, client: httpx.AsyncClient | None = None) -> None:
         self._given = client
-        self._tls: ssl.SSLContext | None = None
         self._pools: list[_Pool] = []
 
     async def aclose(self) -> None:
@@ -134,10 +140,8 @@ class HttpLayer:
             pool.in_use -= 1
 
     def _add_pool(self) -> _Pool:
-        # Made at the first call, and once: loading certificates takes a while.
-        self._tls = self._tls or httpx.create_ssl_context()
         limits = httpx.Limits(max_connections=None, max_keepalive_connections=_POOL_SIZE, keepalive_expiry=30)
-        self._pools.append(_Pool(httpx.AsyncClient(verify=self._tls, limits=limits, follow_redirects=False)))
+        self._pools.append(_Pool(httpx.AsyncClient(verify=_tls_context(), limits=limits, follow_redirects=False)))
         return self._pools[-1]
 
     @asynccontextmanager

@@ -11,6 +11,7 @@ SIGNATURE = "(offline:reader — rule-based extract, no language model)"
 """The last line of every answer in words."""
 
 _MOST_SENTENCES = 6
+_MOST_LISTED = 50
 
 
 def extract(view: View, *, most: int = 3) -> str:
@@ -25,10 +26,13 @@ def quotes(view: View, *, most: int = _MOST_SENTENCES) -> list[Ranked]:
 
 def answer_pieces(view: View, *, has_tools: bool) -> Iterator[str]:
     """Yield the answer sentence by sentence, as a model would stream it."""
-    found = quotes(view)
+    listed = listed_targets(view) if view.asks_for_list else []
+    found = [] if listed else quotes(view)
+    for target in listed[:_MOST_LISTED]:
+        yield f"- {target}\n"
     for each in found:
         yield f"- {each.passage.text} [source: {each.passage.reference}]\n"
-    if not found:
+    if not found and not listed:
         yield f"{_excuse(view, has_tools=has_tools)}\n"
     if missing := _failures(view):
         yield f"\n{missing}\n"
@@ -39,7 +43,7 @@ def _excuse(view: View, *, has_tools: bool) -> str:
     subject = shorten(" ".join(view.subject) or view.question or "an empty request", 120)
     if view.outcomes:
         if listed := listed_targets(view):
-            shown = "".join(f"\n- {target}" for target in listed[:20])
+            shown = "".join(f"\n- {target}" for target in listed[:_MOST_LISTED])
             return f"No sentence of what the tools returned speaks of {subject}. They list:{shown}"
         return f"Nothing that the tools returned speaks of {subject}."
     if has_tools:

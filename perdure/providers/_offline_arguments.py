@@ -66,9 +66,13 @@ def fill_arguments(tool: ToolSpec, view: View, given: Mapping[str, Any]) -> dict
     for name, schema in tool.parameters.get("properties", {}).items():
         if name in given:
             arguments[name] = given[name]
-        elif name in required or (schema.get("type") in ("integer", "number") and number_near(name, view.question) is not None):
+        elif name in required or _is_number_named(name, schema, view.question):
             arguments[name] = filler.fill(schema, Slot(name=name))
     return arguments
+
+
+def _is_number_named(name: str, schema: Schema, question: str) -> bool:
+    return schema.get("type") in ("integer", "number") and number_near(name, question) is not None
 
 
 def number_near(name: str, text: str) -> float | None:

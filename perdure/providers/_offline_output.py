@@ -10,6 +10,7 @@ from perdure.providers._offline_answer import extract, quotes
 from perdure.providers._offline_passages import Ranked, pick, rank
 from perdure.providers._offline_schema import Schema, SchemaFiller, Slot
 from perdure.providers._offline_strings import fit_text
+from perdure.providers._offline_targets import listed_targets
 from perdure.providers._offline_text import key_terms, shorten, stem, stems, words_of
 from perdure.providers._offline_view import View, leading_passages
 
@@ -23,6 +24,7 @@ _FOUND = frozenset(("found", "answered", "success", "complete", "ok", "sufficien
 _NEGATION = re.compile(r"\b(?:not|no|never|none|cannot|without|\w+n't)\b", re.IGNORECASE)
 _NUMBER = re.compile(r"(?<![\w.])-?\d+(?:\.\d+)?(?![\w]*[A-Za-z_])")
 _POOL = 200
+_MOST_LISTED = 50
 
 
 def fill_output(view: View, output: OutputSpec) -> str:
@@ -44,8 +46,8 @@ class _OutputChooser:
 
     @cached_property
     def _sources(self) -> list[str]:
-        ranked = (each.passage.source for each in self._best)
-        return list(dict.fromkeys(ranked))
+        ranked = list(dict.fromkeys(each.passage.source for each in self._best))
+        return ranked or (listed_targets(self._view)[:_MOST_LISTED] if self._view.asks_for_list else [])
 
     @cached_property
     def _corpus(self) -> str:
@@ -76,6 +78,8 @@ class _OutputChooser:
         near = self._for_field(slot)
         if near:
             return near[slot.index % len(near)].passage.text
+        if self._view.asks_for_list and self._sources:
+            return f"The tools list {', '.join(self._sources)}."
         return f"Nothing found about {shorten(' '.join(self._view.subject) or 'an empty request', 100)}."
 
     def choose_number(self, slot: Slot, schema: Schema) -> float | None:

@@ -8,7 +8,7 @@ import math
 import re
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -21,6 +21,7 @@ _TABLE_RULE = re.compile(r"[\s|:-]+")
 _DIGIT = re.compile(r"\d")
 _LONGEST = 420
 _SHORTEST = 12
+_MOST_RANKED = 150
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +51,8 @@ class Document:
     @property
     def is_code(self) -> bool:
         """Whether every line stands for itself."""
-        return self.source.endswith(_CODE_SUFFIXES)
+        is_script = bool(self.lines) and self.lines[0][1].startswith("#!")
+        return is_script or self.source.endswith(_CODE_SUFFIXES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,54 +71,66 @@ class _Block:
     lines: list[tuple[int | None, str]]
     weight: float = 1.0
 
-    def passages(self, source: str) -> Iterator[Passage]:
-        """Yield the sentences, each with the line that it starts on."""
-        text = " ".join(line for _, line in self.lines)
+    def passages(self, source: str, terms: Collection[str]) -> Iterator[Passage]:
+        """Yield the sentences that may hold one of the terms, each with the line that it starts on."""
+        text = " ".join([line for _, line in self.lines])
+        if holds_any(self.heading.lower(), terms):
+            terms = ()
+        elif not holds_any(text.lower(), terms):
+            return
         starts: list[int] = []
         offset = 0
         for _, line in self.lines:
             starts.append(offset)
             offset += len(line) + 1
+        context = f"{self.heading} {source}"
         for start, sentence in sentences(text):
-            number = self.lines[bisect_right(starts, start) - 1][0]
-            if len(sentence) >= _SHORTEST:
-                context = f"{self.heading} {source}"
+            if len(sentence) >= _SHORTEST and holds_any(sentence.lower(), terms):
+                number = self.lines[bisect_right(starts, start) - 1][0]
                 yield Passage(shorten(sentence, _LONGEST), source, number, context, self.weight)
 
 
-def document_passages(document: Document, wanted: re.Pattern[str] | None) -> Iterator[Passage]:
-    """Yield the passages of a document; with `wanted`, only of blocks in which it is found."""
+def holds_any(text: str, terms: Collection[str]) -> bool:
+    """Say, quickly, whether one of the terms may be in lower-cased text; true for no terms."""
+    return not terms or any(map(text.__contains__, terms))
+
+
+def document_passages(document: Document, terms: Collection[str]) -> Iterator[Passage]:
+    """Yield the passages of a document; with terms, only those that may hold one, or whose heading may."""
     for block in _blocks(document):
-        if wanted is None or wanted.search(block.heading) or any(wanted.search(text) for _, text in block.lines):
-            yield from block.passages(document.source)
+        yield from block.passages(document.source, terms)
 
 
 def _blocks(document: Document) -> Iterator[_Block]:
     block = _Block("", [])
+    is_code = document.is_code
     is_fenced = False
     for number, raw in document.lines:
         line = raw.strip()
         is_fence = line.startswith(("```", "~~~"))
         is_fenced ^= is_fence
-        heading = None if is_fenced or document.is_code else _HEADING.match(line)
-        is_alone = is_fenced or document.is_code or line.startswith("|")
-        if not line or is_fence or heading or is_alone or _BULLET.match(line):
+        heading = None if is_fenced or is_code or line[:1] != "#" else _HEADING.match(line)
+        is_alone = is_fenced or is_code or line.startswith("|")
+        bullet = _BULLET.match(line)
+        if not line or is_fence or heading or is_alone or bullet:
             if block.lines:
                 yield block
             block = _Block(heading[1] if heading else block.heading, [])
         if is_alone and line and not is_fence:
-            if text := _row(line) if line.startswith("|") else line:
-                yield _Block(block.heading, [(number, text)], 1.0 if line.startswith("|") else 0.6)
+            yield from _alone(block.heading, number, line)
         elif line and not is_fence and not heading:
-            block.lines.append((number, _BULLET.sub("", line, count=1)))
+            block.lines.append((number, line[bullet.end() :] if bullet else line))
     if block.lines:
         yield block
 
 
-def _row(line: str) -> str:
-    if _TABLE_RULE.fullmatch(line):
-        return ""
-    return " | ".join(cell.strip() for cell in line.strip("|").split("|") if cell.strip())
+def _alone(heading: str, number: int | None, line: str) -> Iterator[_Block]:
+    """Yield a line of code, or a table row; a row of many cells rarely says anything by itself."""
+    if not line.startswith("|"):
+        yield _Block(heading, [(number, line)], 0.6)
+    elif not _TABLE_RULE.fullmatch(line):
+        cells = [cell.strip() for cell in line.strip("|").split("|") if cell.strip()]
+        yield _Block(heading, [(number, " | ".join(cells))], 1.0 if len(cells) < 5 else 0.6)
 
 
 def pattern_of(terms: Iterable[str]) -> re.Pattern[str] | None:
@@ -125,15 +139,22 @@ def pattern_of(terms: Iterable[str]) -> re.Pattern[str] | None:
     return re.compile(rf"(?<![^\W_])(?:{'|'.join(parts)})", re.IGNORECASE) if parts else None
 
 
-def rank(passages: Iterable[Passage], terms: Mapping[str, float], *, prefer_numbers: bool = False) -> list[Ranked]:
+def rank(
+    passages: Iterable[Passage],
+    terms: Mapping[str, float],
+    *,
+    phrases: Collection[str] = (),
+    prefer_numbers: bool = False,
+) -> list[Ranked]:
     """Return the passages that share words with the question, best first (BM25 and coverage).
 
     Args:
         passages: What there is to quote.
         terms: Stems of the question, with their weights.
+        phrases: Lower-cased identifiers of the question, such as `retry-after`; worth more than their words.
         prefer_numbers: The question asks how many, how long or when.
     """
-    entries = [(passage, stems(passage.text)) for passage in passages]
+    entries = [(passage, stems(passage.text)) for passage in _most_promising(passages, terms)]
     if not entries or not terms:
         return []
     average = sum(len(words) for _, words in entries) / len(entries)
@@ -143,10 +164,22 @@ def rank(passages: Iterable[Passage], terms: Mapping[str, float], *, prefer_numb
     for passage, words in entries:
         if score := _score(passage, words, rarity, average):
             bonus = 1.25 if prefer_numbers and _DIGIT.search(passage.text) else 1.0
+            if phrases and any(phrase in passage.text.lower() for phrase in phrases):
+                bonus *= 1.6
             held = frozenset(words)
             ranked.append(Ranked(passage, score * bonus * passage.weight, held, held & terms.keys()))
     ranked.sort(key=lambda each: (-each.score, each.passage.source, each.passage.line or 0, each.passage.text))
     return ranked
+
+
+def _most_promising(passages: Iterable[Passage], terms: Collection[str]) -> list[Passage]:
+    """Return the passages that seem to hold most terms; to look closely at thousands would take too long."""
+    found = list(passages)
+    if len(found) <= _MOST_RANKED:
+        return found
+    counts = [sum(map(passage.text.lower().__contains__, terms)) for passage in found]
+    ordered = sorted(range(len(found)), key=lambda i: -counts[i])
+    return [found[i] for i in ordered[:_MOST_RANKED]]
 
 
 def _score(passage: Passage, words: list[str], rarity: Mapping[str, float], average: float) -> float:
@@ -165,7 +198,7 @@ def _context_stems(context: str) -> frozenset[str]:
     return frozenset(stems(context))
 
 
-def pick(ranked: Iterable[Ranked], *, most: int, floor: float = 0.3) -> list[Ranked]:
+def pick(ranked: Iterable[Ranked], *, most: int, floor: float = 0.4) -> list[Ranked]:
     """Return the best passages that don't repeat one another.
 
     Args:
@@ -175,6 +208,8 @@ def pick(ranked: Iterable[Ranked], *, most: int, floor: float = 0.3) -> list[Ran
     """
     chosen: list[Ranked] = []
     for each in ranked:
+        if chosen and 2 * len(each.matched) < len(chosen[0].matched):
+            continue
         if len(chosen) == most or (chosen and each.score < floor * chosen[0].score):
             break
         if not any(_is_same(each.stems, other.stems) for other in chosen):
@@ -183,4 +218,4 @@ def pick(ranked: Iterable[Ranked], *, most: int, floor: float = 0.3) -> list[Ran
 
 
 def _is_same(one: frozenset[str], other: frozenset[str]) -> bool:
-    return len(one & other) >= 0.7 * min(len(one), len(other))
+    return len(one & other) > 0.84 * min(len(one), len(other))

@@ -121,7 +121,7 @@ def _gather(view: View, candidates: Sequence[_Candidate]) -> Iterator[PlannedCal
     """Look around: named paths, searches, lists, and whatever harmless the question asks for."""
     yield from (call for call, promise in _reads(view, candidates) if promise >= 50)
     searches = [each for each in candidates if each.role == "search" and each.is_harmless]
-    for each in searches[:2] if view.subject else ():
+    for each in searches[:2] if view.subject and not view.asks_for_list else ():
         yield _call(each, view, _query_for(each, view.subject))
     lists = [each for each in candidates if each.role == "list" and each.is_harmless]
     for each in lists[:2]:
@@ -151,6 +151,8 @@ def _query_for(candidate: _Candidate, words: Sequence[str]) -> Any:
 
 def _read(view: View, candidates: Sequence[_Candidate]) -> Iterator[PlannedCall]:
     """Read the most promising targets; without any promise, the first few."""
+    if view.asks_for_list:
+        return
     done = sum(
         call.name in {each.spec.name for each in candidates if each.role == "read"} for call in view.asked_now
     )

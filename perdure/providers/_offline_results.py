@@ -36,6 +36,7 @@ LISTED = re.compile(r"\s*(?:[-*] )?(\S+)(?:\s+\(?[\d., ]*\d\s*[kKMG]?i?(?:B|byte
 """A line of a list of files: one word, perhaps a size."""
 
 _NUMBERED = re.compile(r"\s{0,8}(\d{1,7})(?:: |:$|\t| ?\| ?)(.*)")
+_NOTHING = re.compile(r"\s*(?:no|nothing|none|0)\b[^\n]{0,300}\s*|\s*", re.IGNORECASE)
 _DEEPEST = 20
 
 
@@ -77,14 +78,16 @@ def plain_document(source: str, text: str) -> Document:
 
 def read_outcome(outcome: Outcome) -> Iterator[Document | Passage]:
     """Yield what can be quoted from a tool's result."""
+    if outcome.is_list and _NOTHING.fullmatch(outcome.text):
+        return
     source = outcome.target or outcome.name
     data = parse_json(outcome.text)
     if data is not None:
         yield from _records(data, source)
         return
     lines = outcome.text.splitlines()
-    hits = [match for match in map(HIT.match, lines) if match]
-    if outcome.is_list and hits and len(hits) >= len(lines) // 2:
+    hits = [match for match in map(HIT.match, lines) if match] if outcome.is_list else []
+    if hits and len(hits) >= len(lines) // 2:
         for hit in hits:
             yield Passage(hit[3].strip(" #*->|`"), hit[1], int(hit[2]), hit[1])
     elif not outcome.is_list:

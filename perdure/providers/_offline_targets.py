@@ -57,7 +57,7 @@ def rank_paths(view: View) -> list[tuple[str, float]]:
     scores: dict[str, float] = {}
     for path, found in terms.items():
         rarity = sum(math.log(1 + len(terms) / spread[term]) for term in found)
-        named = sum(2.0 for term in set(stems(path)) & view.terms.keys())
+        named = 2.0 * len(set(stems(path)) & view.terms.keys())
         scores[path] = rarity + named + 0.1 * min(hits[path], 10)
     for path in named_paths(view.question):
         matches = [each for each in scores if each == path or each.endswith(f"/{path}")] or [path]
@@ -76,8 +76,8 @@ def rank_values(view: View, name: str) -> list[tuple[str, float]]:
 
 def uncovered_terms(view: View) -> list[str]:
     """Return the stems of the question that no result holds so far."""
-    text = "\n".join(each.text for each in view.outcomes if not each.is_error)
-    return [term for term in view.terms if not ((found := pattern_of([term])) and found.search(text))]
+    text = "\n".join(each.text for each in view.outcomes if not each.is_error).lower()
+    return [term for term in view.terms if term not in text]
 
 
 def _lists(view: View) -> Iterator[Outcome]:

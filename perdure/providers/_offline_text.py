@@ -17,16 +17,17 @@ STOP_WORDS = frozenset(_STOP.split())
 
 _REQUEST = """
     according answer answers ask check cite cites describe detail details doc docs document documents
-    documentation explain file files find folder following give help information know list look mean means name
-    names note notes overview page pages please question questions quote read report research say says search
-    show source sources summarise summarize summary talk tell text thing things want work works write
+    documentation explain file files find folder following give happen happens help information know list long
+    look mean means name names note notes often overview page pages please question questions quote read
+    report research say says search show source sources summarise summarize summary talk tell text thing
+    things want work works write
 """
 REQUEST_WORDS = frozenset(_REQUEST.split())
 """Words that say what to do with a subject; they help to choose a tool, not to rank sentences."""
 
 WORD = re.compile(r"[^\W_]+")
 _SURFACE = re.compile(r"[^\W_]+(?:[_.'-]+[^\W_]+)*")
-_BOUNDARY = re.compile(r"(?<=[.!?])[\"')\]*_`]*\s+(?=[\"'(\[*_`]*[^\W_a-z])")
+_BOUNDARY = re.compile(r"[.!?][\"')\]*_`]*\s+(?=[\"'(\[*_`]*[^\W_a-z])")
 _ABBREVIATION = re.compile(r"(?:\b(?:e\.g|i\.e|etc|cf|vs|approx|Mr|Mrs|Dr|No|Fig)|\b[A-Z])\.$")
 _SUFFIXES = (
     (4, ("ations", "ation", "ions", "ion")),
@@ -71,7 +72,7 @@ def key_terms(text: str, *, limit: int = 24) -> dict[str, str]:
     return {}
 
 
-def query_words(text: str, *, limit: int = 6) -> list[str]:
+def query_words(text: str, *, limit: int = 10) -> list[str]:
     """Return the subject words as written (`max_turns`, `Retry-After`), for a search box."""
     keys = key_terms(text)
     found = {surface.lower(): surface for surface in _SURFACE.findall(text) if _is_key(surface, keys)}
@@ -87,7 +88,7 @@ def sentences(text: str) -> Iterator[tuple[int, str]]:
     start = 0
     for match in _BOUNDARY.finditer(text):
         piece = text[start : match.end()].rstrip()
-        if _ABBREVIATION.search(piece):
+        if _ABBREVIATION.search(piece[-10:]):
             continue
         yield start, piece
         start = match.end()

@@ -2,13 +2,13 @@
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, cast
 
 from perdure.contracts.messages import ContentPart, Message, TextPart, ToolCallPart, ToolResultPart
-from perdure.providers._offline_passages import Document, Passage, Ranked, document_passages, pattern_of, rank
+from perdure.providers._offline_passages import Document, Passage, Ranked, document_passages, rank
 from perdure.providers._offline_results import (
     Outcome,
     parse_json,
@@ -16,12 +16,13 @@ from perdure.providers._offline_results import (
     read_outcome,
     without_read_hits,
 )
-from perdure.providers._offline_text import key_terms, query_words, sentences
+from perdure.providers._offline_text import REQUEST_WORDS, STOP_WORDS, key_terms, query_words, sentences
 
 _SHORT_REQUEST = 600
 _ASKS_NUMBER = re.compile(
     r"\b(?:how (?:many|much|long|often|large|big|old|fast|far)|when|which year)\b", re.IGNORECASE
 )
+_ASKS_LIST = re.compile(r"\b(?:what|which|list|show)\b.*\b(?:files?|documents?|docs|pages?)\b", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -48,15 +49,21 @@ class View:
         return dict.fromkeys(key_terms(self.question), 1.0)
 
     @cached_property
+    def asks_for_list(self) -> bool:
+        """Whether the question is which files there are, and nothing else."""
+        has_subject = any(word.lower() not in REQUEST_WORDS | STOP_WORDS for word in self.subject)
+        return not has_subject and bool(_ASKS_LIST.search(self.question))
+
+    @cached_property
     def subject(self) -> list[str]:
         """The words of the question's subject, as written."""
         return query_words(self.question)
 
     @cached_property
     def evidence(self) -> tuple[Document | Passage, ...]:
-        """What the tools returned; without tools, what the request itself brought along."""
+        """What the tools returned; without any result, what the request itself brought along."""
         found = tuple(each for outcome in self.outcomes if not outcome.is_error for each in read_outcome(outcome))
-        if found:
+        if self.outcomes:
             return without_read_hits(found)
         given = (("request", self.material), ("instructions", self.instructions))
         return tuple(plain_document(source, text) for source, text in given if text)
@@ -64,11 +71,12 @@ class View:
     @cached_property
     def ranked(self) -> list[Ranked]:
         """The passages of the evidence that share words with the question, best first."""
-        wanted = pattern_of(self.terms)
-        if wanted is None:
+        if not self.terms:
             return []
+        phrases = [word.lower() for word in self.subject if not word.isalnum()]
         prefer = bool(_ASKS_NUMBER.search(self.question))
-        return rank(_passages(self.evidence, wanted), self.terms, prefer_numbers=prefer)
+        found = _passages(self.evidence, self.terms)
+        return rank(found, self.terms, phrases=phrases, prefer_numbers=prefer)
 
     @cached_property
     def failures(self) -> tuple[Outcome, ...]:
@@ -131,14 +139,14 @@ def _arguments(call: ToolCallPart) -> dict[str, Any]:
     return cast("dict[str, Any]", parsed) if isinstance(parsed, dict) else {}
 
 
-def _passages(evidence: Iterable[Document | Passage], wanted: re.Pattern[str] | None) -> Iterator[Passage]:
+def _passages(evidence: Iterable[Document | Passage], terms: Collection[str]) -> Iterator[Passage]:
     for each in evidence:
         if isinstance(each, Document):
-            yield from document_passages(each, wanted)
+            yield from document_passages(each, terms)
         else:
             yield each
 
 
 def leading_passages(view: View, *, most: int) -> list[Passage]:
     """Return the first passages of the evidence, for when none shares a word with the question."""
-    return [passage for passage, _ in zip(_passages(view.evidence, None), range(most), strict=False)]
+    return [passage for passage, _ in zip(_passages(view.evidence, ()), range(most), strict=False)]

@@ -38,7 +38,8 @@ class _Draft:
 class OfflineProvider:
     """Answers without a language model, by rules: for demos, examples and tests.
 
-    `settings.extra = {"delay_seconds": 0.5}` makes each call take that long, so that there is time to kill a worker.
+    `settings.extra = {"delay_seconds": 0.5}` makes each call take that long,
+    so that there is time to kill a worker.
     """
 
     name = "offline"
@@ -72,12 +73,11 @@ class OfflineProvider:
 
 def _delay_seconds(request: ModelRequest) -> float:
     delay = (request.settings.extra or {}).get("delay_seconds", 0)
-    is_number = isinstance(delay, int | float) and not isinstance(delay, bool)
-    if not is_number or not 0 <= delay < math.inf:
-        raise ModelCallError(
-            f"delay_seconds is {delay!r}: give a number of seconds, 0 or more.", kind="fatal", status_code=400
-        )
-    return float(delay)
+    if isinstance(delay, int | float) and not isinstance(delay, bool) and 0 <= delay < math.inf:
+        return float(delay)
+    raise ModelCallError(
+        f"delay_seconds is {delay!r}: give a number of seconds, 0 or more.", kind="fatal", status_code=400
+    )
 
 
 def _draft(request: ModelRequest, view: View) -> _Draft:

@@ -1,7 +1,8 @@
 """Scheduling perdure's activities, with the options that a run can't wedge on. Workflow side.
 
 No activity has Temporal's default retry policy, which has no end. Where waiting out a rate limit is a retry too,
-the time for all attempts bounds them, and the activity counts the real ones.
+the time for all attempts bounds them, and the activity counts the real ones. The interval doesn't grow: that
+is for a worker that died, and whoever fails for another reason says itself how long to wait.
 """
 
 from datetime import timedelta
@@ -30,10 +31,10 @@ _CRASHES = 10
 _WAIT = ActivityCancellationType.WAIT_CANCELLATION_COMPLETED
 
 
-def _retries(maximum_attempts: int, initial_ms: int = 500) -> RetryPolicy:
+def _retries(maximum_attempts: int) -> RetryPolicy:
     return RetryPolicy(
-        initial_interval=timedelta(milliseconds=initial_ms),
-        maximum_interval=timedelta(seconds=30),
+        initial_interval=timedelta(milliseconds=200),
+        backoff_coefficient=1,
         maximum_attempts=maximum_attempts,
         non_retryable_error_types=_NEVER_RETRIED,
     )
@@ -88,7 +89,7 @@ async def call_tool(spec: AgentSpec, tool: ToolSpec, request: CallToolRequest, *
             result_type=CallToolResult,
             start_to_close_timeout=tool.timeout + timedelta(seconds=1),
             schedule_to_close_timeout=(tool.timeout + timedelta(seconds=1)) * (tool.max_attempts + 1),
-            retry_policy=_retries(tool.max_attempts, initial_ms=100),
+            retry_policy=_retries(tool.max_attempts),
             cancellation_type=_WAIT,
             summary=summary,
         )

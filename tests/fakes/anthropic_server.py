@@ -34,7 +34,13 @@ class AnthropicServer(HttpServer):
 
 def message(reply: FakeReply, model: str) -> dict[str, Any]:
     """Return a `message` object."""
-    return {**_head(model), "content": blocks(reply), "stop_reason": _stop(reply), "usage": usage(reply), **reply.extra}
+    return {
+        **_head(model),
+        "content": blocks(reply),
+        "stop_reason": _stop(reply),
+        "usage": usage(reply),
+        **reply.extra,
+    }
 
 
 def blocks(reply: FakeReply) -> list[dict[str, Any]]:

@@ -36,7 +36,11 @@ class OpenAIServer(HttpServer):
 
 def completion(reply: FakeReply, model: str) -> dict[str, Any]:
     """Return a `chat.completion` object."""
-    message: dict[str, Any] = {"role": "assistant", "content": reply.text or None, "refusal": reply.refusal or None}
+    message: dict[str, Any] = {
+        "role": "assistant",
+        "content": reply.text or None,
+        "refusal": reply.refusal or None,
+    }
     if reply.calls:
         message["tool_calls"] = [_call(reply, index) for index in range(len(reply.calls))]
     if reply.reasoning:

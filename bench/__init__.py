@@ -1,0 +1,1 @@
+"""Measurements of perdure against bare Temporal: `python -m bench`, or `make bench`."""

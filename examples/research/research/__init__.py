@@ -1,0 +1,1 @@
+"""A perdure project; this file imports nothing, so that workflows stay light."""

@@ -1,0 +1,24 @@
+"""What all tests share: a clean environment, and one real dev server for those that need it."""
+
+import os
+from collections.abc import AsyncIterator
+
+import pytest
+from temporalio.client import Client
+
+from perdure.connection import connect
+from perdure.devserver import DevServer
+
+for _name in [name for name in os.environ if name.startswith(("PERDURE_", "TEMPORAL_"))]:
+    del os.environ[_name]
+
+
+@pytest.fixture(scope="session")
+async def server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[DevServer]:
+    async with DevServer(tmp_path_factory.mktemp("server"), port=0, ui_port=0) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+async def temporal(server: DevServer) -> Client:
+    return await connect(address=server.address)
