@@ -9,13 +9,12 @@ then a text. `-D20` delays each answer by 20 ms; `-H` holds it until `POST /rele
 
 import asyncio
 import json
+import os
 import re
-import sys
 import threading
 from collections import Counter
 from dataclasses import dataclass, field
 from functools import lru_cache
-from os import _exit
 from typing import Any
 
 from perdure.worker import new_event_loop
@@ -179,8 +178,9 @@ def end_with_parent() -> None:
     """End this process when whoever started it is gone: its end of our stdin is then closed."""
 
     def wait() -> None:
-        sys.stdin.buffer.read()
-        _exit(1)
+        while os.read(0, 1):
+            pass
+        os._exit(1)
 
     threading.Thread(target=wait, daemon=True).start()
 

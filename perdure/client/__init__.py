@@ -1,5 +1,6 @@
 """What the command line, and users' own services, call. Client side."""
 
+from perdure.client._queues import has_pollers, pollers
 from perdure.client._runs import RunInfo, RunStatusName
 from perdure.client._show import PendingCall, RunDetails
 from perdure.client._transcript import TranscriptEntry
@@ -15,4 +16,6 @@ __all__ = [
     "StartedRun",
     "TranscriptEntry",
     "WatchEvent",
+    "has_pollers",
+    "pollers",
 ]

@@ -3,10 +3,10 @@
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, get_args
 from urllib.parse import urlsplit
 
-from perdure.errors import UnknownModelError
+from perdure.errors import SettingsError, UnknownModelError, suggest
 from perdure.providers._redact import HIDDEN, show_url
 
 ProtocolName = Literal["openai", "anthropic", "offline"]
@@ -34,6 +34,21 @@ class ProviderConfig:
     reasoning_field: str | None = None
     """The field in which a server of the `openai` protocol wants its reasoning back, if it does."""
 
+    def __post_init__(self) -> None:
+        """Refuse a configuration that could only fail later, and less clearly.
+
+        Raises:
+            SettingsError: the name or the protocol can't be used. Not retryable.
+        """
+        if not self.name or ":" in self.name:
+            raise SettingsError(
+                f"A provider can't be named {self.name!r}: it is the part before the ':' of a model."
+            )
+        known = get_args(ProtocolName)
+        if self.protocol not in known:
+            hint = suggest(self.protocol, known)
+            raise SettingsError(f"Provider {self.name!r} can't speak {self.protocol!r}.{hint}")
+
     def __repr__(self) -> str:
         """Show no secret: a URL can hold one, a header is likely to."""
         headers = dict.fromkeys(self.headers, HIDDEN)
@@ -46,6 +61,11 @@ class ProviderConfig:
         """Return the base URL of the day, without a slash at its end."""
         override = os.environ.get(self.base_url_env, "").strip() if self.base_url_env else ""
         return (override or self.base_url).rstrip("/")
+
+    def endpoint(self, path: str) -> str:
+        """Return the URL of a call: the base URL's query, if it has one, stays at the end."""
+        parts = urlsplit(self.url())
+        return parts._replace(path=parts.path.rstrip("/") + path, fragment="").geturl()
 
     def api_key(self) -> str | None:
         """Return the key of the day, or None where none is set or needed."""

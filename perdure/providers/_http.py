@@ -5,7 +5,7 @@ httpx's timeouts are per read, so they notice a stall but not a slow drip: a dea
 
 import asyncio
 import ssl
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator
 from contextlib import aclosing, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
@@ -20,7 +20,7 @@ from perdure.providers._errors import VendorErrors
 from perdure.providers._wire import loads
 
 DEFAULT_MAX_RESPONSE_BYTES = 16 * 1024 * 1024
-_MAX_ERROR_BYTES = 64 * 1024
+_MAX_ERROR_BYTES = 1024 * 1024
 _ERROR_BODY_SECONDS = 5.0
 _DRAIN_SECONDS = 0.05
 _CONNECT_SECONDS = 15.0
@@ -127,7 +127,7 @@ class HttpLayer:
             await pool.client.aclose()
 
     @contextmanager
-    def _client(self) -> Iterator[httpx.AsyncClient]:
+    def _client(self) -> Generator[httpx.AsyncClient]:
         """Lend the client of the first pool that has room: few calls share few connections."""
         if self._given is not None:
             yield self._given

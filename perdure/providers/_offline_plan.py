@@ -21,13 +21,9 @@ MOST_PARALLEL = 3
 _MOST_READS = 6
 _SEARCH_VERBS = frozenset(("search", "find", "lookup", "query", "grep", "retrieve", "recall"))
 _READ_VERBS = frozenset(("read", "get", "open", "fetch", "load", "view", "show", "cat", "download"))
-_HARMLESS_VERBS = (
-    _SEARCH_VERBS
-    | _READ_VERBS
-    | LIST_VERBS
-    | frozenset(
-        ("ask", "consult", "research", "analyse", "analyze", "calculate", "compute", "convert", "count", "check")
-    )
+_GENERIC_VERBS = _SEARCH_VERBS | _READ_VERBS | LIST_VERBS
+_HARMLESS_VERBS = _GENERIC_VERBS | frozenset(
+    ("ask", "consult", "research", "analyse", "analyze", "calculate", "compute", "convert", "count", "check")
 )
 
 _Role = Literal["list", "search", "read", "other"]
@@ -80,7 +76,7 @@ def _judge(tool: ToolSpec, view: View) -> _Candidate:
     role, parameter = _role(tool, set(words))
     question = {stem(word) for word in WORD.findall(view.question) if word.lower() not in STOP_WORDS}
     is_harmless = not tool.needs_approval and (tool.idempotent or bool(_HARMLESS_VERBS & set(words)))
-    objects = {stem(word) for word in words if word not in _HARMLESS_VERBS} & question
+    objects = {stem(word) for word in words if word not in _GENERIC_VERBS} & question
     described = set(stems(tool.description)) & view.terms.keys()
     parameters = {stem(word) for name in _properties(tool) for word in words_of(name)} & question
     is_literal = tool.name in view.question or (is_harmless and tool.name in view.instructions)

@@ -83,7 +83,7 @@ class OpenAIReply:
         return ModelReply(message=message, usage=_usage(self._usage or {}), is_usage_known=bool(self._usage))
 
     def _take(self, chunk: Json, kind: str) -> None:
-        if chunk.get("error"):
+        if chunk.get("error") or chunk.get("object") == "error":
             raise self._errors.event(chunk)
         if usage := as_dict(chunk.get("usage")):
             self._usage = usage
@@ -173,11 +173,15 @@ def _content_text(content: object) -> str:
 def _usage(usage: Json) -> Usage:
     prompt = as_count(usage.get("prompt_tokens"))
     completion = as_count(usage.get("completion_tokens"))
-    cached = as_count(as_dict(usage.get("prompt_tokens_details")).get("cached_tokens"))
+    details = as_dict(usage.get("prompt_tokens_details"))
+    # DeepSeek has a name of its own; that of what was written is OpenRouter's.
+    cached = min(as_count(details.get("cached_tokens") or usage.get("prompt_cache_hit_tokens")), prompt)
+    written = min(as_count(details.get("cache_write_tokens")), prompt - cached)
     reasoning = as_count(as_dict(usage.get("completion_tokens_details")).get("reasoning_tokens"))
     return Usage(
         input_tokens=prompt,
-        cached_tokens=min(cached, prompt),
+        cached_tokens=cached,
+        cache_write_tokens=written,
         output_tokens=completion,
         reasoning_tokens=min(reasoning, completion),
     )

@@ -53,11 +53,12 @@ class HttpProvider:
         self, path: str, body: bytes, headers: dict[str, str], request: ModelRequest, errors: VendorErrors
     ) -> AbstractAsyncContextManager[Answer]:
         settings = request.settings
-        bounds = Bounds(settings.timeout.total_seconds(), settings.stall_timeout.total_seconds())
+        # A reply that isn't streamed comes all at once: until then silence is no sign of a stall.
+        stall = settings.stall_timeout if settings.stream else settings.timeout
+        bounds = Bounds(settings.timeout.total_seconds(), stall.total_seconds())
         merged = {**headers, **{name.lower(): value for name, value in self._config.headers.items()}}
-        return self._http.post(
-            f"{self._config.url()}{path}", headers=merged, body=body, bounds=bounds, errors=errors
-        )
+        url = self._config.endpoint(path)
+        return self._http.post(url, headers=merged, body=body, bounds=bounds, errors=errors)
 
     def _encode_once(self, request: ModelRequest, key: tuple[str, ...], value: object) -> bytes:
         """Return `value` as JSON, kept for requests of the same `cache_key`."""

@@ -6,6 +6,8 @@ from urllib.parse import urlsplit
 
 HIDDEN = "***"
 
+_SHORTEST_SECRET = 4
+
 _TOKEN = re.compile(
     r"(?i:\bbearer)\s+[^\s'\",;]+"  # an Authorization header
     r"|\b(?:sk|rk|pk)-[\w*.-]{4,}"  # OpenAI, Anthropic, OpenRouter …
@@ -20,7 +22,8 @@ _BLANK = re.compile(r"\s+")
 
 def redact(text: str, secrets: Iterable[str] = ()) -> str:
     """Return `text` without `secrets`, parts of them, tokens, and the private parts of URLs."""
-    known = [secret for secret in secrets if secret]
+    # Shorter ones are placeholders for servers that want no key, and may be part of any word.
+    known = [secret for secret in secrets if len(secret) >= _SHORTEST_SECRET]
     text = _URL.sub(lambda match: show_url(match[0]), text)
     for secret in sorted(known, key=len, reverse=True):
         text = text.replace(secret, HIDDEN)

@@ -49,7 +49,9 @@ class AnthropicProvider(HttpProvider):
         key = self._config.api_key()
         headers = {"anthropic-version": API_VERSION} | ({"x-api-key": key} if key else {})
         reply = AnthropicReply(f"{self.name}:{request.model}", on_text, errors)
-        async with self._post("/v1/messages", self.body(request), headers, request, errors) as answer:
+        # Other vendors' base URLs end in /v1, so people write it here too.
+        path = "/messages" if self._config.endpoint("").partition("?")[0].endswith("/v1") else "/v1/messages"
+        async with self._post(path, self.body(request), headers, request, errors) as answer:
             if answer.is_stream:
                 async with aclosing(answer.events(lambda: reply.is_done)) as events:
                     async for event in events:

@@ -68,7 +68,8 @@ class Providers:
     ) -> None:
         given = list(configs)
         _refuse_duplicates([*(config.name for config in given), *(provider.name for provider in extra)])
-        self._configs = {config.name: config for config in (*BUILT_IN, *given)}
+        made = {provider.name for provider in extra}
+        self._configs = {config.name: config for config in (*BUILT_IN, *given) if config.name not in made}
         self._http = HttpLayer(client)
         self._made: dict[str, Provider] = {provider.name: provider for provider in extra}
 
@@ -111,17 +112,13 @@ class Providers:
 
     def _status(self, name: str) -> ProviderStatus:
         config = self._configs.get(name)
-        if config is None or (name in self._made and not _is_made_of(self._made[name])):
+        if config is None:
             return ProviderStatus(name, self._made[name].protocol, "", "not needed")
         url = show_url(config.url()) if config.url() else ""
         if config.api_key_env is None:
             return ProviderStatus(name, config.protocol, url, "not needed")
         key: KeyState = "yes" if config.api_key() else "no"
         return ProviderStatus(name, config.protocol, url, key, config.api_key_env)
-
-
-def _is_made_of(provider: Provider) -> bool:
-    return isinstance(provider, OpenAIProvider | AnthropicProvider)
 
 
 def _make(config: ProviderConfig, http: HttpLayer) -> Provider:

@@ -10,8 +10,9 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from temporalio.service import RPCError, RPCStatusCode
 
-from perdure.connection import connect
+from perdure.connection import _name_problem, _refused, connect
 from perdure.errors import ServerUnreachableError, SettingsError
 
 
@@ -132,3 +133,32 @@ async def test_a_missing_certificate(monkeypatch: pytest.MonkeyPatch, tmp_path: 
     monkeypatch.setenv("TEMPORAL_TLS_CLIENT_CERT_PATH", str(tmp_path / "gone.pem"))
     with pytest.raises(SettingsError, match=r"gone\.pem"):
         await connect()
+
+
+@pytest.mark.parametrize("status", [RPCStatusCode.UNAUTHENTICATED, RPCStatusCode.PERMISSION_DENIED])
+def test_refused_credentials(status: RPCStatusCode) -> None:
+    error = _refused(RPCError("Request unauthorized.", status, b""), "there", {})
+    assert "there refused the credentials: Request unauthorized." in error.message
+    assert "TEMPORAL_API_KEY" in error.message
+    assert error.non_retryable
+
+
+def test_a_server_that_is_not_ready_is_retryable() -> None:
+    error = _refused(RPCError("shard status unknown", RPCStatusCode.UNAVAILABLE, b""), "there", {})
+    assert "shard status unknown" in error.message
+    assert not error.non_retryable
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("error: InvalidCertificate(UnknownIssuer)", "TEMPORAL_TLS_SERVER_CA_CERT_PATH"),
+        ("InvalidCertificate(NotValidForName)", "TEMPORAL_TLS_SERVER_NAME"),
+        ("tonic::transport::Error(Transport, PrivateKeyParseError)", "TEMPORAL_TLS_CLIENT_KEY_PATH"),
+        ("Failed client connect: odd header hunter2", "odd header ***"),
+    ],
+)
+def test_errors_of_the_core_are_named(text: str, said: str) -> None:
+    problem = _name_problem(text, {"api_key": "hunter2"})
+    assert said in problem
+    assert "hunter2" not in problem

@@ -93,7 +93,7 @@ def test_a_module_that_raised_shows_the_users_part_of_the_traceback(tmp_path: Pa
     write(tmp_path, f"{name}/app.py", f"import {name}.deep")
     write(tmp_path, f"{name}/deep.py", "def fail():\n    raise KeyError('x')\n\nfail()\n")
     error = failure(f"{name}.app:app", tmp_path)
-    assert f"deep.py:2: KeyError: 'x'" in error.message
+    assert "deep.py:2: KeyError: 'x'" in error.message
     trace: str = error.attributes["traceback"]
     assert trace.count("  File ") == 3
     assert "importlib" not in trace
@@ -102,7 +102,9 @@ def test_a_module_that_raised_shows_the_users_part_of_the_traceback(tmp_path: Pa
 
 
 def test_causes_lose_our_frames_too(tmp_path: Path, name: str) -> None:
-    body = "try:\n    import users_app_gone\nexcept ImportError as error:\n    raise RuntimeError('no') from error\n"
+    body = (
+        "try:\n    import users_app_gone\nexcept ImportError as error:\n    raise RuntimeError('no') from error\n"
+    )
     write(tmp_path, f"{name}.py", body)
     trace: str = failure(f"{name}:app", tmp_path).attributes["traceback"]
     assert "direct cause" in trace
@@ -131,7 +133,7 @@ def test_a_module_that_exits(tmp_path: Path, name: str) -> None:
 def test_a_missing_attribute_suggests(tmp_path: Path, name: str) -> None:
     write(tmp_path, f"{name}.py", "from perdure import App\nagents = App()\n")
     error = failure(f"{name}:app", tmp_path)
-    assert f"has no 'app'. Its App is 'agents'." in error.message
+    assert "has no 'app'. Its App is 'agents'." in error.message
     assert f"{name}.py" in error.message
 
 

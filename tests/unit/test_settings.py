@@ -42,9 +42,7 @@ def test_defaults(tmp_path: Path) -> None:
     assert set(found.sources.values()) == {"default"}
 
 
-def test_the_working_directory_is_where_the_search_starts(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_working_directory_is_where_the_search_starts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write(tmp_path, '[tool.perdure]\napp = "a:b"')
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PERDURE_TASK_QUEUE", "env")
@@ -174,9 +172,7 @@ def test_mistakes_in_the_environment(tmp_path: Path) -> None:
 
 def test_mistakes_in_flags(tmp_path: Path) -> None:
     assert failure(tmp_path, dev_port=-1).startswith("flag --port: dev_port should be greater")
-    assert failure(tmp_path, task_que="x") == (
-        "No setting is called 'task_que'. Did you mean 'task_queue'?"
-    )
+    assert failure(tmp_path, task_que="x") == ("No setting is called 'task_que'. Did you mean 'task_queue'?")
 
 
 @pytest.mark.parametrize("body", ["[", "[tool]\nperdure = 3", "tool = 3\n[tool.perdure]"])

@@ -45,17 +45,17 @@ def walk(root: Path, folder: Path) -> Iterator[Path]:
         folders[:] = sorted(name for name in folders if not is_skipped(Path(current, name)))
         for name in sorted(names):
             path = Path(current, name)
-            if not name.startswith(".") and path.is_file() and path.resolve().is_relative_to(root):
+            if not name.startswith(".") and os.path.isfile(path) and path.resolve().is_relative_to(root):
                 yield path
 
 
 def is_skipped(folder: Path) -> bool:
     """Say whether a folder is hidden, a virtual environment, or full of generated files."""
-    return folder.name.startswith(".") or folder.name in SKIPPED_FOLDERS or (folder / "pyvenv.cfg").exists()
+    return folder.name.startswith(".") or folder.name in SKIPPED_FOLDERS or os.path.exists(folder / "pyvenv.cfg")
 
 
-def read_text(path: Path, shown: str) -> str:
-    """Return the text of a file.
+def read_lines(path: Path, shown: str) -> list[str]:
+    """Return the lines of a text file, numbered as an editor would.
 
     Args:
         path: The file.
@@ -64,7 +64,7 @@ def read_text(path: Path, shown: str) -> str:
     Raises:
         RefusedError: It is missing, no file, too large, or not text.
     """
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise RefusedError(f"There is no file {shown!r}: list the files to see which there are.")
     try:
         size = path.stat().st_size
@@ -76,6 +76,7 @@ def read_text(path: Path, shown: str) -> str:
     if b"\0" in data[:8192]:
         raise RefusedError(f"{shown!r} is a binary file: only text can be read.")
     try:
-        return data.decode()
+        text = data.decode()
     except UnicodeDecodeError:
         raise RefusedError(f"{shown!r} is not UTF-8 text.") from None
+    return [line.rstrip("\r") for line in text.removesuffix("\n").split("\n")] if text else []

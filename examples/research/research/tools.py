@@ -10,12 +10,13 @@ from fnmatch import fnmatch
 from pathlib import Path
 
 from perdure import ToolContext, ToolRetry, tool
-from research._files import RefusedError, read_text, resolve, walk
+from research._files import RefusedError, read_lines, resolve, walk
 
 MAX_LISTED = 300
 MAX_HITS = 40
 MAX_LINES = 400
-MAX_LINE_CHARS = 300
+MAX_HIT_CHARS = 300
+MAX_LINE_CHARS = 2000
 MAX_FILES_SEARCHED = 5000
 
 
@@ -73,12 +74,12 @@ def read_file(context: ToolContext, path: str, start_line: int = 1, max_lines: i
     """
     root = _root(context)
     try:
-        lines = read_text(resolve(root, path), path).splitlines()
+        lines = read_lines(resolve(root, path), path)
     except RefusedError as error:
         raise ToolRetry(str(error)) from None
     start = max(start_line, 1)
     stop = start - 1 + max(1, min(max_lines, MAX_LINES))
-    chosen = [f"{start + i}: {line}" for i, line in enumerate(lines[start - 1 : stop])]
+    chosen = [f"{start + i}: {line[:MAX_LINE_CHARS]}" for i, line in enumerate(lines[start - 1 : stop])]
     if not chosen:
         return f"{path} has {len(lines)} lines; there is none from line {start} on."
     if stop < len(lines):
@@ -105,7 +106,8 @@ def _walk(root: Path, folder: str) -> Iterator[Path]:
 
 
 def _shown(root: Path, path: Path) -> str:
-    return path.relative_to(root).as_posix()
+    """Return the path below the root; what is no UTF-8 in a name becomes `?`, as a message must be UTF-8."""
+    return path.relative_to(root).as_posix().encode(errors="replace").decode()
 
 
 def _hits(root: Path, paths: Iterable[Path], terms: list[str]) -> Iterator[tuple[int, str]]:
@@ -113,10 +115,10 @@ def _hits(root: Path, paths: Iterable[Path], terms: list[str]) -> Iterator[tuple
     for _, path in zip(range(MAX_FILES_SEARCHED), paths, strict=False):
         shown = _shown(root, path)
         try:
-            text = read_text(path, shown)
+            lines = read_lines(path, shown)
         except RefusedError:
             continue
-        for number, line in enumerate(text.splitlines(), start=1):
+        for number, line in enumerate(lines, start=1):
             low = line.lower()
             if matched := sum(term in low for term in terms):
-                yield matched, f"{shown}:{number}: {line.strip()[:MAX_LINE_CHARS]}"
+                yield matched, f"{shown}:{number}: {line.strip()[:MAX_HIT_CHARS]}"

@@ -49,7 +49,7 @@ def answering(status: int, value: object, **headers: str) -> Script:
 @cache
 def make_bomb() -> bytes:
     packer = zlib.compressobj(wbits=31)
-    return b"".join(packer.compress(bytes(2**20)) for _ in range(200)) + packer.flush()
+    return b"".join(packer.compress(bytes(2**20)) for _ in range(64)) + packer.flush()
 
 
 def error_body(protocol: str, text: str, *, kind: str = "", code: str | None = None) -> dict[str, object]:
@@ -334,6 +334,16 @@ async def test_a_stall_is_noticed(make_provider: MakeProvider, protocol: str, sc
     assert "nothing was received for 0.3 s" in error.message
 
 
+async def test_silence_is_no_stall_where_nothing_is_streamed(make_provider: MakeProvider, protocol: str) -> None:
+    async def think(_: Request, connection: Connection) -> None:
+        await asyncio.sleep(0.4)
+        await connection.answer(200, whole_of(protocol))
+
+    async with HttpServer(think) as server:
+        reply = await ask(make_provider(protocol, server.url), stall_timeout=SHORT, stream=False)
+    assert reply.message.text == REPLY.text
+
+
 async def test_a_slow_drip_ends_at_the_deadline(make_provider: MakeProvider, protocol: str) -> None:
     async def drip(_: Request, connection: Connection) -> None:
         await connection.stream_head()
@@ -377,19 +387,21 @@ async def test_fifty_megabytes_fail_quickly(
 
     started = time.monotonic()
     error, _ = await failed(make_provider, protocol, flood)
-    assert time.monotonic() - started < 2
+    assert time.monotonic() - started < 4
     assert (error.kind, error.may_be_billed) == ("transient", True)
     assert "longer than 16,777,216 bytes" in error.message
 
 
 @pytest.mark.parametrize("status", [200, 500])
 async def test_a_gzip_bomb_is_defused(make_provider: MakeProvider, protocol: str, status: int) -> None:
+    bomb = make_bomb()
+
     async def throw(_: Request, connection: Connection) -> None:
-        await connection.answer(status, make_bomb(), content_encoding="gzip")
+        await connection.answer(status, bomb, content_encoding="gzip")
 
     started = time.monotonic()
     error, _ = await failed(make_provider, protocol, throw)
-    assert time.monotonic() - started < 2
+    assert time.monotonic() - started < 4
     assert error.kind == "transient"
     assert len(error.message) < 600
 
@@ -481,6 +493,25 @@ async def test_cancelling_closes_the_connection_at_once(make_provider: MakeProvi
         provider = make_provider(protocol, server.url)
         call: asyncio.Task[ModelReply] = asyncio.create_task(provider.call(request_of(provider), listen))
         await asyncio.wait_for(begun.wait() if protocol == "openai" else asyncio.sleep(0.1), 2)
+        call.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await call
+        await asyncio.wait_for(left.wait(), 1)
+
+
+async def test_cancelling_before_the_answer_closes_the_connection(
+    make_provider: MakeProvider, protocol: str
+) -> None:
+    arrived, left = asyncio.Event(), asyncio.Event()
+
+    async def script(request: Request, connection: Connection) -> None:
+        arrived.set()
+        await connection.peer_left()
+        left.set()
+
+    async with HttpServer(script) as server:
+        call = asyncio.create_task(ask(make_provider(protocol, server.url)))
+        await asyncio.wait_for(arrived.wait(), 2)
         call.cancel()
         with pytest.raises(asyncio.CancelledError):
             await call

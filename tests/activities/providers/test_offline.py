@@ -19,7 +19,9 @@ from perdure.providers.base import ModelReply, ModelRequest, Provider
 from perdure.providers.offline import OfflineProvider
 
 FILES = {
-    "docs/retries.md": "# Retries\n\nA failed call is retried six times. The first wait is\ntwo seconds; it doubles.\n",
+    "docs/retries.md": (
+        "# Retries\n\nA failed call is retried six times. The first wait is\ntwo seconds; it doubles.\n"
+    ),
     "docs/limits.md": "# Limits\n\nThe default budget of a run is five dollars.\n",
     "docs/colours.md": "# Colours\n\nThe logo is blue.\n",
 }
@@ -65,7 +67,7 @@ def read_blob(ref: BlobRef) -> bytes:
 async def ask(messages: list[Message], *tools: ToolSpec, **options: Any) -> ModelReply:
     provider = OfflineProvider()
     fragments = [provider.encode(message, read_blob) for message in messages]
-    on_text = options.pop("on_text", lambda _: None)
+    on_text = options.pop("on_text", [].append)
     options = {"model": "reader", "instructions": "", "fragments": fragments, "tools": tools, **options}
     return await provider.call(ModelRequest(**options), on_text)
 
@@ -220,6 +222,14 @@ async def test_without_anything_it_says_so() -> None:
             "Find tides, limit 20",
             {"query": "tides limit 20", "limit": 8},
         ),
+        (spec("ask_expert", task=STRING), "Ask an expert: why?", {"task": "Ask an expert: why?"}),
+        (spec("list_dir", path=STRING), "What is in this folder?", {"path": "."}),
+        (spec("book_seats", seats={"type": "integer"}), "Book seats", {"seats": 1}),
+        (
+            spec("book_room", email=STRING, date={"type": "string", "format": "date"}),
+            "Book a room on 2030-01-31 for ann@example.org",
+            {"email": "ann@example.org", "date": "2030-01-31"},
+        ),
         (
             spec("post_note", idempotent=False, text=STRING, is_public={"type": "boolean"}),
             'Post a note: "Tea at five"',
@@ -266,6 +276,53 @@ async def test_json_results_are_read_and_their_ids_followed() -> None:
     assert "- The printer caught fire because of the toner." in (await ask(messages, *tools)).message.text
 
 
+@pytest.mark.parametrize(
+    ("result", "quote"),
+    [
+        ([{"path": "a.md", "line": 4, "text": "The tide rises twice a day."}], "twice a day. [source: a.md:4]"),
+        ({"items": [{"url": "https://x.org/t", "text": "The tide rises.\nSlowly."}]}, "[source: https://x.org/t]"),
+        (["The tide rises twice.", "Boats leave."], "- The tide rises twice. [source: look_up]"),
+        ({"tide": "high", "level_m": 4.5}, "- tide: high, level_m: 4.5 [source: look_up]"),
+        ("The tide rises when the moon says so. Boats leave.", "- The tide rises when the moon says so."),
+        ("{broken json about the tide that rises", "- {broken json about the tide that rises"),
+        ([[[]]] * 3, "Nothing that the tools returned speaks of tide"),
+        ("", "Nothing that the tools returned speaks of tide"),
+        (["docs/sea.md", "docs/land.md"], "They list:\n- docs/sea.md\n- docs/land.md"),
+        ("Files: docs/sea.md, docs/land.md", "They list:\n- docs/sea.md\n- docs/land.md"),
+    ],
+)
+async def test_results_of_every_shape_are_read(result: Any, quote: str) -> None:
+    call = ToolCallPart(id="c", name="look_up", arguments="{}")
+    text = result if isinstance(result, str) else json.dumps(result)
+    messages = [user_message("How high is the tide?"), Message(role="assistant", parts=(call,))]
+    assert quote in (await ask([*messages, tool_message(call, text)])).message.text
+
+
+async def test_paths_in_json_results_are_read_next() -> None:
+    call = ToolCallPart(id="c", name="search_text", arguments='{"query": "tide high"}')
+    found = json.dumps([{"path": "docs/land.md", "text": "No sea."}, {"path": "docs/sea.md", "text": "The tide!"}])
+    messages = [user_message("How high is the tide?"), Message(role="assistant", parts=(call,))]
+    message = (await ask([*messages, tool_message(call, found)], SEARCH, READ)).message
+    assert calls_of([message]) == [("read_file", {"path": "docs/sea.md"})]
+
+
+async def test_a_search_in_vain_is_tried_with_the_beginnings_of_words() -> None:
+    messages = await converse("Which budgets?", SEARCH)
+    assert calls_of(messages) == [("search_text", {"query": "budgets"}), ("search_text", {"query": "budget"})]
+    assert "five dollars" in messages[-1].text
+
+
+async def test_a_short_question_goes_with_the_one_before() -> None:
+    messages = [*await converse("What is the default budget?", SEARCH), user_message("Why?")]
+    assert "five dollars" in (await ask(messages)).message.text
+
+
+async def test_what_perdure_says_is_no_question() -> None:
+    messages = await converse("What is the default budget?", SEARCH)
+    messages.append(user_message("The limit max_turns=3 is reached. Answer now.", author="perdure"))
+    assert "five dollars" in (await ask(messages)).message.text
+
+
 async def test_the_text_is_streamed_and_the_usage_estimated() -> None:
     heard: list[str] = []
     messages = (await converse("How often is a failed call retried?", LIST, SEARCH, READ))[:-1]
@@ -282,9 +339,9 @@ async def test_it_keeps_to_max_output_tokens() -> None:
     messages = (await converse("How often is a failed call retried?", LIST, SEARCH, READ))[:-1]
     reply = await ask(messages, max_output_tokens=5)
     assert (len(reply.message.text), reply.message.stop, reply.usage.output_tokens) == (20, "length", 5)
-    reply = await ask(messages[:1], LIST, SEARCH, max_output_tokens=18)
+    reply = await ask(messages[:1], LIST, SEARCH, max_output_tokens=13)
     assert [call.name for call in reply.message.tool_calls] == ["search_text"]
-    assert reply.usage.output_tokens <= 18
+    assert reply.usage.output_tokens <= 13
     reply = await ask(messages[:1], LIST, SEARCH, max_output_tokens=1)
     assert (reply.message.parts, reply.message.stop) == ((), "length")
 
@@ -390,6 +447,15 @@ async def test_a_structured_output_holds_extracts_and_sources() -> None:
             "required": ["code"],
         },
         {"type": "object", "additionalProperties": {"type": "integer"}, "minProperties": 2},
+        {"properties": {"names": {"items": {"enum": ["a", "b"]}, "uniqueItems": True, "minItems": 2}}},
+        {"type": "object", "properties": {"steps": {"type": "array", "items": {"type": "boolean"}}, "any": True}},
+        {"type": "object", "properties": {"half": {"type": "number", "multipleOf": 0.5, "minimum": 0.7}}},
+        {"type": "object", "properties": {"odd": {"type": "string", "pattern": "("}}},
+        {
+            "type": "object",
+            "properties": {"when": {"type": "string", "format": "date-time"}},
+            "required": ["extra"],
+        },
         {"allOf": [{"properties": {"a": {"const": 3}}}, {"required": ["a"]}], "type": "object"},
         {
             "type": "object",

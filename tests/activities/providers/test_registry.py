@@ -1,16 +1,18 @@
 """Which providers there are, what is said of them, and what never is."""
 
 from dataclasses import replace
+from typing import Any
 
 import httpx
 import pytest
 
-from perdure.errors import DuplicateNameError, ModelCallError, UnknownModelError
+from perdure.errors import DuplicateNameError, ModelCallError, SettingsError, UnknownModelError
 from perdure.providers._redact import redact, show_url
 from perdure.providers.base import Provider
 from perdure.providers.prices import find_model
 from perdure.providers.registry import ProviderConfig, Providers
 from tests.activities.providers.helpers import KEY, ask
+from tests.fakes.http import Connection, HttpServer, Request
 
 OLLAMA = ProviderConfig(name="ollama", protocol="openai", base_url="http://localhost:11434/v1")
 
@@ -81,6 +83,34 @@ def test_a_config_may_replace_a_built_in_but_not_another() -> None:
         Providers([OLLAMA, OLLAMA])
 
 
+@pytest.mark.parametrize(("name", "protocol"), [("", "openai"), ("a:b", "openai"), ("x", "opnai")])
+def test_a_config_of_no_sense_is_refused(name: str, protocol: Any) -> None:
+    with pytest.raises(SettingsError):
+        ProviderConfig(name=name, protocol=protocol)
+
+
+@pytest.mark.parametrize(
+    ("protocol", "base_url", "called"),
+    [
+        ("openai", "/v1", "/v1/chat/completions"),
+        ("openai", "/v1/?api-version=2", "/v1/chat/completions?api-version=2"),
+        ("anthropic", "/", "/v1/messages"),
+        ("anthropic", "/v1", "/v1/messages"),
+        ("anthropic", "/proxy?x=1", "/proxy/v1/messages?x=1"),
+    ],
+)
+async def test_the_path_is_put_behind_the_base_url(protocol: Any, base_url: str, called: str) -> None:
+    async def refuse(_: Request, connection: Connection) -> None:
+        await connection.answer_json(400, {})
+
+    async with HttpServer(refuse) as server:
+        providers = Providers([ProviderConfig(name="x", protocol=protocol, base_url=server.url + base_url)])
+        with pytest.raises(ModelCallError):
+            await ask(providers.resolve("x:y")[0])
+        await providers.aclose()
+    assert [request.path for request in server.requests] == [called]
+
+
 def test_providers_that_are_made_already_are_used() -> None:
     made, _ = Providers([OLLAMA]).resolve("ollama:x")
     providers = Providers(extra=[made])
@@ -148,6 +178,11 @@ async def test_a_client_of_the_users_own_is_used_and_left_open() -> None:
 )
 def test_redaction(text: str, shown: str) -> None:
     assert redact(text) == shown
+
+
+def test_a_placeholder_for_a_key_garbles_no_text() -> None:
+    assert redact("broken xylophone", ["x"]) == "broken xylophone"
+    assert redact("a key1 b", ["key1"]) == "a *** b"
 
 
 def test_urls_are_shown_without_their_private_parts() -> None:

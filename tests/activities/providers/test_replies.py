@@ -7,6 +7,7 @@ import pytest
 
 from perdure.contracts.messages import ReasoningPart, TextPart, ToolCallPart
 from perdure.contracts.usage import Usage
+from perdure.errors import ModelCallError
 from perdure.providers._anthropic_reply import AnthropicReply
 from perdure.providers._errors import VendorErrors
 from perdure.providers._openai_reply import OpenAIReply
@@ -187,6 +188,26 @@ def test_the_halves_of_an_emoji_meet() -> None:
 def test_a_reply_without_usage_says_so() -> None:
     reply = openai_reply(delta("stop", content="x"), "[DONE]")
     assert (reply.usage, reply.is_usage_known) == (Usage(), False)
+
+
+@pytest.mark.parametrize(
+    ("details", "cached", "written"),
+    [
+        ({"prompt_tokens_details": {"cached_tokens": 4, "cache_write_tokens": 3}}, 4, 3),
+        ({"prompt_cache_hit_tokens": 4}, 4, 0),
+        ({"prompt_tokens_details": {"cached_tokens": 400, "cache_write_tokens": -1}}, 10, 0),
+        ({"prompt_tokens_details": None}, 0, 0),
+    ],
+)
+def test_cached_tokens_are_part_of_the_prompt(details: Any, cached: int, written: int) -> None:
+    usage = {"prompt_tokens": 10, "completion_tokens": 2.0, **details}
+    found = openai_reply(delta("stop", content="x"), {"choices": [], "usage": usage}).usage
+    assert found == Usage(input_tokens=10, cached_tokens=cached, cache_write_tokens=written, output_tokens=2)
+
+
+def test_an_error_of_vllm_within_a_stream_is_one() -> None:
+    with pytest.raises(ModelCallError, match="fake broke off with an error: no more memory"):
+        openai_reply(delta(content="x"), {"object": "error", "message": "no more memory", "code": 500})
 
 
 def test_a_stream_may_end_in_done_alone() -> None:

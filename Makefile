@@ -1,0 +1,49 @@
+# Each target is the only command needed on a fresh machine with python3 (3.11 or later) and make.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: help demo test check format bench lock clean
+
+help:
+	@echo "make demo    kill a worker in mid-run and watch the run go on (no key, no network)"
+	@echo "make test    all tests, on real Temporal servers"
+	@echo "make check   what CI runs: format, lint, types, import rules, tests"
+	@echo "make bench   what a turn costs, against a bare Temporal workflow (PART=history|turns|memory)"
+	@echo "make lock    pin the dependencies anew"
+
+$(STAMP): requirements.lock pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	touch $@
+
+demo: $(STAMP)
+	$(BIN)/perdure demo
+
+test: $(STAMP)
+	$(BIN)/pytest
+
+check: $(STAMP)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/basedpyright
+	$(BIN)/lint-imports
+	$(MAKE) test
+
+format: $(STAMP)
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+PART ?= all
+bench: $(STAMP)
+	$(BIN)/python -m bench $(PART)
+
+lock: $(STAMP)
+	$(BIN)/uv pip compile pyproject.toml --all-extras --group dev --universal --generate-hashes \
+		--no-emit-index-url --no-header --quiet --output-file requirements.lock
+
+clean:
+	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis dist

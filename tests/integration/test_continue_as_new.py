@@ -1,0 +1,80 @@
+"""A conversation goes on over runs of bounded history, and every message of it survives."""
+
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from temporalio.client import Client
+
+from perdure import Agent, App, Limits, tool
+from perdure.connection import connect
+from perdure.contracts.messages import Message
+from perdure.contracts.run import RunResult
+from perdure.devserver import DevServer
+from perdure.history import read_run
+from perdure.testing import ScriptedModel, calls
+from tests.support.workers import worker
+
+TURNS = 40
+TIME = timedelta(seconds=60)
+
+
+@pytest.fixture(scope="module")
+async def strict(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Client]:
+    """A server that suggests Continue-As-New early."""
+    config = {"limit.historyCount.suggestContinueAsNew": "60"}
+    folder = tmp_path_factory.mktemp("strict")
+    async with DevServer(folder, port=0, ui_port=0, in_memory=True, dynamic_config=config) as server:
+        yield await connect(address=server.address)
+
+
+@tool(idempotent=True, local=True)
+def page(number: int) -> str:
+    """Return a page."""
+    return f"page {number} " + "x" * 200
+
+
+def _script(request: Any, messages: list[Message]) -> Any:
+    turn = sum(message.role == "assistant" for message in messages)
+    return "the end" if turn == TURNS else calls(("page", {"number": turn}))
+
+
+def _app(model: ScriptedModel) -> App:
+    agent = Agent("reader", model="scripted:x", tools=[page], limits=Limits(max_turns=100))
+    return App(agents=[agent], providers=[model])
+
+
+@pytest.mark.parametrize("cache_bytes", [1_000_000, 0], ids=["cached", "every lookup misses"])
+async def test_a_long_conversation_takes_several_runs(strict: Client, cache_bytes: int) -> None:
+    model = ScriptedModel(_script)
+    async with worker(_app(model), strict, message_cache_bytes=cache_bytes) as client:
+        run = await client.start_agent("reader", "read")
+        result = await client.result(run.workflow_id, timeout=TIME)
+        entries = await client.transcript(run.workflow_id)
+        details = await client.show(run.workflow_id)
+        first = await read_run(strict, run.workflow_id, run.run_id)
+    assert isinstance(result, RunResult)
+    assert result.output == "the end"
+    assert result.counters.turns == TURNS + 1
+    assert details.counters.turns == TURNS + 1
+    assert details.info.run_id != run.run_id, "the run never continued as new"
+    assert len(first.conversation()) < 2 * TURNS
+    texts = [entry.message.parts[0] for entry in entries if entry.message.role == "tool"]
+    assert [part.content[0].text.split()[1] for part in texts if part.kind == "tool_result"] == [  # pyright: ignore[reportAttributeAccessIssue]
+        str(number) for number in range(TURNS)
+    ]
+    assert [entry.slot for entry in entries] == list(range(2 * TURNS + 2))
+    assert len(model.requests) == TURNS + 1, "a model call was repeated"
+
+
+async def test_watch_follows_the_chain(strict: Client) -> None:
+    async with worker(_app(ScriptedModel(_script)), strict) as client:
+        run = await client.start_agent("reader", "read")
+        events = [event async for event in client.watch(run.workflow_id)]
+    slots = [event.entry.slot for event in events if event.entry is not None]
+    assert slots == list(range(2 * TURNS + 2))
+    assert any(event.kind == "continued" for event in events)
+    assert events[-1].kind == "closed"
+    assert events[-1].info is not None
+    assert events[-1].info.status == "completed"
