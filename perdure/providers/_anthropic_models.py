@@ -35,26 +35,29 @@ def version_of(model: str) -> tuple[int, int]:
     return (int(match[1]), int(match[2] or 0)) if match else (0, 0)
 
 
-def plan_thinking(model: str, effort: str | None, *, limit: int | None, is_possible: bool) -> Thinking:
+def plan_thinking(
+    model: str, effort: str | None, *, limit: int | None, is_forced: bool, is_midway: bool
+) -> Thinking:
     """Return what to send for a wanted effort.
 
     Args:
         model: The vendor's name of it.
         effort: `ModelSettings.reasoning_effort`.
         limit: The most tokens of output, thinking included; None for the default.
-        is_possible: False where the API refuses thinking: a forced tool, or a turn begun without.
+        is_forced: A tool must be called; the API then refuses thinking.
+        is_midway: The turn began without thinking; the API then refuses to begin with a budget.
     """
     if effort is None or effort == "none":
         return Thinking(limit or DEFAULT_MAX_TOKENS)
     budget = _BUDGET_TOKENS[effort]
     max_tokens = limit or DEFAULT_MAX_TOKENS + budget
     if version_of(model) >= _ADAPTIVE_SINCE:
-        fields: Json = {"thinking": {"type": "adaptive"}} if is_possible else {}
+        fields: Json = {} if is_forced else {"thinking": {"type": "adaptive"}}
         return Thinking(max_tokens, fields, _EFFORT[effort])
     if limit is not None:
         # Leave as much to the answer as to the thought.
         budget = min(budget, limit // 2)
-    if not is_possible or budget < _MIN_BUDGET_TOKENS:
+    if is_forced or is_midway or budget < _MIN_BUDGET_TOKENS:
         return Thinking(max_tokens)
     return Thinking(max_tokens, {"thinking": {"type": "enabled", "budget_tokens": budget}})
 

@@ -4,7 +4,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal, get_args
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from perdure.errors import SettingsError, UnknownModelError, suggest
 from perdure.providers._redact import HIDDEN, show_url
@@ -63,9 +63,15 @@ class ProviderConfig:
         return (override or self.base_url).rstrip("/")
 
     def endpoint(self, path: str) -> str:
-        """Return the URL of a call: the base URL's query, if it has one, stays at the end."""
+        """Return the URL of a call, without user and password, since httpx logs it; a query stays at the end."""
         parts = urlsplit(self.url())
-        return parts._replace(path=parts.path.rstrip("/") + path, fragment="").geturl()
+        host = parts.netloc.rpartition("@")[2]
+        return parts._replace(netloc=host, path=parts.path.rstrip("/") + path, fragment="").geturl()
+
+    def userinfo(self) -> str | None:
+        """Return what the base URL holds as `user:password`, or None."""
+        before, at, _ = urlsplit(self.url()).netloc.rpartition("@")
+        return unquote(before) if at else None
 
     def api_key(self) -> str | None:
         """Return the key of the day, or None where none is set or needed."""

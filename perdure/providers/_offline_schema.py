@@ -5,6 +5,7 @@ a `pattern` that nothing in the evidence fits, and ignores `if`, `not`, `pattern
 """
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Protocol, cast
@@ -128,7 +129,7 @@ class SchemaFiller:
         try:
             faults = Draft202012Validator(whole).iter_errors(value)  # pyright: ignore[reportUnknownMemberType]
             return next(faults, None) is None
-        except (SchemaError, RecursionError, KeyError, TypeError):
+        except (SchemaError, RecursionError, KeyError, TypeError, re.error):
             return True
 
     def _is_recursive(self, schema: Any, slot: Slot) -> bool:

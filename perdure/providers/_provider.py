@@ -1,5 +1,6 @@
 """Activity side; owns what the HTTP providers share: configuration, the exchange, encoded parts."""
 
+from base64 import b64encode
 from contextlib import AbstractAsyncContextManager
 from typing import ClassVar, Literal
 
@@ -45,9 +46,10 @@ class HttpProvider:
         self._config.check()
 
     def _errors(self) -> VendorErrors:
-        key = self._config.api_key()
-        secrets = (*([key] if key else []), *(value for value in self._config.headers.values() if len(value) > 5))
-        return VendorErrors(self.name, self._config.api_key_env, secrets)
+        config = self._config
+        password = (config.userinfo() or "").partition(":")[2]
+        secrets = (config.api_key() or "", password, *config.headers.values())
+        return VendorErrors(self.name, config.api_key_env, secrets)
 
     def _post(
         self, path: str, body: bytes, headers: dict[str, str], request: ModelRequest, errors: VendorErrors
@@ -56,6 +58,9 @@ class HttpProvider:
         # A reply that isn't streamed comes all at once: until then silence is no sign of a stall.
         stall = settings.stall_timeout if settings.stream else settings.timeout
         bounds = Bounds(settings.timeout.total_seconds(), stall.total_seconds())
+        userinfo = self._config.userinfo()
+        if userinfo is not None:
+            headers = {"authorization": f"Basic {b64encode(userinfo.encode()).decode()}", **headers}
         merged = {**headers, **{name.lower(): value for name, value in self._config.headers.items()}}
         url = self._config.endpoint(path)
         return self._http.post(url, headers=merged, body=body, bounds=bounds, errors=errors)

@@ -93,7 +93,7 @@ def data_url(media_type: str, data: bytes) -> str:
 
 def json_object(fields: Iterable[tuple[str, bytes]]) -> bytes:
     """Return a JSON object of members that are encoded already."""
-    return b"{" + b",".join(b'"%b":%b' % (name.encode(), value) for name, value in fields) + b"}"
+    return b"{" + b",".join(b"%b:%b" % (dumps(name), value) for name, value in fields) + b"}"
 
 
 def tool_fragment(results: list[Json], after: list[Json]) -> Fragment:

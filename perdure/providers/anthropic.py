@@ -95,7 +95,8 @@ class AnthropicProvider(HttpProvider):
             request.model,
             settings.reasoning_effort,
             limit=output_limit(request),
-            is_possible=not is_forced and not _is_turn_without_thinking(request),
+            is_forced=is_forced,
+            is_midway=_is_turn_without_thinking(request),
         )
         options: Json = {"max_tokens": thinking.max_tokens, **thinking.fields}
         options |= sampling(request.model, settings, is_thinking=bool(thinking.fields))

@@ -1,5 +1,6 @@
 """Which providers there are, what is said of them, and what never is."""
 
+import logging
 from dataclasses import replace
 from typing import Any
 
@@ -109,6 +110,22 @@ async def test_the_path_is_put_behind_the_base_url(protocol: Any, base_url: str,
             await ask(providers.resolve("x:y")[0])
         await providers.aclose()
     assert [request.path for request in server.requests] == [called]
+
+
+async def test_user_and_password_of_a_url_are_sent_but_never_logged(caplog: pytest.LogCaptureFixture) -> None:
+    async def refuse(_: Request, connection: Connection) -> None:
+        await connection.answer_json(400, {"error": "hunter2 is wrong"})
+
+    caplog.set_level(logging.DEBUG)
+    async with HttpServer(refuse) as server:
+        url = server.url.replace("//", "//me:hunter%32@")
+        providers = Providers([replace(OLLAMA, base_url=url)])
+        with pytest.raises(ModelCallError) as caught:
+            await ask(providers.resolve("ollama:x")[0])
+        await providers.aclose()
+    assert server.requests[0].headers["authorization"] == "Basic bWU6aHVudGVyMg=="
+    assert "POST" in caplog.text
+    assert "hunter" not in caplog.text + caught.value.message
 
 
 def test_providers_that_are_made_already_are_used() -> None:

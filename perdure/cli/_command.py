@@ -1,0 +1,80 @@
+"""What commands are made of: the class, and the options that several of them have."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, TypeVar
+
+import click
+
+from perdure.cli._errors import DEBUG
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+FORMATS = ("text", "json", "jsonl")
+
+
+def _set_debug(ctx: click.Context, _: click.Parameter, is_given: bool) -> None:
+    if is_given:
+        ctx.meta[DEBUG] = True
+
+
+class Command(click.Command):
+    """A command with `--debug`."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        """Add the option at the end."""
+        super().__init__(*args, **kwargs)
+        self.params.append(
+            click.Option(
+                ["--debug"],
+                is_flag=True,
+                expose_value=False,
+                is_eager=True,
+                callback=_set_debug,
+                help="Show the traceback of an error.  [env: PERDURE_DEBUG]",
+            )
+        )
+
+
+command = partial(click.command, cls=Command)
+"""Makes a function the command of its module; its name is the module's."""
+
+app_option = click.option(
+    "--app", metavar="MODULE:ATTR", help="Where the App is, such as app:app.  [env: PERDURE_APP]"
+)
+queue_option = click.option(
+    "--task-queue", metavar="NAME", help="The Task Queue of the workers.  [env: PERDURE_TASK_QUEUE]"
+)
+output_option = click.option(
+    "-o", "--output", type=click.Choice(FORMATS), default="text", help="How to print.  [default: text]"
+)
+id_argument = click.argument("workflow_id", metavar="ID")
+
+
+def start_options(function: _F) -> _F:
+    """Add what `run` and `start` have in common."""
+    options = [
+        click.argument("name", metavar="NAME"),
+        click.option(
+            "-i", "--input", "text", metavar="INPUT", help="Text, @FILE, - for stdin, or JSON; @@ for a plain @."
+        ),
+        click.option("--id", "workflow_id", metavar="ID", help="The workflow id.  [default: NAME and a number]"),
+        click.option(
+            "--limit",
+            "limits",
+            multiple=True,
+            metavar="KEY=N",
+            help="A limit of this run, such as max_turns=5; may be repeated.",
+        ),
+        click.option(
+            "--context",
+            multiple=True,
+            metavar="KEY=VALUE",
+            help="A value for instructions and tools; no secrets. May be repeated.",
+        ),
+        click.option("--tenant", default="", metavar="NAME", help="Whom the run is for."),
+        app_option,
+        queue_option,
+    ]
+    for option in reversed(options):
+        function = option(function)
+    return function

@@ -1,0 +1,116 @@
+"""What an error means to whoever typed the command: one line on stderr and an exit code."""
+
+import errno
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import NoReturn
+
+import click
+
+DEBUG = "perdure.debug"
+"""In a context's `meta`: whether tracebacks are wanted."""
+
+RUN_FAILED = 1
+USAGE = 2
+UNREACHABLE = 3
+PROJECT = 4
+INTERRUPTED = 130
+
+
+class RunFailed(click.ClickException):
+    """A run that was waited for did not complete."""
+
+    exit_code = RUN_FAILED
+
+
+class Interrupted(click.exceptions.Exit):
+    """Ctrl-C, after the command has said what there is to say."""
+
+    def __init__(self) -> None:
+        """Exit with 130."""
+        super().__init__(INTERRUPTED)
+
+
+def explain(error: BaseException, ctx: click.Context) -> NoReturn:
+    """Turn an error into its exit code and line.
+
+    Raises:
+        click.ClickException, click.exceptions.Exit: What click shows and exits with.
+    """
+    if isinstance(error, click.exceptions.Exit | click.UsageError | click.Abort) or _is_broken_pipe(error):
+        raise error
+    if isinstance(error, KeyboardInterrupt):
+        raise Interrupted from None
+    if ctx.meta.get(DEBUG) or os.environ.get("PERDURE_DEBUG", "0") not in ("", "0"):
+        # click tells its own exceptions without a traceback, so it is written here.
+        sys.excepthook(type(error), error, error.__traceback__)
+    if isinstance(error, click.ClickException):
+        raise error
+    code, message = describe(error)
+    failure = click.ClickException(message)
+    failure.exit_code = code
+    raise failure from error
+
+
+def describe(error: BaseException) -> tuple[int, str]:
+    """Return the exit code and the text of an error of a command."""
+    from temporalio.service import RPCError
+
+    from perdure.errors import PerdureError, ProjectLoadError
+
+    if isinstance(error, ProjectLoadError):
+        return PROJECT, _with_traceback(error.message, error.attributes.get("traceback"))
+    if isinstance(error, PerdureError):
+        return _code_of(error), error.message
+    if isinstance(error, RPCError):
+        return _describe_rpc(error)
+    kind = type(error).__name__
+    return RUN_FAILED, f"Unexpected {kind}: {error} (`--debug` shows where it comes from.)"
+
+
+@contextmanager
+def run_outcome() -> Iterator[None]:
+    """Say that an error of a run, whatever its type, is the run's and not the command's."""
+    from perdure.errors import PerdureError, ServerError
+
+    try:
+        yield
+    except ServerError:
+        raise
+    except PerdureError as error:
+        raise RunFailed(f"{type(error).__name__}: {error.message}") from error
+
+
+def _with_traceback(message: str, trace: str | None) -> str:
+    return f"{message}\n\n{trace.rstrip()}" if trace else message
+
+
+def _code_of(error: BaseException) -> int:
+    from perdure import errors
+
+    codes: tuple[tuple[type[BaseException] | tuple[type[BaseException], ...], int], ...] = (
+        ((errors.ProjectLoadError, errors.SettingsError), PROJECT),
+        ((errors.DuplicateNameError, errors.InvalidNameError, errors.InvalidToolError), PROJECT),
+        ((errors.ServerUnreachableError, errors.DevServerError), UNREACHABLE),
+        ((errors.RunNotFoundError, errors.RunExistsError), USAGE),
+        (errors.UserError, USAGE),
+    )
+    return next((code for types, code in codes if isinstance(error, types)), RUN_FAILED)
+
+
+def _describe_rpc(error: Exception) -> tuple[int, str]:
+    from temporalio.service import RPCError, RPCStatusCode
+
+    assert isinstance(error, RPCError)
+    lost = (RPCStatusCode.UNAVAILABLE, RPCStatusCode.DEADLINE_EXCEEDED, RPCStatusCode.CANCELLED)
+    if error.status in lost:
+        return UNREACHABLE, f"The connection to Temporal was lost: {error.message}."
+    if error.status in (RPCStatusCode.UNAUTHENTICATED, RPCStatusCode.PERMISSION_DENIED):
+        return UNREACHABLE, f"Temporal refused: {error.message}. Check TEMPORAL_API_KEY and TEMPORAL_NAMESPACE."
+    return RUN_FAILED, f"Temporal can't do that: {error.message}."
+
+
+def _is_broken_pipe(error: BaseException) -> bool:
+    return isinstance(error, OSError) and error.errno == errno.EPIPE

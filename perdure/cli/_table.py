@@ -1,0 +1,44 @@
+"""The commands: where each is, and what it does in a line. Nothing here imports them."""
+
+from typing import Final, NamedTuple
+
+
+class Entry(NamedTuple):
+    """A command, before it is imported."""
+
+    module: str
+    """It has the command as `command`."""
+    help: str
+
+
+COMMANDS: Final[dict[str, dict[str, Entry]]] = {
+    "Run it here": {
+        "dev": Entry("perdure.cli.dev", "Run a Temporal server, its web UI and a worker; restart on changes."),
+        "worker": Entry("perdure.cli.worker", "Run a worker until it is told to stop."),
+        "demo": Entry("perdure.cli.demo", "Kill a worker in mid-run and watch the run go on."),
+    },
+    "Start": {
+        "run": Entry("perdure.cli.run", "Start an agent or a workflow, and follow it to its result."),
+        "start": Entry("perdure.cli.start", "Start an agent or a workflow, and print the workflow id."),
+    },
+    "Look": {
+        "list": Entry("perdure.cli.list", "List runs, the latest first."),
+        "show": Entry("perdure.cli.show", "Show a run: its state, what it has used and what it waits for."),
+        "watch": Entry("perdure.cli.watch", "Follow a run live."),
+        "result": Entry("perdure.cli.result", "Wait for a run and print its output."),
+        "transcript": Entry("perdure.cli.transcript", "Print the conversation of a run."),
+        "query": Entry("perdure.cli.query", "Ask a run something."),
+    },
+    "Steer": {
+        "signal": Entry("perdure.cli.signal", "Send a signal to a run."),
+        "update": Entry("perdure.cli.update", "Send an update to a run, and print its answer."),
+        "cancel": Entry("perdure.cli.cancel", "Ask a run to end; it cleans up."),
+        "terminate": Entry("perdure.cli.terminate", "End a run at once."),
+    },
+    "Check": {
+        "agent": Entry("perdure.cli.agent", "List and show the agents of the app."),
+        "doctor": Entry("perdure.cli.doctor", "Check settings, app, workflows and server."),
+    },
+}
+
+BY_NAME: Final = {name: entry for section in COMMANDS.values() for name, entry in section.items()}

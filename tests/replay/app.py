@@ -1,0 +1,77 @@
+"""The agents whose histories are stored. Changing them must not break a replay: that is the point."""
+
+import os
+from datetime import timedelta
+from typing import Any
+
+from pydantic import BaseModel
+
+from perdure import Agent, App, Limits, tool
+from perdure.contracts.messages import Message
+from perdure.testing import ScriptedModel, calls
+
+TIME = timedelta(seconds=60)
+TURNS = 30
+
+
+class Verdict(BaseModel):
+    good: bool
+
+
+@tool(idempotent=True)
+async def look(number: int) -> str:
+    """Look at a page."""
+    return f"page {number} " + "x" * 100
+
+
+@tool(idempotent=True, local=True)
+def count(text: str) -> int:
+    """Count letters."""
+    return len(text)
+
+
+@tool
+async def fail() -> str:
+    """Fail."""
+    raise ValueError("as planned")
+
+
+def _script(request: Any, messages: list[Message]) -> Any:
+    """Say what the first message asks for."""
+    turn = sum(message.role == "assistant" for message in messages)
+    scripts: dict[str, list[Any]] = {
+        "tools": [calls(("look", {"number": 1}), ("count", {"text": "abc"}), ("fail", {}), ("nope", {})), "done"],
+        "verdict": ["no json", '{"good": true}'],
+        "limit": [calls(("look", {"number": 1})), calls(("look", {"number": 2})), "what I have"],
+        "hopeless": ["no json"],
+        "long": [calls(("look", {"number": n}), ("count", {"text": "x"})) for n in range(TURNS)] + ["the end"],
+        "cancelled": [calls(("look", {"number": 1})), "too late"],
+    }
+    script = scripts[messages[0].text]
+    return script[min(turn, len(script) - 1)]
+
+
+def make_app(*, delay_seconds: float = 0) -> App:
+    tools = [look, count, fail]
+    model = ScriptedModel(_script, delay_seconds=delay_seconds)
+    long = Limits(max_turns=100)
+    prompt = os.environ.get("REPLAY_PROMPT", "Do it.")
+    return App(
+        agents=[
+            Agent("plain", model="scripted:x", tools=tools, instructions=prompt, limits=long),
+            Agent("judge", model="scripted:x", output=Verdict, limits=Limits(max_consecutive_errors=2)),
+            Agent("short", model="scripted:x", tools=tools, limits=Limits(max_turns=2)),
+        ],
+        providers=[model],
+    )
+
+
+CASES = {
+    "tools": ("plain", "tools"),
+    "structured": ("judge", "verdict"),
+    "limit": ("short", "limit"),
+    "failed": ("judge", "hopeless"),
+    "continued": ("plain", "long"),
+    "cancelled": ("plain", "cancelled"),
+}
+"""Case to agent and input."""

@@ -1,0 +1,53 @@
+"""Record the histories of a release: `python -m tests.replay.record`. Recorded ones are never changed."""
+
+import asyncio
+import tempfile
+from pathlib import Path
+
+import perdure
+from perdure.client import PerdureClient
+from perdure.connection import connect
+from perdure.devserver import DevServer
+from perdure.errors import PerdureError
+from tests.replay.app import CASES, TIME, make_app
+from tests.support.workers import worker
+
+HISTORIES = Path(__file__).parent / "histories"
+
+
+async def record(folder: Path) -> None:
+    """Run every case, and write the history of each run of it that isn't there yet."""
+    config = {"limit.historyCount.suggestContinueAsNew": "60"}
+    with tempfile.TemporaryDirectory() as state:
+        async with DevServer(Path(state), port=0, ui_port=0, in_memory=True, dynamic_config=config) as server:
+            temporal = await connect(address=server.address)
+            async with worker(make_app(), temporal) as client, worker(make_app(delay_seconds=5), temporal) as slow:
+                for case in CASES:
+                    await _record_case(case, slow if case == "cancelled" else client, folder)
+
+
+async def _record_case(case: str, client: PerdureClient, folder: Path) -> None:
+    agent, text = CASES[case]
+    run = await client.start_agent(agent, text, id=f"replay-{case}")
+    if case == "cancelled":
+        await asyncio.sleep(1)
+        await client.cancel(run.workflow_id)
+    try:
+        await client.result(run.workflow_id, timeout=TIME)
+    except PerdureError as error:
+        print(f"{case}: {error}")
+    number, run_id = 0, run.run_id
+    while run_id:
+        path = folder / f"{case}-{number}.json"
+        history = await client.temporal.get_workflow_handle(run.workflow_id, run_id=run_id).fetch_history()
+        if not path.exists():
+            path.write_text(history.to_json())
+            print(path)
+        closing = history.events[-1].workflow_execution_continued_as_new_event_attributes
+        number, run_id = number + 1, closing.new_execution_run_id
+
+
+if __name__ == "__main__":
+    target = HISTORIES / perdure.__version__
+    target.mkdir(parents=True, exist_ok=True)
+    asyncio.run(record(target))

@@ -1,0 +1,47 @@
+"""P3: stored histories of every release replay with today's code, in the sandbox and outside of it."""
+
+from pathlib import Path
+
+import pytest
+from temporalio.client import WorkflowHistory
+from temporalio.contrib.pydantic import pydantic_data_converter
+from temporalio.worker import Replayer, UnsandboxedWorkflowRunner
+
+from perdure.wiring import sandboxed_runner
+from perdure.workflows.agent import AgentWorkflow
+from perdure.workflows.interceptor import PerdureInterceptor
+
+HISTORIES = sorted((Path(__file__).parent / "histories").glob("*/*.json"))
+
+
+def _read(path: Path) -> WorkflowHistory:
+    return WorkflowHistory.from_json("replayed", path.read_text())
+
+
+def _replayer(*, is_sandboxed: bool) -> Replayer:
+    return Replayer(
+        workflows=[AgentWorkflow],
+        data_converter=pydantic_data_converter,
+        interceptors=[PerdureInterceptor()],
+        workflow_runner=sandboxed_runner(),
+        unsandboxed_workflow_runner=sandboxed_runner() if is_sandboxed else UnsandboxedWorkflowRunner(),
+    )
+
+
+def test_there_are_histories_of_every_ending() -> None:
+    cases = {path.stem.rsplit("-", 1)[0] for path in HISTORIES}
+    assert cases >= {"tools", "structured", "limit", "failed", "continued", "cancelled"}
+
+
+@pytest.mark.parametrize("is_sandboxed", [False, True], ids=["outside", "sandboxed"])
+@pytest.mark.parametrize("path", HISTORIES, ids=[f"{path.parent.name}/{path.stem}" for path in HISTORIES])
+async def test_it_replays(path: Path, is_sandboxed: bool) -> None:
+    await _replayer(is_sandboxed=is_sandboxed).replay_workflow(_read(path))
+
+
+async def test_a_replay_can_fail() -> None:
+    """An event of another activity must be found; otherwise the tests above say nothing."""
+    path = next(path for path in HISTORIES if path.stem == "tools-0")
+    changed = path.read_text().replace('"perdure.call_model"', '"perdure.call_something"')
+    with pytest.raises(Exception, match="Nondeterminism"):
+        await _replayer(is_sandboxed=False).replay_workflow(WorkflowHistory.from_json("replayed", changed))

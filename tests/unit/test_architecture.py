@@ -1,0 +1,50 @@
+"""Rules of the house that no type checker knows."""
+
+import subprocess
+import sys
+
+import pytest
+from temporalio import workflow
+
+import perdure
+from perdure.wiring import sandboxed_runner
+from perdure.workflows.agent import AgentWorkflow
+
+
+def _imported_by(statement: str) -> set[str]:
+    code = f"import sys; {statement}; print('\\n'.join(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return set(done.stdout.split())
+
+
+def test_importing_perdure_imports_nothing_else_of_ours() -> None:
+    assert {name for name in _imported_by("import perdure") if name.startswith("perdure")} == {"perdure"}
+
+
+@pytest.mark.parametrize("name", perdure.__all__)
+def test_every_public_name_is_there(name: str) -> None:
+    assert getattr(perdure, name) is not None
+    assert name in dir(perdure)
+
+
+def test_an_unknown_name_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="no attribute 'Agnet'"):
+        perdure.Agnet  # noqa: B018  # pyright: ignore
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "import perdure.workflows.agent",
+        "import perdure.contracts.calls, perdure.agents.registry, perdure.errors",
+        "import perdure.app",
+    ],
+)
+def test_workflow_code_is_light(statement: str) -> None:
+    heavy = {"httpx", "opentelemetry.sdk", "click", "rich", "jsonschema", "genai_prices", "perdure.providers"}
+    assert not heavy & _imported_by(statement)
+
+
+async def test_our_workflow_passes_the_sandbox() -> None:
+    definition = workflow._Definition.must_from_class(AgentWorkflow)  # pyright: ignore
+    sandboxed_runner().prepare_workflow(definition)
