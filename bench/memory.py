@@ -1,6 +1,187 @@
-from bench.report import Report
-from bench.stack import Stack
+"""Part `memory`: what an open run costs while it waits for its model, a thousand of them in one worker.
+
+The fake model holds every call. Beside it the naive loop, in the same way.
+"""
+
+import asyncio
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import median
+from typing import Any
+from uuid import uuid4
+
+from temporalio.client import WorkflowHandle
+
+from bench.report import Report, print_table, say
+from bench.stack import Child, Stack
+from bench.texts import page_text
+from bench.turns import Start, agent_start, model_name
+
+_TARGET_KIB = 80
+_STARTS_AT_ONCE = 50
+_START_SECONDS = 300
+_SETTLE_SECONDS = 5
+_WATCH_SECONDS = 15
+_WARM_UP = model_name(1)
+_HELD = "bench-H"
+_TEXT = page_text(0, 2000)
+
+
+@dataclass(frozen=True)
+class _Waiting:
+    """What a worker and the server took while all runs waited."""
+
+    runs: int
+    kib_per_run: float
+    idle_mib: float
+    worker_cpu: float
+    """Of one core."""
+    server_cpu: float
+    completed: int
+    calls: int
+    start_seconds: float
+    finish_seconds: float
 
 
 async def measure_memory(stack: Stack, *, is_quick: bool) -> Report:
-    return Report("memory")
+    """Measure, print, and return the figures."""
+    runs = 100 if is_quick else 1000
+    report = Report("memory")
+    sizes = {"max_concurrent_activities": runs + 100, "max_cached_workflows": runs + 100}
+    rows: list[list[str]] = []
+    perdure = await stack.start_worker("perdure", "memory", [_WARM_UP, _HELD], **sizes)
+    await agent_start(stack, "memory", _WARM_UP)(f"bench-{uuid4().hex[:12]}")
+    waiting = await _hold(stack, perdure, _perdure_run(stack), runs)
+    await perdure.stop()
+    rows.append(_row("perdure", waiting))
+    report.figures["perdure"] = vars(waiting)
+    _judge(report, waiting)
+    floor = await stack.start_worker("floor", "floor", **sizes)
+    await _naive_run(stack, _WARM_UP)(f"bench-{uuid4().hex[:12]}")
+    naive = await _hold(stack, floor, _naive_run(stack, _HELD), runs)
+    await floor.stop()
+    rows.append(_row("naive loop", naive))
+    report.figures["naive"] = vars(naive)
+    print_table("Runs that wait for their model", _HEAD, rows)
+    report.print_targets()
+    return report
+
+
+def _judge(report: Report, waiting: _Waiting) -> None:
+    kib = waiting.kib_per_run
+    report.target(f"{kib:.0f} KiB for each open run (at most {_TARGET_KIB})", is_met=kib <= _TARGET_KIB)
+    report.target(
+        f"{waiting.completed} of {waiting.runs} complete once the model answers", is_met=waiting.completed == waiting.runs
+    )
+    report.target(f"{waiting.calls} model calls for {waiting.runs} runs", is_met=waiting.calls == waiting.runs)
+
+
+_HEAD = ("", "runs", "KiB/run", "idle worker", "worker CPU", "server CPU", "all waiting after", "done after", "calls")
+
+
+def _row(name: str, waiting: _Waiting) -> list[str]:
+    return [
+        name,
+        str(waiting.runs),
+        f"{waiting.kib_per_run:.1f}",
+        f"{waiting.idle_mib:.0f} MiB",
+        f"{waiting.worker_cpu:.0%}",
+        f"{waiting.server_cpu:.0%}",
+        f"{waiting.start_seconds:.0f} s",
+        f"{waiting.finish_seconds:.0f} s",
+        str(waiting.calls),
+    ]
+
+
+async def _hold(stack: Stack, worker: Child, start: Start, runs: int) -> _Waiting:
+    """Start runs that wait, look at the worker, and let them go on."""
+    await stack.post("/hold")
+    calls = await stack.calls(_HELD)
+    await asyncio.sleep(_SETTLE_SECONDS)
+    idle = worker.rss_bytes()
+    began = time.monotonic()
+    tasks = await _start_all(start, runs)
+    try:
+        await _wait_held(stack, runs, tasks)
+        start_seconds = time.monotonic() - began
+        await asyncio.sleep(_SETTLE_SECONDS)
+        worker_cpu, server_cpu, rss = await _watch(stack, worker)
+        released = time.monotonic()
+        await stack.post("/release")
+        results = await asyncio.wait_for(asyncio.gather(*tasks, return_exceptions=True), _START_SECONDS)
+    finally:
+        for task in tasks:
+            task.cancel()
+    for failure in {repr(each) for each in results if isinstance(each, BaseException)}:
+        say(f"memory: {failure}")
+    return _Waiting(
+        runs=runs,
+        kib_per_run=(rss - idle) / runs / 1024,
+        idle_mib=idle / 1024 / 1024,
+        worker_cpu=worker_cpu,
+        server_cpu=server_cpu,
+        completed=sum(not isinstance(each, BaseException) for each in results),
+        calls=await stack.calls(_HELD) - calls,
+        start_seconds=start_seconds,
+        finish_seconds=time.monotonic() - released,
+    )
+
+
+async def _start_all(start: Start, runs: int) -> list["asyncio.Task[None]"]:
+    return [asyncio.create_task(start(f"bench-{uuid4().hex[:12]}")) for _ in range(runs)]
+
+
+async def _wait_held(stack: Stack, runs: int, tasks: Sequence["asyncio.Task[None]"]) -> None:
+    deadline = time.monotonic() + _START_SECONDS
+    said = 0.0
+    while (held := int((await stack.stats())["held"])) < runs:
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"only {held} of {runs} runs wait for their model after {_START_SECONDS} s")
+        for task in tasks:
+            if task.done():
+                task.result()
+        if time.monotonic() > said + 5:
+            said = time.monotonic()
+            say(f"memory: {held} of {runs} runs wait for their model")
+        await asyncio.sleep(0.2)
+
+
+async def _watch(stack: Stack, worker: Child) -> tuple[float, float, float]:
+    """Return the CPU use of worker and server as parts of a core, and the worker's median memory."""
+    began, worker_cpu, server_cpu = time.monotonic(), worker.cpu_seconds(), stack.server_cpu_seconds()
+    memory: list[int] = []
+    while time.monotonic() < began + _WATCH_SECONDS:
+        memory.append(worker.rss_bytes())
+        await asyncio.sleep(0.5)
+    took = time.monotonic() - began
+    return (
+        (worker.cpu_seconds() - worker_cpu) / took,
+        (stack.server_cpu_seconds() - server_cpu) / took,
+        median(memory),
+    )
+
+
+def _perdure_run(stack: Stack) -> Start:
+    client = stack.client("memory")
+    gate = asyncio.Semaphore(_STARTS_AT_ONCE)
+
+    async def start(workflow_id: str) -> None:
+        async with gate:
+            await client.start_agent(_HELD, _TEXT, id=workflow_id)
+        await client.result(workflow_id)
+
+    return start
+
+
+def _naive_run(stack: Stack, model: str) -> Start:
+    gate = asyncio.Semaphore(_STARTS_AT_ONCE)
+
+    async def start(workflow_id: str) -> None:
+        async with gate:
+            handle: WorkflowHandle[Any, Any] = await stack.temporal.start_workflow(
+                "NaiveWorkflow", args=[model, _TEXT], id=workflow_id, task_queue="floor"
+            )
+        await handle.result()
+
+    return start

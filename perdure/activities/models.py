@@ -84,11 +84,12 @@ class ModelActivities:
             model=model,
             instructions=spec.instructions,
             fragments=self._encode(provider, key, slots),
-            tools=() if request.is_final else spec.tools,
+            tools=spec.tools,
+            may_call_tools=not request.is_final,
             output=spec.output,
             settings=spec.settings,
             max_output_tokens=request.max_output_tokens or spec.settings.max_output_tokens,
-            cache_key=f"{request.spec}{'!' if request.is_final else ''}",
+            cache_key=request.spec,
         )
         try:
             return await provider.call(ask, heart.add_text)
@@ -117,7 +118,7 @@ class ModelActivities:
     def _judge(self, spec: AgentSpec, request: CallModelRequest, reply: ModelReply) -> CallModelResult:
         model = spec.models[request.model]
         message = reply.message.model_copy(update={"model": model.name})
-        usage = reply.usage.priced(model.price)
+        usage = reply.usage.priced(model.price if reply.is_usage_known else None)
         if len(message.to_bytes()) > MAX_REPLY_BYTES:
             problem = f"The reply was longer than {MAX_REPLY_BYTES} bytes. Answer more briefly."
             cut = Message(role="assistant", model=model.name, stop="other")
@@ -132,7 +133,7 @@ class ModelActivities:
 
 def _interrupted(text: str) -> ModelReply:
     message = Message(role="assistant", parts=(TextPart(text=text),), stop="interrupted")
-    return ModelReply(message=message, usage=Usage())
+    return ModelReply(message=message, usage=Usage(), is_usage_known=False)
 
 
 def _after_failure(error: ModelCallError, heart: Heart, max_attempts: int) -> ModelCallError:

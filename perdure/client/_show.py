@@ -1,6 +1,6 @@
 """One run in detail, from its Event History and the server's description. Client side; needs no worker."""
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, JsonValue
@@ -44,6 +44,10 @@ class RunDetails(BaseModel):
     limits: dict[str, JsonValue] = {}
     pending: tuple[PendingCall, ...] = ()
     input: str = ""
+    failure: str = ""
+    """What a run failed with: the type of the error and its message."""
+    task_attempt: int = 1
+    """Above 1 the workflow's code fails, and Temporal runs it again."""
 
 
 async def details(
@@ -63,6 +67,7 @@ async def details(
         limits=_limits(spec),
         pending=tuple(pending),
         input=text,
+        task_attempt=max(described.pending_workflow_task.attempt, 1),
     )
 
 
@@ -101,7 +106,7 @@ async def _pending(info: PendingActivityInfo, client: Client) -> PendingCall:
         activity_id=info.activity_id,
         attempt=max(info.attempt, 1),
         is_started=is_started,
-        next_attempt_at=info.next_attempt_schedule_time.ToDatetime().astimezone() if waits else None,
+        next_attempt_at=info.next_attempt_schedule_time.ToDatetime(tzinfo=UTC) if waits else None,
         last_failure=info.last_failure.message if info.HasField("last_failure") else "",
         worker=info.last_worker_identity,
         progress=progress,

@@ -216,7 +216,19 @@ class PerdureClient:
         described = await describe(self.temporal, workflow_id)
         info = to_info(described.workflow_execution_info, self.temporal)
         run = await read_run(self.temporal, workflow_id, info.run_id)
-        return await details(info, described, run, self.temporal)
+        found = await details(info, described, run, self.temporal)
+        return found.model_copy(update={"failure": await self._failure(info)})
+
+    async def _failure(self, info: RunInfo) -> str:
+        if info.status not in ("failed", "canceled", "terminated", "timed_out"):
+            return ""
+        handle: WorkflowHandle[Any, Any] = self.temporal.get_workflow_handle(info.workflow_id, run_id=info.run_id)
+        try:
+            await handle.result(follow_runs=False)
+        except WorkflowFailureError as error:
+            failure = to_run_error(info.workflow_id, error)
+            return f"{failure.type}: {failure.message}"
+        return ""
 
     async def transcript(self, workflow_id: str) -> "list[TranscriptEntry]":
         """Return a run's conversation, from history: it needs no worker.

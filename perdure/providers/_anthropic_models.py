@@ -19,6 +19,9 @@ _ADAPTIVE_SINCE = (4, 6)
 _NO_SAMPLING_SINCE = (4, 7)
 """From here on `temperature` and `top_p` are refused."""
 
+_NO_FORCING_SINCE = (5, 1)
+"""From here on a `tool_choice` that forces a tool is refused, since thinking is always on."""
+
 
 @dataclass(frozen=True, slots=True)
 class Thinking:
@@ -33,6 +36,11 @@ def version_of(model: str) -> tuple[int, int]:
     """Return the version in a model's name, as (4, 6) of `claude-opus-4-6`; (0, 0) if there is none."""
     match = _VERSION.search(model)
     return (int(match[1]), int(match[2] or 0)) if match else (0, 0)
+
+
+def takes_forced_tool(model: str) -> bool:
+    """Return whether the model lets a request force a tool."""
+    return version_of(model) < _NO_FORCING_SINCE
 
 
 def plan_thinking(

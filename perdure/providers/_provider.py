@@ -79,13 +79,19 @@ class HttpProvider:
         return (self._config.auto_output or self.default_output) if mode == "auto" else mode
 
 
-def offered_tools(request: ModelRequest, choice: OutputChoice) -> tuple[ToolSpec, ...]:
-    """Return the tools of a request, the one for the final output included."""
+def offered_tools(request: ModelRequest, choice: OutputChoice, *, can_force: bool = True) -> tuple[ToolSpec, ...]:
+    """Return the tools of a request, the one for the final output included.
+
+    Where a model can't be forced to call that one, it is the only one left once no other may be called.
+    """
     if choice != "tool" or request.output is None:
         return request.tools
-    description = _OUTPUT_DESCRIPTION + (_OUTPUT_AMONG_TOOLS if request.tools else "")
+    others = request.tools if can_force or request.may_call_tools else ()
+    # Not by `others`: the tools must stay as the vendor has cached them.
+    is_alone = can_force and not request.tools
+    description = _OUTPUT_DESCRIPTION + ("" if is_alone else _OUTPUT_AMONG_TOOLS)
     final = ToolSpec(name=FINAL_OUTPUT_TOOL, description=description, parameters=request.output.parameters)
-    return (*request.tools, final)
+    return (*others, final)
 
 
 def output_limit(request: ModelRequest) -> int | None:

@@ -7,7 +7,7 @@ from perdure.contracts.messages import Message
 from perdure.contracts.spec import FINAL_OUTPUT_TOOL, ToolSpec
 from perdure.providers import _anthropic_messages
 from perdure.providers._anthropic_messages import THINKING_STARTS
-from perdure.providers._anthropic_models import plan_thinking, sampling
+from perdure.providers._anthropic_models import plan_thinking, sampling, takes_forced_tool
 from perdure.providers._anthropic_reply import AnthropicReply
 from perdure.providers._provider import HttpProvider, OutputChoice, offered_tools, output_limit
 from perdure.providers._wire import Json, dumps, json_object, ordered
@@ -75,10 +75,12 @@ class AnthropicProvider(HttpProvider):
     def _stable_prefix(self, request: ModelRequest, choice: OutputChoice) -> dict[str, bytes]:
         """Return tools and instructions, each with a mark up to which the vendor caches the prompt."""
         fields: dict[str, bytes] = {}
-        tools = [_tool(tool) for tool in offered_tools(request, choice)]
+        offered = offered_tools(request, choice, can_force=takes_forced_tool(request.model))
+        tools = [_tool(tool) for tool in offered]
         if tools:
             tools[-1] |= _CACHED
-            fields["tools"] = self._encode_once(request, ("tools", request.cache_key, choice), tools)
+            key = ("tools", request.cache_key, choice, request.model, str(len(tools)))
+            fields["tools"] = self._encode_once(request, key, tools)
         elif any(fragment.role == "tool" for fragment in request.fragments):
             # A conversation with tool calls in it is refused where no tool is defined.
             fields["tools"] = dumps([_NO_TOOL])
@@ -120,7 +122,7 @@ def _tool_choice(request: ModelRequest, choice: OutputChoice) -> Json | None:
     """Say which tool must be called, or that none may be; None leaves it to the model."""
     may_call = bool(request.tools) and request.may_call_tools
     if choice == "tool" and not may_call:
-        return {"type": "tool", "name": FINAL_OUTPUT_TOOL}
+        return {"type": "tool", "name": FINAL_OUTPUT_TOOL} if takes_forced_tool(request.model) else None
     if not may_call:
         return {"type": "none"}
     if request.settings.parallel_tool_calls is None:

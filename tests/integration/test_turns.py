@@ -152,7 +152,7 @@ async def test_mistakes_without_end_end_the_run(temporal: Client, script: Script
 
 async def test_at_the_limit_the_model_answers_without_tools(temporal: Client) -> None:
     def script(request: Any, messages: list[Message]) -> Any:
-        return "what I have" if not request.tools else calls(("add", {"a": 1, "b": 1}))
+        return "what I have" if not request.may_call_tools else calls(("add", {"a": 1, "b": 1}))
 
     result, messages = await run_to_end(make_app(script, limits=Limits(max_turns=3)), temporal)
     assert result.output == "what I have"

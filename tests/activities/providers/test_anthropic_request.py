@@ -250,6 +250,18 @@ def test_effort_is_adaptive_for_later_models(provider: Provider) -> None:
     assert "temperature" in body_of(provider, model="claude-opus-4-6", temperature=0.3)
 
 
+@pytest.mark.parametrize("options", [{}, {"tools": (WEATHER,), "may_call_tools": False}])
+@pytest.mark.parametrize("model", ["claude-fable-5-1", "claude-opus-5-5"])
+def test_models_that_can_not_be_forced_are_left_one_tool(
+    provider: Provider, model: str, options: dict[str, Any]
+) -> None:
+    body = body_of(provider, model=model, output=CITY, reasoning_effort="low", cache_key="k", **options)
+    assert only(body["tools"])["name"] == "final_output"
+    assert "instead of answering in text" in body["tools"][0]["description"]
+    assert "tool_choice" not in body
+    assert body["thinking"] == {"type": "adaptive"}
+
+
 @pytest.mark.parametrize("model", ["claude-sonnet-4-5", "claude-opus-5"])
 def test_a_forced_tool_excludes_thinking(provider: Provider, model: str) -> None:
     body = body_of(provider, model=model, output=CITY, reasoning_effort="high")

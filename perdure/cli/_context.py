@@ -1,0 +1,174 @@
+"""What a command works with: the settings, the app, a connected client, an event loop."""
+
+import asyncio
+import signal
+import sys
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from perdure.app import App
+    from perdure.client import PerdureClient
+    from perdure.settings import Resolved, Settings
+
+_T = TypeVar("_T")
+LOCAL = "127.0.0.1"
+
+
+@dataclass(frozen=True)
+class Project:
+    """A user's project: its settings, and its app where one is configured."""
+
+    settings: "Settings"
+    app: "App | None"
+
+
+def say(text: str = "") -> None:
+    """Write a line to stderr."""
+    click.echo(text, err=True)
+
+
+def resolve(**flags: Any) -> "Resolved":
+    """Find the settings; `flags` are those of the command line, None where not given."""
+    from perdure.settings import Settings
+
+    return Settings.resolve(flags=flags)
+
+
+def load_project(*, needs_app: bool = False, **flags: Any) -> Project:
+    """Find the settings and import the app, if one is configured or needed.
+
+    Raises:
+        SettingsError, ProjectLoadError: Not retryable.
+    """
+    settings = resolve(**flags).settings
+    if settings.app is None and not needs_app:
+        return Project(settings, None)
+    from perdure.project import load_app
+
+    return Project(settings, load_app(settings.app, settings.project_dir))
+
+
+def load_app(app: str | None) -> "App":
+    """Import the app.
+
+    Raises:
+        SettingsError, ProjectLoadError: Not retryable.
+    """
+    project = load_project(needs_app=True, app=app)
+    assert project.app is not None
+    return project.app
+
+
+def is_temporal_configured() -> bool:
+    """Say whether the user set an address, by the environment or a profile."""
+    from temporalio.envconfig import ClientConfig
+
+    try:
+        return "target_host" in ClientConfig.load_client_connect_config()
+    except (RuntimeError, OSError, ValueError):
+        return True  # connecting tells what is wrong with it
+
+
+def local_address(settings: "Settings") -> str | None:
+    """Return the address of the project's embedded server; None to leave it to Temporal's configuration."""
+    if is_temporal_configured():
+        return None
+    port = _recorded_port(settings) or settings.dev_port
+    return None if port in (0, 7233) else f"{LOCAL}:{port}"
+
+
+def _recorded_port(settings: "Settings") -> int | None:
+    from perdure._local_server import open_record, read_record, try_lock
+
+    if not (settings.state_dir / "server.json").exists():
+        return None
+    with suppress(OSError), open_record(settings.state_dir) as file:
+        if not try_lock(file, settings.state_dir):
+            return read_record(settings.state_dir).get("port")
+    return None
+
+
+async def open_client(project: Project, *, address: str | None = None) -> "PerdureClient":
+    """Connect to Temporal: at `address`, else as configured, else to the project's embedded server.
+
+    Raises:
+        ServerUnreachableError: Retryable.
+    """
+    from perdure.client import PerdureClient
+    from perdure.connection import connect
+
+    temporal = await connect(address=address or local_address(project.settings))
+    registry = project.app.registry if project.app else None
+    return PerdureClient(temporal, task_queue=project.settings.task_queue, registry=registry)
+
+
+async def warn_without_workers(client: "PerdureClient", task_queue: str | None = None) -> None:
+    """Say on stderr when no worker polls the Task Queue."""
+    from perdure.client import has_pollers
+
+    queue = task_queue or client.task_queue
+    if not await has_pollers(client.temporal, queue):
+        say(f"Warning: no worker polls the Task Queue {queue!r}; start one with `perdure worker`.")
+
+
+def with_client(work: "Callable[[PerdureClient], Coroutine[Any, Any, _T]]", **flags: Any) -> _T:
+    """Connect, and do `work`; the app isn't needed."""
+    project = Project(resolve(**flags).settings, None)
+
+    async def main() -> _T:
+        return await work(await open_client(project))
+
+    return run_async(main())
+
+
+def run_async(main: Coroutine[Any, Any, _T], *, is_worker: bool = False) -> _T:
+    """Run a coroutine to its end, on uvloop where a worker runs and it is installed."""
+    factory = None
+    if is_worker:
+        from perdure.worker import new_event_loop
+
+        factory = new_event_loop
+    with asyncio.Runner(loop_factory=factory) as runner:
+        return runner.run(main)
+
+
+@dataclass
+class Signals:
+    """What a process was told from outside."""
+
+    stop: asyncio.Event = field(default_factory=asyncio.Event)
+    """SIGTERM or Ctrl-C came."""
+    force: asyncio.Event = field(default_factory=asyncio.Event)
+    """Ctrl-C came twice."""
+
+    def listen(self) -> None:
+        """Take the signals over from Python."""
+        loop = asyncio.get_running_loop()
+        if sys.platform == "win32":  # its event loop has no signal handlers
+            signal.signal(signal.SIGINT, lambda *_: loop.call_soon_threadsafe(self._interrupt))
+            return
+        loop.add_signal_handler(signal.SIGTERM, self.stop.set)
+        loop.add_signal_handler(signal.SIGINT, self._interrupt)
+        self._has_interrupted = False
+
+    def _interrupt(self) -> None:
+        if getattr(self, "_has_interrupted", False):
+            self.force.set()
+        self._has_interrupted = True
+        self.stop.set()
+
+
+async def first_of(*waits: Coroutine[Any, Any, Any]) -> None:
+    """Wait until one of these ends; the others are cancelled."""
+    tasks = [asyncio.ensure_future(wait) for wait in waits]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

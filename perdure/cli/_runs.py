@@ -1,0 +1,97 @@
+"""Printing runs: the list of them, and one in detail."""
+
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+
+from rich.text import Text
+
+from perdure.cli._context import say
+from perdure.cli._format import ago, clean, cost, duration, one_line, plural, size, stamp
+from perdure.cli._render import console, print_pairs, print_table, status_text
+from perdure.client import PendingCall, RunDetails, RunInfo
+
+
+def print_runs(runs: Sequence[RunInfo]) -> None:
+    """Print a line for each run."""
+    if not runs:
+        say("No runs.")
+        return
+    out = console()
+    show_time = ago if out.is_terminal else stamp
+    rows = [
+        (
+            status_text(run.status),
+            run.agent or run.workflow,
+            show_time(run.started_at),
+            duration((run.closed_at or datetime.now(UTC)) - run.started_at),
+            f"{run.history_events:,}",
+            run.workflow_id,
+        )
+        for run in runs
+    ]
+    print_table(out, ("STATUS", "AGENT", "STARTED", "TIME", "EVENTS", "ID"), rows)
+
+
+def print_details(run: RunDetails) -> None:
+    """Print one run."""
+    out = console()
+    info = run.info
+    is_agent = bool(run.models)
+    pairs: list[tuple[str, str | Text]] = [
+        ("run", info.workflow_id),
+        ("status", status_text(info.status)),
+        ("agent", info.agent or "–") if is_agent else ("workflow", info.workflow),
+        ("started", f"{stamp(info.started_at)} ({ago(info.started_at)})"),
+        ("time", duration((info.closed_at or datetime.now(UTC)) - info.started_at)),
+        ("queue", info.task_queue),
+    ]
+    if is_agent:
+        pairs.extend(_agent_pairs(run))
+    pairs.append(("history", f"{plural(info.history_events, 'event')}, {size(info.history_bytes)}"))
+    if run.input:
+        pairs.append(("input", one_line(run.input)))
+    pairs.extend(_trouble(run))
+    pairs.extend(("waits for", describe_pending(call)) for call in run.pending)
+    print_pairs(out, pairs)
+
+
+def _agent_pairs(run: RunDetails) -> Iterator[tuple[str, str]]:
+    counters, usage = run.counters, run.counters.usage
+    yield "model", ", ".join(run.models)
+    yield "turns", f"{counters.turns} of {run.limits.get('max_turns') or '∞'}"
+    yield "tool calls", str(counters.tool_calls)
+    cached = f" ({usage.cached_tokens:,} cached)" if usage.cached_tokens else ""
+    yield "tokens", f"{usage.input_tokens:,} in{cached}, {usage.output_tokens:,} out"
+    yield "cost", cost(usage.cost_usd)
+    others = {key: value for key, value in run.limits.items() if key != "max_turns"}
+    yield "limits", ", ".join(f"{key}={value}" for key, value in others.items())
+    yield "messages", str(run.messages)
+
+
+def _trouble(run: RunDetails) -> Iterator[tuple[str, Text]]:
+    if run.failure:
+        yield "failure", Text(clean(run.failure), style="red")
+    if run.task_attempt > 2:
+        yield (
+            "stuck",
+            Text(
+                f"the workflow's code fails, {run.task_attempt} times by now; see the log of the worker",
+                style="red",
+            ),
+        )
+
+
+def describe_pending(call: PendingCall) -> Text:
+    """Return what a call in flight is about."""
+    text = Text(call.activity.removeprefix("perdure."))
+    if call.attempt > 1:
+        text.append(f", attempt {call.attempt}", style="yellow")
+    if call.next_attempt_at is not None:
+        text.append(f" in {duration(call.next_attempt_at - datetime.now(UTC))}", style="yellow")
+    elif not call.is_started:
+        text.append(", waits for a worker")
+    elif call.worker:
+        text.append(f" on {call.worker}", style="dim")
+    if call.last_failure:
+        text.append(f" · last failure: {one_line(call.last_failure, 300)}", style="yellow")
+    return text

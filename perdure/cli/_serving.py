@@ -1,0 +1,69 @@
+"""A worker in this process, until it is told to stop."""
+
+import asyncio
+import os
+from contextlib import suppress
+
+from perdure.cli._context import Project, Signals, first_of, open_client, say
+from perdure.cli._format import duration
+from perdure.worker import run_worker
+
+_PARENT_SECONDS = 1.0
+
+
+async def serve(project: Project, *, parent: int | None = None) -> None:
+    """Serve until SIGTERM or Ctrl-C, or the parent's end; a second Ctrl-C leaves the calls in flight."""
+    assert project.app is not None
+    app, settings = project.app, project.settings
+    client = (await open_client(project)).temporal
+    drain_client = (await open_client(project)).temporal
+    signals = Signals()
+    signals.listen()
+    tasks = [asyncio.create_task(_announce_stop(project, signals))]
+    if parent is not None:
+        tasks.append(asyncio.create_task(_stop_with(parent, signals)))
+    worker = run_worker(
+        app,
+        settings,
+        client,
+        stop=signals.stop,
+        drain_client=drain_client,
+        on_ready=lambda: say(ready_line(project)),
+    )
+    running = asyncio.create_task(worker)
+    try:
+        await first_of(asyncio.shield(_ended(running)), signals.force.wait())
+        if signals.force.is_set() and not running.done():
+            os._exit(130)  # whoever asks twice doesn't want to wait for threads either
+        await running
+    finally:
+        for task in tasks:
+            task.cancel()
+
+
+def ready_line(project: Project) -> str:
+    """Return what a worker serves."""
+    assert project.app is not None
+    parts = [f"Worker {os.getpid()} serves the Task Queue {project.settings.task_queue!r}"]
+    if project.app.agents:
+        parts.append(f"agents: {', '.join(project.app.agents)}")
+    if project.app.workflows:
+        parts.append(f"workflows: {', '.join(project.app.workflows)}")
+    return " · ".join(parts)
+
+
+async def _ended(task: "asyncio.Task[None]") -> None:
+    with suppress(BaseException):
+        await asyncio.wait([task])
+
+
+async def _announce_stop(project: Project, signals: Signals) -> None:
+    await signals.stop.wait()
+    grace = duration(project.settings.grace_period)
+    say(f"Worker {os.getpid()} stops: it finishes its calls, for at most {grace}. Ctrl-C twice ends it at once.")
+
+
+async def _stop_with(parent: int, signals: Signals) -> None:
+    while os.getppid() == parent:  # noqa: ASYNC110 - a process can't await the end of its parent
+        await asyncio.sleep(_PARENT_SECONDS)
+    signals.stop.set()

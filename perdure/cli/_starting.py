@@ -1,0 +1,89 @@
+"""What `run` and `start` share: find what NAME is, check everything, start it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import click
+from pydantic import JsonValue
+
+from perdure.cli._context import Project
+from perdure.cli._input import agent_input, parse_context, parse_limits, read_input, workflow_args
+from perdure.contracts.limits import Limits
+from perdure.contracts.messages import ContentPart
+from perdure.errors import UnknownAgentError, suggest
+
+if TYPE_CHECKING:
+    from perdure.client import PerdureClient, StartedRun
+
+
+@dataclass(frozen=True, kw_only=True)
+class AgentStart:
+    """An agent to start, checked as far as that goes without the server."""
+
+    name: str
+    input: str | Sequence[ContentPart]
+    id: str | None
+    limits: Limits | None
+    context: dict[str, JsonValue] | None
+    tenant: str
+
+    async def begin(self, client: "PerdureClient") -> "StartedRun":
+        """Start it."""
+        return await client.start_agent(
+            self.name,
+            self.input,
+            id=self.id,
+            limits=self.limits,
+            context=self.context,
+            tenant=self.tenant,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkflowStart:
+    """A workflow of the user's own to start."""
+
+    name: str
+    args: Sequence[Any]
+    id: str | None
+
+    async def begin(self, client: "PerdureClient") -> "StartedRun":
+        """Start it."""
+        return await client.start_workflow(self.name, self.args, id=self.id)
+
+
+def prepare(
+    project: Project,
+    *,
+    name: str,
+    text: str | None,
+    workflow_id: str | None,
+    limits: Sequence[str],
+    context: Sequence[str],
+    tenant: str,
+) -> AgentStart | WorkflowStart:
+    """Return what to start. Without an app, NAME is taken for an agent, and the worker will know.
+
+    Raises:
+        UnknownAgentError, InvalidInputError: Not retryable.
+    """
+    app = project.app
+    if app is not None and name in app.workflows:
+        if limits or context or tenant:
+            raise click.UsageError(f"--limit, --context and --tenant are for agents; {name!r} is a workflow.")
+        given = None if text is None else read_input(text)
+        return WorkflowStart(name=name, args=workflow_args(name, app.workflows[name], given), id=workflow_id)
+    if app is not None and name not in app.agents:
+        known = [*app.agents, *app.workflows]
+        raise UnknownAgentError(f"There is no agent or workflow {name!r}.{suggest(name, known)}")
+    if text is None:
+        raise click.UsageError("Missing option '-i' / '--input': what should the agent do?")
+    return AgentStart(
+        name=name,
+        input=agent_input(read_input(text)),
+        id=workflow_id,
+        limits=parse_limits(limits),
+        context=parse_context(context),
+        tenant=tenant,
+    )

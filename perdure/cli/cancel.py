@@ -1,0 +1,20 @@
+"""`perdure cancel`."""
+
+from typing import Any
+
+from perdure.cli._command import command, id_argument
+
+
+@command(name="cancel")
+@id_argument
+def command(workflow_id: str) -> None:
+    """Ask a run to end; it stops what it does and cleans up."""
+    from perdure.cli._context import say, with_client
+    from perdure.cli._follow import warn_if_idle
+
+    async def main(client: Any) -> None:
+        await client.cancel(workflow_id)
+        await warn_if_idle(client, workflow_id)
+
+    with_client(main)
+    say(f"Asked {workflow_id} to end.")

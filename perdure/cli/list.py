@@ -1,0 +1,29 @@
+"""`perdure list`."""
+
+from typing import Any
+
+import click
+
+from perdure.cli._command import command, output_option
+
+_STATUS = ("running", "completed", "failed", "canceled", "terminated", "continued_as_new", "timed_out")
+
+
+@command(name="list")
+@click.option("--status", type=click.Choice(_STATUS), metavar="STATUS", help=f"One of {', '.join(_STATUS)}.")
+@click.option("--agent", metavar="NAME", help="Runs of this agent.")
+@click.option("--query", metavar="QUERY", help="A visibility query of Temporal's; goes along with the others.")
+@click.option("--limit", type=click.IntRange(min=1), default=50, help="At most so many.  [default: 50]")
+@output_option
+def command(output: str, **filters: Any) -> None:
+    """List runs, the latest first."""
+    from perdure.cli._context import with_client
+    from perdure.cli._runs import print_runs
+    from perdure.cli._stream import stream
+
+    async def main(client: Any) -> list[Any]:
+        return await stream(client.list(**filters), output)
+
+    runs = with_client(main)
+    if output == "text":
+        print_runs(runs)

@@ -1,0 +1,26 @@
+"""`perdure show`."""
+
+from typing import Any
+
+from perdure.cli._command import command, id_argument, output_option
+
+
+@command(name="show")
+@id_argument
+@output_option
+def command(workflow_id: str, output: str) -> None:
+    """Show a run: its state, what it has used and what it waits for."""
+    from perdure.cli._context import with_client
+    from perdure.cli._follow import warn_if_idle
+    from perdure.cli._render import print_json
+    from perdure.cli._runs import print_details
+
+    async def main(client: Any) -> Any:
+        await warn_if_idle(client, workflow_id)
+        return await client.show(workflow_id)
+
+    details = with_client(main)
+    if output == "text":
+        print_details(details)
+    else:
+        print_json(details, output)

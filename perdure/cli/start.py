@@ -1,0 +1,30 @@
+"""`perdure start`."""
+
+from typing import Any
+
+from perdure.cli._command import command, output_option, start_options
+
+
+@command(name="start")
+@start_options
+@output_option
+def command(app: str | None, task_queue: str | None, output: str, **given: Any) -> None:
+    """Start an agent or a workflow, and print the workflow id."""
+    from perdure.cli._context import load_project, open_client, run_async, warn_without_workers
+    from perdure.cli._render import print_json
+    from perdure.cli._starting import prepare
+
+    project = load_project(app=app, task_queue=task_queue)
+    start = prepare(project, **given)
+
+    async def main() -> Any:
+        client = await open_client(project)
+        started = await start.begin(client)
+        await warn_without_workers(client)
+        return started
+
+    started = run_async(main())
+    if output == "text":
+        print(started.workflow_id)
+    else:
+        print_json(started, output)

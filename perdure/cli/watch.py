@@ -1,0 +1,28 @@
+"""`perdure watch`."""
+
+from typing import Any
+
+from perdure.cli._command import command, id_argument, output_option
+
+
+@command(name="watch")
+@id_argument
+@output_option
+def command(workflow_id: str, output: str) -> None:
+    """Follow a run live: turns, tool calls, text as it comes, retries. Exits with 1 if it failed.
+
+    Ctrl-C stops watching; the run goes on.
+    """
+    from perdure.cli._context import with_client
+    from perdure.cli._follow import follow, warn_if_idle
+    from perdure.cli._render import console
+    from perdure.cli._stream import stream
+
+    async def main(client: Any) -> None:
+        await warn_if_idle(client, workflow_id)
+        if output == "text":
+            await follow(client, workflow_id, console())
+        else:
+            await stream(client.watch(workflow_id), output)
+
+    with_client(main)

@@ -1,0 +1,93 @@
+"""Stopping: a worker finishes its calls, a cancelled run stops its HTTP request."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from temporalio.client import Client
+
+from perdure.client import PerdureClient
+from perdure.contracts.run import RunResult
+from perdure.devserver import DevServer
+from perdure.errors import RunCancelled
+from tests.fakes.conversing import ConversingServer
+from tests.fakes.http import Connection, HttpServer, Request
+from tests.fakes.replies import FakeReply
+from tests.integration.test_crashes import APP
+from tests.support.workers import WorkerProcess
+
+TIME = timedelta(seconds=30)
+RUNS = 20
+
+
+@pytest.fixture
+def queue() -> str:
+    return f"q-{uuid4().hex[:8]}"
+
+
+def _answer(turn: int, messages: list[dict[str, Any]]) -> FakeReply:
+    return FakeReply(text="done")
+
+
+async def test_sigterm_lets_model_calls_finish(
+    server: DevServer, temporal: Client, tmp_path: Path, queue: str
+) -> None:
+    async with ConversingServer(_answer, delay_seconds=3) as fake:
+        env = {**fake.env, "CRASH_LOG": str(tmp_path / "effects")}
+        client = PerdureClient(temporal, task_queue=queue)
+        async with WorkerProcess(server.address, queue, APP, env=env) as worker:
+            # An input that is looked up: calls that start while the worker drains need their query answered.
+            runs = [await client.start_agent("crash", "go") for _ in range(RUNS)]
+            while fake.open_requests < RUNS:
+                await asyncio.sleep(0.02)
+            assert await worker.stop() == 0
+        assert fake.answered.total() == RUNS, "a call was cut"
+        async with WorkerProcess(server.address, queue, APP, env=env):
+            results = [await client.result(run.workflow_id, timeout=TIME) for run in runs]
+        assert all(isinstance(result, RunResult) and result.output == "done" for result in results)
+        assert len(fake.asked) == RUNS, "a call was made twice"
+
+
+class _Hanging(HttpServer):
+    """Never answers; notes when a client leaves."""
+
+    def __init__(self) -> None:
+        super().__init__(self._hang)
+        self.asked = asyncio.Event()
+        self.left = asyncio.Event()
+
+    async def _hang(self, request: Request, connection: Connection) -> None:
+        self.asked.set()
+        await connection.peer_left()
+        self.left.set()
+
+
+@pytest.fixture
+async def hanging() -> AsyncIterator[_Hanging]:
+    async with _Hanging() as fake:
+        yield fake
+
+
+async def test_cancelling_a_run_closes_its_request(
+    server: DevServer, temporal: Client, tmp_path: Path, queue: str, hanging: _Hanging
+) -> None:
+    env = {"OPENAI_BASE_URL": f"{hanging.url}/v1", "OPENAI_API_KEY": "sk-test", "CRASH_LOG": str(tmp_path / "x")}
+    client = PerdureClient(temporal, task_queue=queue)
+    async with WorkerProcess(server.address, queue, APP, env=env):
+        run = await client.start_agent("crash", "go")
+        await asyncio.wait_for(hanging.asked.wait(), 20)
+        await asyncio.sleep(1.5)
+        cancelled = time.monotonic()
+        await client.cancel(run.workflow_id)
+        await asyncio.wait_for(hanging.left.wait(), 10)
+        took = time.monotonic() - cancelled
+        with pytest.raises(RunCancelled):
+            await client.result(run.workflow_id, timeout=TIME)
+    # Within a second of the next heartbeat, which is at most a second away; the rest is for a busy machine.
+    assert took < 2.5, f"the request was closed after {took:.1f} s"
+    print(f"request closed {took:.2f} s after cancel")
