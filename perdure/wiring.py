@@ -31,6 +31,7 @@ PASSTHROUGH = ("perdure.contracts", "perdure.agents", "perdure.errors", "pydanti
 """Data packages that the sandbox shares. Never `perdure.workflows`: that would switch its checks off."""
 
 _ATTRIBUTES_TTL_SECONDS = 60.0
+_HTTP_TIMEOUT_SECONDS = 60.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,27 +43,24 @@ class Parts:
     interceptors: Sequence[Interceptor]
     workflow_runner: WorkflowRunner
     providers: Providers
-    lookup: Lookup
+    host: ToolHost
+    app: App
+
+    @asynccontextmanager
+    async def opened(self) -> AsyncGenerator[None]:
+        """Open the app's resources, and close every connection at the end."""
+        async with AsyncExitStack() as stack:
+            stack.push_async_callback(self.providers.aclose)
+            stack.push_async_callback(self.host.http.aclose)
+            if self.app.lifespan is not None:
+                self.host.resources = await stack.enter_async_context(self.app.lifespan(self.app)) or {}
+            yield
 
 
 def sandboxed_runner() -> SandboxedWorkflowRunner:
     """Return the sandbox that users' workflows run in."""
     restrictions = SandboxRestrictions.default.with_passthrough_modules(*PASSTHROUGH)
     return SandboxedWorkflowRunner(restrictions=restrictions)
-
-
-@asynccontextmanager
-async def open_parts(app: App, settings: Settings) -> AsyncGenerator[Parts]:
-    """Open what the activities need, and close it at the end."""
-    async with AsyncExitStack() as stack:
-        providers = make_providers(app, settings)
-        stack.push_async_callback(providers.aclose)
-        http = await stack.enter_async_context(httpx.AsyncClient(timeout=60))
-        blobs = BlobStore(settings.project_dir / settings.state_dir / "blobs")
-        host = ToolHost(http=http, blobs=blobs, redact=_redactor(providers))
-        if app.lifespan is not None:
-            host.resources = await stack.enter_async_context(app.lifespan(app)) or {}
-        yield _make_parts(app, settings, providers, host)
 
 
 def make_providers(app: App, settings: Settings) -> Providers:
@@ -74,7 +72,13 @@ def make_providers(app: App, settings: Settings) -> Providers:
     return Providers(configs, extra=app.providers)
 
 
-def _make_parts(app: App, settings: Settings, providers: Providers, host: ToolHost) -> Parts:
+def make_parts(app: App, settings: Settings) -> Parts:
+    """Return the parts of a worker; nothing is opened yet."""
+    providers = make_providers(app, settings)
+    blobs = BlobStore(settings.project_dir / settings.state_dir / "blobs")
+    host = ToolHost(
+        http=httpx.AsyncClient(timeout=_HTTP_TIMEOUT_SECONDS), blobs=blobs, redact=_redactor(providers)
+    )
     lookup = Lookup(app.registry, cache=MessageCache(settings.message_cache_bytes), specs=SpecCache())
     policy = LoadingPolicy(
         heartbeat_timeout=settings.heartbeat_timeout,
@@ -93,7 +97,8 @@ def _make_parts(app: App, settings: Settings, providers: Providers, host: ToolHo
         interceptors=[PerdureInterceptor()],
         workflow_runner=sandboxed_runner(),
         providers=providers,
-        lookup=lookup,
+        host=host,
+        app=app,
     )
 
 

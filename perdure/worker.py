@@ -10,13 +10,15 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from datetime import timedelta
+from functools import partial
+from types import FrameType
 
 from temporalio.client import Client
 from temporalio.worker import Worker
 
 from perdure.app import App
 from perdure.settings import Settings
-from perdure.wiring import Parts, open_parts
+from perdure.wiring import Parts, make_parts
 
 _STICKY_TIMEOUT = timedelta(seconds=1)
 """A dead worker's workflow task goes to another after this long; Temporal's default is 10 s."""
@@ -45,7 +47,8 @@ async def run_worker(
         on_ready: Called when the worker polls.
     """
     asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(_MAX_THREADS, "perdure-tool"))
-    async with open_parts(app, settings) as parts:
+    parts = make_parts(app, settings)
+    async with parts.opened():
         worker = _make_worker(client, settings, parts)
         running = asyncio.create_task(worker.run())
         try:
@@ -106,7 +109,13 @@ def stop_on_signals(stop: asyncio.Event) -> None:
         try:
             loop.add_signal_handler(number, stop.set)
         except NotImplementedError:  # Windows has no signal handlers in its event loop
-            signal.signal(number, lambda *_: loop.call_soon_threadsafe(stop.set))
+            signal.signal(number, partial(_stop_from_handler, loop, stop))
+
+
+def _stop_from_handler(
+    loop: asyncio.AbstractEventLoop, stop: asyncio.Event, _number: int, _frame: FrameType | None
+) -> None:
+    loop.call_soon_threadsafe(stop.set)
 
 
 def new_event_loop() -> asyncio.AbstractEventLoop:

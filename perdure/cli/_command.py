@@ -35,7 +35,7 @@ class Command(click.Command):
         )
 
 
-command = partial(click.command, cls=Command)
+cli_command = partial(click.command, cls=Command)
 """Makes a function the command of its module; its name is the module's."""
 
 app_option = click.option(

@@ -48,7 +48,9 @@ def ago(at: datetime) -> str:
     past = datetime.now(UTC) - at
     if past < timedelta(seconds=5):
         return "just now"
-    return f"{duration(past).partition(' min ')[0]} min ago" if " min " in duration(past) else f"{duration(past)} ago"
+    return (
+        f"{duration(past).partition(' min ')[0]} min ago" if " min " in duration(past) else f"{duration(past)} ago"
+    )
 
 
 def stamp(at: datetime) -> str:

@@ -2,10 +2,10 @@
 
 from typing import Any
 
-from perdure.cli._command import command, id_argument
+from perdure.cli._command import cli_command, id_argument
 
 
-@command(name="cancel")
+@cli_command(name="cancel")
 @id_argument
 def command(workflow_id: str) -> None:
     """Ask a run to end; it stops what it does and cleans up."""

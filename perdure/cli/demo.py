@@ -2,7 +2,7 @@
 
 import click
 
-from perdure.cli._command import command as make_command
+from perdure.cli._command import cli_command as make_command
 
 
 @make_command(name="demo")

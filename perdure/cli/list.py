@@ -4,12 +4,12 @@ from typing import Any
 
 import click
 
-from perdure.cli._command import command, output_option
+from perdure.cli._command import cli_command, output_option
 
 _STATUS = ("running", "completed", "failed", "canceled", "terminated", "continued_as_new", "timed_out")
 
 
-@command(name="list")
+@cli_command(name="list")
 @click.option("--status", type=click.Choice(_STATUS), metavar="STATUS", help=f"One of {', '.join(_STATUS)}.")
 @click.option("--agent", metavar="NAME", help="Runs of this agent.")
 @click.option("--query", metavar="QUERY", help="A visibility query of Temporal's; goes along with the others.")

@@ -5,10 +5,10 @@ from typing import Any
 
 import click
 
-from perdure.cli._command import command, id_argument, output_option
+from perdure.cli._command import cli_command, id_argument, output_option
 
 
-@command(name="result")
+@cli_command(name="result")
 @id_argument
 @click.option("--timeout", type=click.FloatRange(min=0), metavar="SECONDS", help="Give up waiting after this.")
 @output_option

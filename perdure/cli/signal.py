@@ -4,10 +4,10 @@ from typing import Any
 
 import click
 
-from perdure.cli._command import command, id_argument
+from perdure.cli._command import cli_command, id_argument
 
 
-@command(name="signal")
+@cli_command(name="signal")
 @id_argument
 @click.argument("name")
 @click.argument("args", nargs=-1)

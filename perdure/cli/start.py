@@ -2,10 +2,10 @@
 
 from typing import Any
 
-from perdure.cli._command import command, output_option, start_options
+from perdure.cli._command import cli_command, output_option, start_options
 
 
-@command(name="start")
+@cli_command(name="start")
 @start_options
 @output_option
 def command(app: str | None, task_queue: str | None, output: str, **given: Any) -> None:

@@ -4,10 +4,10 @@ from typing import Any
 
 import click
 
-from perdure.cli._command import command, id_argument
+from perdure.cli._command import cli_command, id_argument
 
 
-@command(name="terminate")
+@cli_command(name="terminate")
 @id_argument
 @click.option("--reason", default="by `perdure terminate`", metavar="TEXT", help="Recorded with the run.")
 def command(workflow_id: str, reason: str) -> None:

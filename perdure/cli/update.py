@@ -4,10 +4,10 @@ from typing import Any
 
 import click
 
-from perdure.cli._command import command, id_argument, output_option
+from perdure.cli._command import cli_command, id_argument, output_option
 
 
-@command(name="update")
+@cli_command(name="update")
 @id_argument
 @click.argument("name")
 @click.argument("args", nargs=-1)

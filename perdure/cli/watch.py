@@ -2,10 +2,10 @@
 
 from typing import Any
 
-from perdure.cli._command import command, id_argument, output_option
+from perdure.cli._command import cli_command, id_argument, output_option
 
 
-@command(name="watch")
+@cli_command(name="watch")
 @id_argument
 @output_option
 def command(workflow_id: str, output: str) -> None:

@@ -2,13 +2,15 @@
 
 import click
 
-from perdure.cli._command import app_option, command, queue_option
+from perdure.cli._command import app_option, cli_command, queue_option
 
 
-@command(name="worker")
+@cli_command(name="worker")
 @app_option
 @queue_option
-@click.option("--with-parent", type=int, hidden=True, help="End when the process of this id is no longer the parent.")
+@click.option(
+    "--with-parent", type=int, hidden=True, help="End when the process of this id is no longer the parent."
+)
 def command(app: str | None, task_queue: str | None, with_parent: int | None) -> None:
     """Run a worker until it is told to stop, by SIGTERM or Ctrl-C.
 

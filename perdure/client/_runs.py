@@ -107,7 +107,9 @@ async def describe(client: Client, workflow_id: str, run_id: str = "") -> Descri
 def not_found(error: RPCError, workflow_id: str) -> Exception:
     """Return RunNotFoundError where that is what the server says, else `error`."""
     if error.status == RPCStatusCode.NOT_FOUND and "already completed" in error.message:
-        return RunNotFoundError(f"The run {workflow_id!r} is closed: `perdure show {workflow_id}` says how it ended.")
+        return RunNotFoundError(
+            f"The run {workflow_id!r} is closed: `perdure show {workflow_id}` says how it ended."
+        )
     if error.status in (RPCStatusCode.NOT_FOUND, RPCStatusCode.INVALID_ARGUMENT):
         return RunNotFoundError(f"There is no run {workflow_id!r}. `perdure list` shows the runs that there are.")
     return error

@@ -116,7 +116,10 @@ async def test_the_server_may_be_killed(tmp_path: Path) -> None:
     def decide(turn: int, messages: list[dict[str, Any]]) -> FakeReply:
         return FakeReply(text="survived") if turn == 6 else _ask(turn, "record", number=turn)
 
-    async with DevServer(tmp_path, port=0, ui_port=0) as server, ConversingServer(decide, delay_seconds=0.3) as fake:
+    async with (
+        DevServer(tmp_path, port=0, ui_port=0) as server,
+        ConversingServer(decide, delay_seconds=0.3) as fake,
+    ):
         env = {**fake.env, "CRASH_LOG": str(tmp_path / "effects")}
         async with WorkerProcess(server.address, "q", APP, env=env):
             client = PerdureClient(await connect(address=server.address), task_queue="q")

@@ -5,7 +5,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -80,7 +80,7 @@ class WorkerProcess:
 
 
 @asynccontextmanager
-async def worker(app: App, client: Client, *, queue: str = "", **settings: Any) -> AsyncIterator[PerdureClient]:
+async def worker(app: App, client: Client, *, queue: str = "", **settings: Any) -> AsyncGenerator[PerdureClient]:
     """Run a worker in this process, and yield a client that starts runs on it."""
     queue = queue or f"q-{uuid4().hex[:8]}"
     stop = asyncio.Event()

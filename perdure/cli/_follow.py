@@ -1,0 +1,127 @@
+"""Following a run: what is done is printed, what goes on is shown live below, on a terminal."""
+
+from contextlib import nullcontext
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.spinner import Spinner
+from rich.text import Text
+
+from perdure.cli._context import warn_without_workers
+from perdure.cli._errors import run_outcome
+from perdure.cli._format import call, clean, cost, duration, one_line, plural, stamp
+from perdure.cli._messages import MessagePrinter
+from perdure.cli._render import print_labelled, status_text
+from perdure.cli._runs import describe_pending
+from perdure.client import PendingCall, RunInfo, WatchEvent
+from perdure.client._runs import describe, to_info
+from perdure.contracts.names import CALL_MODEL, CALL_TOOL
+
+if TYPE_CHECKING:
+    from perdure.client import PerdureClient
+
+_TAIL_LINES = 6
+
+
+async def warn_if_idle(client: "PerdureClient", workflow_id: str) -> None:
+    """Say on stderr when a run is open and no worker polls its Task Queue.
+
+    Raises:
+        RunNotFoundError: There is no such run. Not retryable.
+    """
+    described = await describe(client.temporal, workflow_id)
+    info = to_info(described.workflow_execution_info, client.temporal)
+    if info.closed_at is None:
+        await warn_without_workers(client, info.task_queue)
+
+
+async def follow(client: "PerdureClient", workflow_id: str, out: Console) -> None:
+    """Print a run as it goes, until it is closed.
+
+    Raises:
+        RunFailed: It did not complete.
+    """
+    shown = Follower(out)
+    live = Live(console=out, transient=True, refresh_per_second=8) if out.is_terminal else None
+    with live or nullcontext():
+        async for event in client.watch(workflow_id):
+            shown.show(event)
+            if live is not None:
+                live.update(shown.live())
+        if live is not None:
+            live.update(Text())
+    with run_outcome():
+        await client.result(workflow_id)
+    await _print_summary(client, workflow_id, out)
+
+
+async def _print_summary(client: "PerdureClient", workflow_id: str, out: Console) -> None:
+    run = await client.show(workflow_id)
+    usage = run.counters.usage
+    facts = [duration((run.info.closed_at or datetime.now(UTC)) - run.info.started_at)]
+    if run.models:
+        facts = [
+            plural(run.counters.turns, "turn"),
+            plural(run.counters.tool_calls, "tool call"),
+            plural(usage.total_tokens, "token"),
+            *([cost(usage.cost_usd)] if usage.cost_usd else []),
+            *facts,
+        ]
+    print_labelled(out, status_text(run.info.status), Text(" · ".join(facts), style="dim"))
+
+
+class Follower:
+    """Prints the events of a run, and knows what goes on."""
+
+    def __init__(self, out: Console) -> None:
+        """Start with nothing seen."""
+        self._out = out
+        self._messages = MessagePrinter(out)
+        self._pending: tuple[PendingCall, ...] = ()
+        self._told: set[tuple[str, int]] = set()
+
+    def show(self, event: WatchEvent) -> None:
+        """Take an event in, and print what is final about it."""
+        if event.entry is not None:
+            self._messages.print(event.entry)
+        self._pending = event.pending
+        if event.kind == "pending" and not self._out.is_terminal:
+            self._tell_failures()
+        if event.info is not None:
+            self._end(event.kind, event.info)
+
+    def live(self) -> Group:
+        """Return what goes on, to be shown below."""
+        lines: list[Spinner | Text] = []
+        for each in self._pending:
+            lines.append(Spinner("dots", self._describe(each)))
+            if each.progress is not None and each.progress.text:
+                tail = clean(each.progress.text).splitlines()[-_TAIL_LINES:]
+                lines.extend(Text(f"           {line}", style="dim", overflow="ellipsis") for line in tail)
+        return Group(*lines)
+
+    def _describe(self, pending: PendingCall) -> Text:
+        is_waiting = pending.next_attempt_at is not None or pending.attempt > 1 or not pending.is_started
+        if pending.activity == CALL_MODEL:
+            text = Text(f"turn {self._messages.turns + 1}: asks the model", style="cyan")
+        elif pending.activity == CALL_TOOL:
+            calls = [one_line(call(each.name, each.arguments), 60) for each in self._messages.open_calls.values()]
+            text = Text(f"runs {', '.join(calls) or 'a tool'}", style="green")
+        else:
+            return describe_pending(pending)
+        return text.append("  ").append_text(describe_pending(pending)) if is_waiting else text
+
+    def _tell_failures(self) -> None:
+        for each in self._pending:
+            if each.last_failure and (each.activity_id, each.attempt) not in self._told:
+                self._told.add((each.activity_id, each.attempt))
+                print_labelled(self._out, Text("retry", style="yellow"), describe_pending(each))
+
+    def _end(self, kind: str, info: RunInfo) -> None:
+        if kind == "continued":
+            at = stamp(info.started_at)
+            print_labelled(self._out, Text("new run", style="dim"), Text(f"continued as new at {at}", style="dim"))
+        elif info.status != "completed":
+            print_labelled(self._out, status_text(info.status), info.workflow_id)

@@ -1,0 +1,130 @@
+"""`perdure run`: a run with whatever it needs, and all of that stopped again at the end."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
+from datetime import timedelta
+
+from perdure.cli._context import (
+    Project,
+    is_temporal_configured,
+    load_app,
+    local_address,
+    open_client,
+    say,
+)
+from perdure.cli._errors import run_outcome
+from perdure.cli._follow import follow
+from perdure.cli._outcome import print_result
+from perdure.cli._render import console, print_items
+from perdure.cli._starting import AgentStart, WorkflowStart
+from perdure.client import PerdureClient, has_pollers
+from perdure.devserver import DevServer
+from perdure.errors import ServerUnreachableError
+from perdure.worker import run_worker
+
+_GRACE = timedelta(seconds=10)
+"""For calls in flight when Ctrl-C comes; what isn't over by then is tried again by the next worker."""
+
+
+async def run_here(project: Project, start: AgentStart | WorkflowStart, output: str) -> None:
+    """Start a run, follow it and print its result; bring up what is missing.
+
+    Raises:
+        RunFailed: It did not complete.
+    """
+    async with AsyncExitStack() as stack:
+        server = await _find_server(project, stack)
+        address = server.address if server else None
+        client = await open_client(project, address=address)
+        has_worker = await has_pollers(client.temporal, client.task_queue)
+        if not has_worker:
+            await stack.enter_async_context(_worker(project, address))
+        started = await start.begin(client)
+        say(
+            f"Started {started.workflow_id}."
+            + (f" Web UI: {_link(server, started.workflow_id)}" if server else "")
+        )
+        try:
+            await _finish(client, started.workflow_id, output)
+        except asyncio.CancelledError:
+            say(_way_back(started.workflow_id, is_ours=server is not None, has_worker=has_worker))
+            raise
+
+
+async def _find_server(project: Project, stack: AsyncExitStack) -> DevServer | None:
+    """Return an embedded server, where none answers and none is configured."""
+    settings = project.settings
+    if is_temporal_configured():
+        return None
+    try:
+        await open_client(project)
+    except ServerUnreachableError:
+        server = DevServer(settings.state_dir, port=settings.dev_port, ui_port=settings.dev_ui_port)
+        await stack.enter_async_context(server)
+        say(
+            f"No Temporal answered at {local_address(settings) or 'localhost:7233'}: runs one at {server.address}."
+        )
+        return server
+    return None
+
+
+@asynccontextmanager
+async def _worker(project: Project, address: str | None) -> AsyncGenerator[None]:
+    """Run a worker in this process."""
+    app = project.app or load_app(project.settings.app)
+    here = replace(
+        project,
+        app=app,
+        settings=project.settings.model_copy(
+            update={"grace_period": min(project.settings.grace_period, _GRACE)},
+        ),
+    )
+    stop, ready = asyncio.Event(), asyncio.Event()
+    client = (await open_client(here, address=address)).temporal
+    drain_client = (await open_client(here, address=address)).temporal
+    running = asyncio.create_task(
+        run_worker(app, here.settings, client, stop=stop, drain_client=drain_client, on_ready=ready.set)
+    )
+    ready_or_dead = asyncio.create_task(ready.wait())
+    await asyncio.wait([running, ready_or_dead], return_when=asyncio.FIRST_COMPLETED)
+    if running.done():
+        ready_or_dead.cancel()
+        await running
+    say(f"No worker polls the Task Queue {here.settings.task_queue!r}: runs one here.")
+    try:
+        yield
+    finally:
+        stop.set()
+        await running
+
+
+async def _finish(client: PerdureClient, workflow_id: str, output: str) -> None:
+    if output == "jsonl":
+        async for event in client.watch(workflow_id):
+            print_items([event], output)
+    else:
+        await follow(client, workflow_id, console(is_stderr=True))
+    with run_outcome():
+        result = await client.result(workflow_id)
+    if output == "jsonl":
+        print_items([{"kind": "result", "result": result}], output)
+    else:
+        print_result(result, output)
+
+
+def _link(server: DevServer, workflow_id: str) -> str:
+    return f"{server.ui_url}/namespaces/default/workflows/{workflow_id}"
+
+
+def _way_back(workflow_id: str, *, is_ours: bool, has_worker: bool) -> str:
+    needed = ""
+    if is_ours:
+        needed = "`perdure dev` and then "
+    elif not has_worker:
+        needed = "`perdure worker` and then "
+    return (
+        f"\nThe run {workflow_id} stays open; its state is kept."
+        f" Come back with {needed}`perdure watch {workflow_id}`. (Stopping; Ctrl-C once more ends at once.)"
+    )

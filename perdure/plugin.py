@@ -1,0 +1,69 @@
+"""`PerdurePlugin`: one line adds perdure to a Temporal client, and to the workers made with it. Wiring only."""
+
+from dataclasses import replace
+
+from temporalio.contrib.pydantic import PydanticPayloadConverter, pydantic_data_converter
+from temporalio.converter import DataConverter, DefaultPayloadConverter
+from temporalio.plugin import SimplePlugin
+from temporalio.worker import WorkflowRunner
+from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner
+
+from perdure.app import App
+from perdure.errors import RunError, SettingsError, UserError
+from perdure.settings import Settings
+from perdure.wiring import PASSTHROUGH, make_parts
+
+
+class PerdurePlugin(SimplePlugin):
+    """Give it to `Client.connect(…, plugins=[PerdurePlugin(app)])`, and to nothing else.
+
+    Every worker of that client then runs the app's agents, beside its own workflows and activities. The data
+    converter is composed, never replaced: codec and failure converter stay what they are.
+
+    Args:
+        app: The agents, tools and workflows.
+        settings: Found like the command line's when not given.
+
+    Raises:
+        SettingsError: A setting, or the client's payload converter, can't be used. Not retryable.
+    """
+
+    def __init__(self, app: App, settings: Settings | None = None) -> None:
+        """Make the parts; they are opened when a worker runs."""
+        parts = make_parts(app, settings or Settings.resolve().settings)
+        super().__init__(
+            "perdure",
+            data_converter=compose_converter,
+            interceptors=list(parts.interceptors),
+            activities=list(parts.activities),
+            workflows=list(parts.workflows),
+            workflow_runner=_compose_runner,
+            workflow_failure_exception_types=[UserError, RunError],
+            run_context=parts.opened,
+        )
+
+
+def compose_converter(converter: DataConverter | None) -> DataConverter:
+    """Return a converter that knows pydantic, with codec and failure converter of the one given.
+
+    Raises:
+        SettingsError: Its payload converter is another one, which perdure can't guess how to combine.
+    """
+    if converter is None:
+        return pydantic_data_converter
+    if issubclass(converter.payload_converter_class, PydanticPayloadConverter):
+        return converter
+    if converter.payload_converter_class is DefaultPayloadConverter:
+        return replace(converter, payload_converter_class=PydanticPayloadConverter)
+    raise SettingsError(
+        f"The payload converter {converter.payload_converter_class.__name__} can't be combined with perdure: make "
+        "it a subclass of temporalio.contrib.pydantic.PydanticPayloadConverter."
+    )
+
+
+def _compose_runner(runner: WorkflowRunner | None) -> WorkflowRunner:
+    if runner is None:
+        runner = SandboxedWorkflowRunner()
+    if not isinstance(runner, SandboxedWorkflowRunner):
+        return runner
+    return replace(runner, restrictions=runner.restrictions.with_passthrough_modules(*PASSTHROUGH))
