@@ -38,7 +38,7 @@ def print_agents(agents: Sequence[Agent]) -> None:
         (
             agent.name,
             ", ".join(agent.models),
-            ", ".join(tool.name for tool in agent.tool_specs) or "–",
+            ", ".join(tool.name for tool in agent.tool_specs) or "-",
             one_line(agent.description),
         )
         for agent in agents

@@ -6,6 +6,8 @@ import sys
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
+from types import FrameType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -145,22 +147,25 @@ class Signals:
     """SIGTERM or Ctrl-C came."""
     force: asyncio.Event = field(default_factory=asyncio.Event)
     """Ctrl-C came twice."""
+    _is_interrupted: bool = False
 
     def listen(self) -> None:
         """Take the signals over from Python."""
         loop = asyncio.get_running_loop()
         if sys.platform == "win32":  # its event loop has no signal handlers
-            signal.signal(signal.SIGINT, lambda *_: loop.call_soon_threadsafe(self._interrupt))
+            signal.signal(signal.SIGINT, partial(self._interrupt_from_handler, loop))
             return
         loop.add_signal_handler(signal.SIGTERM, self.stop.set)
         loop.add_signal_handler(signal.SIGINT, self._interrupt)
-        self._has_interrupted = False
 
     def _interrupt(self) -> None:
-        if getattr(self, "_has_interrupted", False):
+        if self._is_interrupted:
             self.force.set()
-        self._has_interrupted = True
+        self._is_interrupted = True
         self.stop.set()
+
+    def _interrupt_from_handler(self, loop: asyncio.AbstractEventLoop, _: int, __: FrameType | None) -> None:
+        loop.call_soon_threadsafe(self._interrupt)
 
 
 async def first_of(*waits: Coroutine[Any, Any, Any]) -> None:

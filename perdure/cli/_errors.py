@@ -3,7 +3,7 @@
 import errno
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from typing import NoReturn
 
@@ -17,6 +17,15 @@ USAGE = 2
 UNREACHABLE = 3
 PROJECT = 4
 INTERRUPTED = 130
+
+
+class Failure(click.ClickException):
+    """A line for the user, and an exit code."""
+
+    def __init__(self, message: str, code: int) -> None:
+        """Exit with `code`."""
+        super().__init__(message)
+        self.exit_code = code  # pyright: ignore[reportAttributeAccessIssue] - click reads it from the instance
 
 
 class RunFailed(click.ClickException):
@@ -49,9 +58,7 @@ def explain(error: BaseException, ctx: click.Context) -> NoReturn:
     if isinstance(error, click.ClickException):
         raise error
     code, message = describe(error)
-    failure = click.ClickException(message)
-    failure.exit_code = code
-    raise failure from error
+    raise Failure(message, code) from error
 
 
 def describe(error: BaseException) -> tuple[int, str]:
@@ -71,7 +78,7 @@ def describe(error: BaseException) -> tuple[int, str]:
 
 
 @contextmanager
-def run_outcome() -> Iterator[None]:
+def run_outcome() -> Generator[None]:
     """Say that an error of a run, whatever its type, is the run's and not the command's."""
     from perdure.errors import PerdureError, ServerError
 

@@ -40,7 +40,7 @@ def print_details(run: RunDetails) -> None:
     pairs: list[tuple[str, str | Text]] = [
         ("run", info.workflow_id),
         ("status", status_text(info.status)),
-        ("agent", info.agent or "–") if is_agent else ("workflow", info.workflow),
+        ("agent", info.agent or "-") if is_agent else ("workflow", info.workflow),
         ("started", f"{stamp(info.started_at)} ({ago(info.started_at)})"),
         ("time", duration((info.closed_at or datetime.now(UTC)) - info.started_at)),
         ("queue", info.task_queue),

@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-from contextlib import suppress
 
 from perdure.cli._context import Project, Signals, first_of, open_client, say
 from perdure.cli._format import duration
@@ -32,7 +31,7 @@ async def serve(project: Project, *, parent: int | None = None) -> None:
     )
     running = asyncio.create_task(worker)
     try:
-        await first_of(asyncio.shield(_ended(running)), signals.force.wait())
+        await first_of(_ended(running), signals.force.wait())
         if signals.force.is_set() and not running.done():
             os._exit(130)  # whoever asks twice doesn't want to wait for threads either
         await running
@@ -53,8 +52,7 @@ def ready_line(project: Project) -> str:
 
 
 async def _ended(task: "asyncio.Task[None]") -> None:
-    with suppress(BaseException):
-        await asyncio.wait([task])
+    await asyncio.wait([task])
 
 
 async def _announce_stop(project: Project, signals: Signals) -> None:

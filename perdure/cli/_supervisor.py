@@ -7,7 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import click
-from watchfiles import Change, DefaultFilter, awatch
+from watchfiles import Change, DefaultFilter, awatch  # pyright: ignore[reportUnknownVariableType] - trio is optional
 
 from perdure.cli._context import Signals, first_of, say
 from perdure.cli._errors import PROJECT
