@@ -8,9 +8,9 @@ import asyncio
 import json
 import platform
 import sys
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import psutil
 
@@ -28,10 +28,10 @@ class _Part(Protocol):
 _PARTS: dict[str, _Part] = {"history": measure_history, "turns": measure_turns, "memory": measure_memory}
 
 
-async def _measure(parts: Sequence[str], *, is_quick: bool) -> list[Report]:
+async def _measure(parts: Sequence[str], settings: Mapping[str, Any], *, is_quick: bool) -> list[Report]:
     reports: list[Report] = []
     for name in parts:
-        async with open_stack() as stack:
+        async with open_stack(settings) as stack:
             say(f"{name}: Temporal {stack.server.version} at {stack.server.address}")
             reports.append(await _PARTS[name](stack, is_quick=is_quick))
     return reports
@@ -51,9 +51,13 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("part", nargs="?", default="all", choices=[*_PARTS, "all"])
     parser.add_argument("--quick", action="store_true", help="smaller numbers: does it work, roughly how fast")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="NAME=VALUE", help="of perdure's workers; JSON"
+    )
     given = parser.parse_args(arguments)
     parts = list(_PARTS) if given.part == "all" else [given.part]
-    reports = asyncio.run(_measure(parts, is_quick=given.quick))
+    settings = {name: json.loads(value) for name, _, value in (each.partition("=") for each in given.set)}
+    reports = asyncio.run(_measure(parts, settings, is_quick=given.quick))
     if given.json is not None:
         figures = {"machine": _machine(), **{report.name: report.as_json() for report in reports}}
         given.json.write_text(json.dumps(figures, indent=2) + "\n")

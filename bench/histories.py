@@ -148,7 +148,16 @@ def _size_and_speed(chain: Chain) -> tuple[str, str]:
     return f"{chain.size:,} B", f"{1000 * chain.seconds(0, turns) / turns:.1f}"
 
 
-_LONG_HEAD = ("", "calls", "runs", "carried into each, B", "history/turn", "content/turn", "total", "last/first 100")
+_LONG_HEAD = (
+    "",
+    "calls",
+    "runs",
+    "carried into each, B",
+    "history/turn",
+    "content/turn",
+    "total",
+    "last/first 100",
+)
 
 
 async def _measure_long(stack: Stack, turns: int, size: int, report: Report) -> list[str]:

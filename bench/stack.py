@@ -3,11 +3,12 @@
 import asyncio
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
+from uuid import uuid4
 
 import httpx
 import psutil
@@ -21,15 +22,17 @@ from perdure.devserver import DevServer
 _ROOT = Path(__file__).parents[1]
 _START_SECONDS = 30
 _STOP_SECONDS = 20
+_LOG_CHARS = 3000
 
 
 class Child:
     """A Python module in a process of its own, that says one line when it is ready."""
 
-    def __init__(self, process: asyncio.subprocess.Process, line: str) -> None:
+    def __init__(self, process: asyncio.subprocess.Process, line: str, log: Path) -> None:
         """Use `start_child`."""
         self._process = process
         self.line = line
+        self.log = log
         self._ps = psutil.Process(process.pid)
 
     @property
@@ -68,21 +71,24 @@ async def start_child(module: str, *arguments: str, cwd: Path) -> Child:
     """Start `python -m module`, and wait for its first line."""
     code = f"import sys; sys.path.insert(0, {str(_ROOT)!r}); sys.argv[0] = {module!r}; "
     code += f"import runpy; runpy.run_module({module!r}, run_name='__main__', alter_sys=True)"
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-c",
-        code,
-        *arguments,
-        cwd=cwd,
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-    )
+    log = cwd / f"{module}-{uuid4().hex[:6]}.log"
+    with log.open("wb") as file:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-c",
+            code,
+            *arguments,
+            cwd=cwd,
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=file,
+        )
     assert process.stdout is not None
     async with asyncio.timeout(_START_SECONDS):
         line = (await process.stdout.readline()).decode().strip()
     if not line:
-        raise RuntimeError(f"{module} ended before it was ready; its error is above")
-    return Child(process, line)
+        raise RuntimeError(f"{module} ended before it was ready:\n{log.read_text()[-_LOG_CHARS:]}")
+    return Child(process, line, log)
 
 
 @dataclass
@@ -95,6 +101,8 @@ class Stack:
     http: httpx.AsyncClient
     folder: Path
     exits: AsyncExitStack
+    settings: Mapping[str, Any]
+    """Settings of all of perdure's workers, over those that a part asks for."""
 
     @property
     def base_url(self) -> str:
@@ -120,7 +128,7 @@ class Stack:
             queue=queue,
             base_url=f"{self.base_url}/v1",
             models=list(models),
-            settings=settings,
+            settings={**settings, **(self.settings if kind == "perdure" else {})},
         )
         child = await start_child("bench.worker", config.model_dump_json(), cwd=self.folder)
         self.exits.push_async_callback(child.stop)
@@ -141,7 +149,7 @@ class Stack:
 
 
 @asynccontextmanager
-async def open_stack() -> AsyncIterator[Stack]:
+async def open_stack(settings: Mapping[str, Any]) -> AsyncIterator[Stack]:
     """Start the server, with a file database in a temporary folder, and the fake model."""
     async with AsyncExitStack() as exits:
         folder = Path(exits.enter_context(tempfile.TemporaryDirectory(prefix="perdure-bench-")))
@@ -150,4 +158,4 @@ async def open_stack() -> AsyncIterator[Stack]:
         exits.push_async_callback(fake.stop)
         http = await exits.enter_async_context(httpx.AsyncClient(timeout=60))
         temporal = await connect(address=server.address)
-        yield Stack(server, temporal, fake, http, folder, exits)
+        yield Stack(server, temporal, fake, http, folder, exits, settings)

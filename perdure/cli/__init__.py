@@ -7,6 +7,7 @@ stdout, everything else to stderr. Exit codes: 0 ok, 1 the run failed, 2 bad inp
 
 import click
 
+from perdure.cli._exit import leave
 from perdure.cli._group import LazyGroup, print_version
 
 __all__ = ["cli", "main"]
@@ -25,4 +26,7 @@ def cli() -> None:
 
 def main() -> None:
     """Run the command line: the console script `perdure`."""
-    cli.main(prog_name="perdure")
+    try:
+        cli.main(prog_name="perdure")
+    except SystemExit as error:
+        leave(error)

@@ -15,7 +15,7 @@ from perdure.cli._format import call, clean, cost, duration, one_line, plural, s
 from perdure.cli._messages import MessagePrinter
 from perdure.cli._render import print_labelled, status_text
 from perdure.cli._runs import describe_pending
-from perdure.client import PendingCall, RunInfo, WatchEvent
+from perdure.client import PendingCall, WatchEvent
 from perdure.client._runs import describe, to_info
 from perdure.contracts.names import CALL_MODEL, CALL_TOOL
 
@@ -52,9 +52,9 @@ async def follow(client: "PerdureClient", workflow_id: str, out: Console) -> Non
                 live.update(shown.live())
         if live is not None:
             live.update(Text())
+    await _print_summary(client, workflow_id, out)
     with run_outcome():
         await client.result(workflow_id)
-    await _print_summary(client, workflow_id, out)
 
 
 async def _print_summary(client: "PerdureClient", workflow_id: str, out: Console) -> None:
@@ -89,8 +89,9 @@ class Follower:
         self._pending = event.pending
         if event.kind == "pending" and not self._out.is_terminal:
             self._tell_failures()
-        if event.info is not None:
-            self._end(event.kind, event.info)
+        if event.kind == "continued" and event.info is not None:
+            at = stamp(event.info.started_at)
+            print_labelled(self._out, Text("new run", style="dim"), Text(f"continued as new at {at}", style="dim"))
 
     def live(self) -> Group:
         """Return what goes on, to be shown below."""
@@ -118,10 +119,3 @@ class Follower:
             if each.last_failure and (each.activity_id, each.attempt) not in self._told:
                 self._told.add((each.activity_id, each.attempt))
                 print_labelled(self._out, Text("retry", style="yellow"), describe_pending(each))
-
-    def _end(self, kind: str, info: RunInfo) -> None:
-        if kind == "continued":
-            at = stamp(info.started_at)
-            print_labelled(self._out, Text("new run", style="dim"), Text(f"continued as new at {at}", style="dim"))
-        elif info.status != "completed":
-            print_labelled(self._out, status_text(info.status), info.workflow_id)

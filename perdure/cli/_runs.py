@@ -24,7 +24,7 @@ def print_runs(runs: Sequence[RunInfo]) -> None:
             run.agent or run.workflow,
             show_time(run.started_at),
             duration((run.closed_at or datetime.now(UTC)) - run.started_at),
-            f"{run.history_events:,}",
+            f"{run.history_events:,}" if run.history_events else "",
             run.workflow_id,
         )
         for run in runs
@@ -62,7 +62,8 @@ def _agent_pairs(run: RunDetails) -> Iterator[tuple[str, str]]:
     yield "tool calls", str(counters.tool_calls)
     cached = f" ({usage.cached_tokens:,} cached)" if usage.cached_tokens else ""
     yield "tokens", f"{usage.input_tokens:,} in{cached}, {usage.output_tokens:,} out"
-    yield "cost", cost(usage.cost_usd)
+    if counters.model_calls:
+        yield "cost", cost(usage.cost_usd)
     others = {key: value for key, value in run.limits.items() if key != "max_turns"}
     yield "limits", ", ".join(f"{key}={value}" for key, value in others.items())
     yield "messages", str(run.messages)
