@@ -44,13 +44,14 @@ def duration(time: timedelta) -> str:
 
 
 def ago(at: datetime) -> str:
-    """Return how long ago a time was."""
-    past = datetime.now(UTC) - at
-    if past < timedelta(seconds=5):
+    """Return how long ago a time was, to its leading unit."""
+    seconds = (datetime.now(UTC) - at).total_seconds()
+    if seconds < 5:
         return "just now"
-    return (
-        f"{duration(past).partition(' min ')[0]} min ago" if " min " in duration(past) else f"{duration(past)} ago"
-    )
+    for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= length:
+            return f"{seconds // length:.0f} {unit} ago"
+    return f"{seconds:.0f} s ago"
 
 
 def stamp(at: datetime) -> str:
