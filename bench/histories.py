@@ -165,12 +165,12 @@ async def _measure_long(stack: Stack, turns: int, size: int, report: Report) -> 
     outcome = await _run(stack, model_name(turns, size=size), page_text(0, 2000))
     chain = outcome.chain
     slowdown = chain.seconds(turns - _LONG_EDGE, _LONG_EDGE) / chain.seconds(0, _LONG_EDGE)
-    name = f"{turns} × {size:,} B"
+    name = f"{turns} x {size:,} B"
     report.figures[name] = {**_figures(outcome), "slowdown": slowdown}
     is_complete = outcome.calls == turns + 1 and len(chain.runs) > 1
     report.target(f"{name}: {outcome.calls} of {turns + 1} calls in {len(chain.runs)} runs", is_met=is_complete)
     if size == 2000:
-        text = f"{name}: the last {_LONG_EDGE} turns took {slowdown:.2f} × the first (at most {_SLOWDOWN})"
+        text = f"{name}: the last {_LONG_EDGE} turns took {slowdown:.2f} x the first (at most {_SLOWDOWN})"
         report.target(text, is_met=slowdown <= _SLOWDOWN)
     else:
         often = sum(run.carried > _LARGE for run in chain.runs)

@@ -51,7 +51,7 @@ async def measure_memory(stack: Stack, *, is_quick: bool) -> Report:
     """Measure, print, and return the figures."""
     runs = 100 if is_quick else 1000
     report = Report("memory")
-    sizes = {"max_concurrent_activities": runs + 100, "max_cached_workflows": runs + 100}
+    sizes: dict[str, Any] = {"max_concurrent_activities": runs + 100, "max_cached_workflows": runs + 100}
     rows: list[list[str]] = []
     perdure = await stack.start_worker("perdure", "memory", [_WARM_UP, _HELD], **sizes)
     await agent_start(stack, "memory", _WARM_UP)(f"bench-{uuid4().hex[:12]}")

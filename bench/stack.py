@@ -3,7 +3,7 @@
 import asyncio
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -149,7 +149,7 @@ class Stack:
 
 
 @asynccontextmanager
-async def open_stack(settings: Mapping[str, Any]) -> AsyncIterator[Stack]:
+async def open_stack(settings: Mapping[str, Any]) -> AsyncGenerator[Stack]:
     """Start the server, with a file database in a temporary folder, and the fake model."""
     async with AsyncExitStack() as exits:
         folder = Path(exits.enter_context(tempfile.TemporaryDirectory(prefix="perdure-bench-")))

@@ -4,7 +4,7 @@ The model is a local HTTP server that answers at once, so that what is left is o
 (A B C … then … C B A), and ratios are medians over these rounds: other work on the machine hits all alike.
 """
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 from typing import Any
@@ -22,7 +22,7 @@ _TURNS_A_SAMPLE = 40
 _TARGET = 1.3
 _WARM_UPS = 3
 
-Start = Callable[[str], Awaitable[None]]
+Start = Callable[[str], Coroutine[Any, Any, None]]
 """Starts a run of that id, and returns when it is over."""
 
 
@@ -113,7 +113,7 @@ async def _measure_variants(stack: Stack, plan: Plan, floor: Child, report: Repo
     report.target("runs without a cache, and with two workers, complete", is_met=True)
 
 
-_HEAD = ("", "T", "ms/turn", "× bare", "× bare, local", "worker CPU", "server CPU", "history/turn")
+_HEAD = ("", "T", "ms/turn", "x bare", "x bare, local", "worker CPU", "server CPU", "history/turn")
 
 
 async def _interleave(
@@ -214,11 +214,11 @@ _RIVALS = ("bare", "bare, local")
 
 def _judge(report: Report, turns: int, samples: Samples) -> None:
     ratio = _ratio(samples, "perdure", "bare")
-    report.target(f"T={turns}: perdure {ratio:.2f} × bare (at most {_TARGET})", is_met=ratio <= _TARGET)
+    report.target(f"T={turns}: perdure {ratio:.2f} x bare (at most {_TARGET})", is_met=ratio <= _TARGET)
     ratio = _ratio(samples, "perdure, local", "bare, local")
-    report.target(f"T={turns}: local tools {ratio:.2f} × bare, local (at most {_TARGET})", is_met=ratio <= _TARGET)
+    report.target(f"T={turns}: local tools {ratio:.2f} x bare, local (at most {_TARGET})", is_met=ratio <= _TARGET)
     ratio = _ratio(samples, "perdure, local", "bare")
-    report.target(f"T={turns}: local tools {ratio:.2f} × bare (below 1)", is_met=ratio < 1)
+    report.target(f"T={turns}: local tools {ratio:.2f} x bare (below 1)", is_met=ratio < 1)
 
 
 def _figures(samples: Samples) -> dict[str, Any]:

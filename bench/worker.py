@@ -86,7 +86,7 @@ async def _serve_perdure(config: WorkerConfig, settings: Settings, client: Clien
 
 async def _serve_floor(config: WorkerConfig, settings: Settings, client: Client, stop: asyncio.Event) -> None:
     limits = httpx.Limits(max_connections=None, max_keepalive_connections=100)
-    async with httpx.AsyncClient(timeout=None, limits=limits) as http:  # noqa: S113 - it waits for a held model
+    async with httpx.AsyncClient(timeout=None, limits=limits) as http:
         naive = NaiveActivities(config.base_url, http)
         worker = Worker(
             client,

@@ -12,6 +12,9 @@ import click
 DEBUG = "perdure.debug"
 """In a context's `meta`: whether tracebacks are wanted."""
 
+_INVALID_WORKFLOW = "Failed validating workflow"
+"""How the SDK says that a workflow can't be loaded in the sandbox."""
+
 RUN_FAILED = 1
 USAGE = 2
 UNREACHABLE = 3
@@ -73,6 +76,9 @@ def describe(error: BaseException) -> tuple[int, str]:
         return _code_of(error), error.message
     if isinstance(error, RPCError):
         return _describe_rpc(error)
+    if isinstance(error, RuntimeError) and str(error).startswith(_INVALID_WORKFLOW):
+        cause = error.__cause__ or error.__context__
+        return PROJECT, f"{error}: {_one_line(cause)} `perdure doctor` tells more."
     kind = type(error).__name__
     return RUN_FAILED, f"Unexpected {kind}: {error} (`--debug` shows where it comes from.)"
 
@@ -92,6 +98,13 @@ def run_outcome() -> Generator[None]:
 
 def _with_traceback(message: str, trace: str | None) -> str:
     return f"{message}\n\n{trace.rstrip()}" if trace else message
+
+
+def _one_line(error: BaseException | None) -> str:
+    if error is None:
+        return ""
+    first = (str(error).splitlines() or [""])[0]
+    return f"{type(error).__name__}: {first.rstrip('.')}."
 
 
 def _code_of(error: BaseException) -> int:

@@ -112,7 +112,7 @@ class Follower:
             text = Text(f"runs {', '.join(calls) or 'a tool'}", style="green")
         else:
             return describe_pending(pending)
-        return text.append("  ").append_text(describe_pending(pending)) if is_waiting else text
+        return describe_pending(pending, text) if is_waiting else text
 
     def _tell_failures(self) -> None:
         for each in self._pending:

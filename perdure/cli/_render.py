@@ -54,6 +54,18 @@ def print_pairs(out: Console, pairs: Iterable[tuple[str, str | Text]], *, width:
     _print(out, grid)
 
 
+def print_rows(out: Console, rows: Iterable[Sequence[str | Text]], *, widths: Sequence[int]) -> None:
+    """Print rows without headings, their first columns at least so wide, two spaces in."""
+    grid = Table.grid(padding=(0, 2, 0, 0))
+    grid.add_column(min_width=0)
+    for width in widths:
+        grid.add_column(min_width=width, no_wrap=True)
+    grid.add_column(overflow="fold")
+    for row in rows:
+        grid.add_row("", *row)
+    _print(out, grid)
+
+
 def print_labelled(out: Console, label: str | Text, body: str | Text, *, width: int = 10) -> None:
     """Print a text with a label in front, and its other lines under its first."""
     if out.is_terminal:

@@ -82,9 +82,9 @@ def _trouble(run: RunDetails) -> Iterator[tuple[str, Text]]:
         )
 
 
-def describe_pending(call: PendingCall) -> Text:
-    """Return what a call in flight is about."""
-    text = Text(call.activity.removeprefix("perdure."))
+def describe_pending(call: PendingCall, what: Text | None = None) -> Text:
+    """Return what a call in flight, called `what`, is about."""
+    text = what or Text(call.activity.removeprefix("perdure."))
     if call.attempt > 1:
         text.append(f", attempt {call.attempt}", style="yellow")
     if call.next_attempt_at is not None:

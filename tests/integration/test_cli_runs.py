@@ -1,0 +1,240 @@
+"""The console script against a real server: start runs, look at them, steer them."""
+
+import json
+import os
+import pty
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+from perdure.devserver import DevServer
+from tests.support.cli_project import CliProject, command, environment
+
+QUEUE = "cli-runs"
+
+
+@pytest.fixture(scope="module")
+def project(server: DevServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[CliProject]:
+    """A project with a worker."""
+    environ = {"TEMPORAL_ADDRESS": server.address, "PERDURE_TASK_QUEUE": QUEUE}
+    made = CliProject(tmp_path_factory.mktemp("cli"), environ)
+    worker = made.start("worker")
+    worker.wait_for("serves the Task Queue")
+    yield made
+    assert worker.stop()[0] == 0
+    assert "it finishes its calls" in worker.stderr
+
+
+@pytest.fixture(scope="module")
+def finished(project: CliProject) -> str:
+    """A run that is over."""
+    workflow_id = project.out("start", "calc", "-i", "1 + 2", "--limit", "max_turns=4").strip()
+    project.run("result", workflow_id)
+    return workflow_id
+
+
+@pytest.fixture
+def order(project: CliProject) -> str:
+    """A run of the user's own workflow, which waits for its signal."""
+    workflow_id = f"order-{uuid4().hex[:8]}"
+    assert project.out("start", "OrderFlow", "-i", '{"sku": "a"}', "--id", workflow_id) == f"{workflow_id}\n"
+    return workflow_id
+
+
+def test_start_prints_the_id_and_nothing_else(project: CliProject) -> None:
+    ended = project.run("start", "calc", "-i", "-", "-o", "json", input="from stdin")
+    started = json.loads(ended.stdout)
+    assert ended.stderr == ""
+    assert started["workflow_id"].startswith("calc-")
+    assert "'from stdin'" in project.out("result", started["workflow_id"])
+
+
+def test_result(project: CliProject, finished: str) -> None:
+    assert project.out("result", finished) == "The answer to '1 + 2' is 3.\n"
+    result = json.loads(project.out("result", finished, "-o", "json"))
+    assert (result["output"], result["counters"]["turns"]) == ("The answer to '1 + 2' is 3.", 2)
+
+
+def test_show(project: CliProject, finished: str) -> None:
+    shown = dict(line.split(None, 1) for line in project.out("show", finished).splitlines())
+    assert (shown["status"], shown["turns"], shown["agent"]) == ("completed", "2 of 4", "calc")
+    assert json.loads(project.out("show", finished, "-o", "json"))["info"]["status"] == "completed"
+
+
+def test_transcript(project: CliProject, finished: str) -> None:
+    lines = project.out("transcript", finished).splitlines()
+    assert lines[0] == "user       1 + 2"
+    assert "turn 1     → add(a=1, b=2)" in lines
+    assert "  add      3" in lines
+    entries = [json.loads(line) for line in project.out("transcript", finished, "-o", "jsonl").splitlines()]
+    assert [entry["message"]["role"] for entry in entries] == ["user", "assistant", "tool", "assistant"]
+
+
+def test_list(project: CliProject, finished: str) -> None:
+    lines = project.out("list", "--agent", "calc", "--status", "completed").splitlines()
+    assert lines[0].split() == ["STATUS", "AGENT", "STARTED", "TIME", "EVENTS", "ID"]
+    assert any(line.endswith(finished) for line in lines)
+    listed = json.loads(project.out("list", "--query", f"WorkflowId = '{finished}'", "-o", "json"))
+    assert [run["workflow_id"] for run in listed] == [finished]
+    assert len(project.out("list", "--limit", "1", "-o", "jsonl").splitlines()) == 1
+
+
+def test_a_query_that_is_wrong(project: CliProject) -> None:
+    stderr = project.run("list", "--query", "Nope = 1", code=2).stderr
+    assert "The server can't use the query" in stderr
+
+
+def test_watch_a_finished_run(project: CliProject, finished: str) -> None:
+    lines = project.out("watch", finished).splitlines()
+    assert lines[:4] == [
+        "user       1 + 2",
+        "turn 1     → add(a=1, b=2)",
+        "  add      3",
+        "turn 2     The answer to '1 + 2' is 3.",
+    ]
+    assert lines[4].startswith("completed  2 turns · 1 tool call · ")
+    events = [json.loads(line) for line in project.out("watch", finished, "-o", "jsonl").splitlines()]
+    assert [event["kind"] for event in events] == ["message"] * 4 + ["closed"]
+
+
+def test_watch_on_a_terminal_shows_what_goes_on(project: CliProject) -> None:
+    workflow_id = project.out("start", "calc", "-i", "nap 2.5").strip()
+    ours, theirs = pty.openpty()
+    watching = subprocess.Popen(
+        command("watch", workflow_id),
+        cwd=project.folder,
+        env=environment({**project.environ, "TERM": "xterm-256color", "COLUMNS": "100"}),
+        stdout=theirs,
+        stderr=theirs,
+    )
+    os.close(theirs)
+    shown = b""
+    try:
+        while piece := os.read(ours, 65536):
+            shown += piece
+    except OSError:  # the terminal's other end is closed
+        pass
+    os.close(ours)
+    assert watching.wait() == 0
+    assert "runs nap(seconds=2.5)" in shown.decode()
+    assert "\x1b[" in shown.decode()
+
+
+def test_a_failed_run(project: CliProject) -> None:
+    workflow_id = project.out("start", "calc", "-i", "fail").strip()
+    ended = project.run("result", workflow_id, code=1)
+    assert ended.stdout == ""
+    assert ended.stderr == "Error: ModelUnavailable: scripted:x: the vendor said no\n"
+    watched = project.run("watch", workflow_id, code=1)
+    assert watched.stdout.splitlines()[-1].startswith("failed     0 turns")
+    assert "ModelUnavailable: scripted:x: the vendor said no" in project.out("show", workflow_id)
+
+
+def test_a_run_that_goes_on_for_longer(project: CliProject) -> None:
+    workflow_id = project.out("start", "calc", "-i", "flaky").strip()
+    stderr = project.run("result", workflow_id, "--timeout", "1", code=1).stderr
+    assert stderr == f"Error: '{workflow_id}' is still running; it goes on.\n"
+    assert "overloaded" in project.out("show", workflow_id)
+    project.run("cancel", workflow_id)
+    assert "RunCancelled" in project.run("result", workflow_id, code=1).stderr
+
+
+def test_query_update_and_signal(project: CliProject, order: str) -> None:
+    assert project.out("query", order, "state", "is") == "is: open\n"
+    assert json.loads(project.out("update", order, "rename", "one")) == {"note": "one"}
+    ended = project.run("signal", order, "close", '"-two"')
+    assert (ended.stdout, ended.stderr) == ("", f"Sent close to {order}.\n")
+    assert json.loads(project.out("result", order)) == {"sku": "a", "note": "one-two"}
+    assert "is closed" in project.run("signal", order, "close", "x", code=2).stderr
+
+
+def test_a_query_that_the_run_does_not_know(project: CliProject, order: str) -> None:
+    assert "can't answer 'nope'" in project.run("query", order, "nope", code=2).stderr
+    project.run("terminate", order)
+
+
+def test_terminate(project: CliProject, order: str) -> None:
+    assert "is open" in project.run("start", "OrderFlow", "-i", '{"sku": "b"}', "--id", order, code=2).stderr
+    project.run("terminate", order, "--reason", "no longer wanted")
+    assert "no longer wanted" in project.out("show", order)
+    assert "RunTerminated" in project.run("result", order, code=1).stderr
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        "show ID",
+        "result ID",
+        "watch ID",
+        "transcript ID",
+        "query ID x",
+        "signal ID x",
+        "cancel ID",
+        "terminate ID",
+    ],
+)
+def test_an_unknown_run(project: CliProject, args: str) -> None:
+    ended = project.run(*args.replace("ID", "nobody").split(), code=2)
+    assert ended.stdout == ""
+    assert ended.stderr == "Error: There is no run 'nobody'. `perdure list` shows the runs that there are.\n"
+
+
+def test_a_queue_without_worker_is_noticed(project: CliProject) -> None:
+    ended = project.run("start", "calc", "-i", "x", "--task-queue", "nobody-polls")
+    warning = "no worker polls the Task Queue 'nobody-polls'"
+    assert warning in ended.stderr
+    waiting = project.run("result", ended.stdout.strip(), "--timeout", "0.1", code=1)
+    assert warning in waiting.stderr
+
+
+def test_start_needs_no_app(project: CliProject, tmp_path: Path) -> None:
+    other = CliProject(tmp_path, project.environ)
+    (tmp_path / "pyproject.toml").unlink()
+    workflow_id = other.out("start", "calk", "-i", "x").strip()
+    stderr = other.run("result", workflow_id, code=1).stderr
+    assert stderr.startswith("Error: UnknownAgentError: There is no agent 'calk'. Did you mean 'calc'?")
+
+
+def test_doctor_finds_all_well(project: CliProject) -> None:
+    shown = project.out("doctor")
+    assert "All is well." in shown
+    assert "all 7 are registered" in shown
+    assert f"Task Queue {QUEUE}" in shown
+
+
+def test_run_uses_the_worker_that_is_there(project: CliProject) -> None:
+    ended = project.run("run", "calc", "-i", "1 + 2", "-o", "json")
+    assert json.loads(ended.stdout)["output"] == "The answer to '1 + 2' is 3."
+    assert "runs one" not in ended.stderr
+    assert "turn 2     The answer" in ended.stderr
+
+
+def test_run_streams_json_lines(project: CliProject) -> None:
+    events = [json.loads(line) for line in project.out("run", "calc", "-i", "2", "-o", "jsonl").splitlines()]
+    assert [event["kind"] for event in events][-2:] == ["closed", "result"]
+    assert events[-1]["result"]["output"] == "The answer to '2' is 3."
+
+
+def test_run_brings_a_worker_where_none_polls(project: CliProject) -> None:
+    ended = project.run("run", "calc", "-i", "1 + 2", "--task-queue", "cli-own-worker")
+    assert ended.stdout == "The answer to '1 + 2' is 3.\n"
+    assert "No worker polls the Task Queue 'cli-own-worker': runs one here." in ended.stderr
+
+
+def test_a_reader_that_goes_away_is_no_error(project: CliProject, finished: str) -> None:
+    listing = subprocess.Popen(
+        command("list", "-o", "jsonl"),
+        cwd=project.folder,
+        env=environment(project.environ),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert listing.stdout is not None
+    assert listing.stderr is not None
+    listing.stdout.close()
+    with listing.stderr:
+        assert listing.stderr.read() == b""
+    listing.wait()
