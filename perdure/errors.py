@@ -42,6 +42,7 @@ so it crosses activity, workflow and client, and `revive` makes the class again 
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from difflib import get_close_matches
+from inspect import signature
 from typing import Any, ClassVar, Literal, cast
 
 from temporalio.exceptions import ApplicationError
@@ -84,12 +85,24 @@ class PerdureError(ApplicationError):
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle by type and attributes."""
-        return _rebuild, (type(self).__name__, self.message, self.attributes)
+        retry = (not self.non_retryable, self.next_retry_delay)
+        return _rebuild, (type(self).__name__, self.message, self.attributes, *retry)
 
 
-def _rebuild(type_name: str, message: str, attributes: Mapping[str, Any]) -> PerdureError:
+def _rebuild(
+    type_name: str,
+    message: str,
+    attributes: Mapping[str, Any],
+    is_retryable: bool,
+    next_retry_delay: timedelta | None,
+) -> PerdureError:
+    """Make an error again; attributes that only another version of its class knows are left out."""
     cls = PerdureError._types.get(type_name, PerdureError)  # pyright: ignore[reportPrivateUsage]
-    return cls(message, **attributes)
+    named = signature(cls.__init__).parameters
+    if "is_retryable" not in named:
+        return cls(message, **{name: value for name, value in attributes.items() if name in named})
+    given = {name: value for name, value in attributes.items() if name not in named}
+    return cls(message, is_retryable=is_retryable, next_retry_delay=next_retry_delay, **given)
 
 
 def revive(error: BaseException) -> BaseException:
@@ -100,7 +113,10 @@ def revive(error: BaseException) -> BaseException:
         return error
     first: Any = error.details[0] if error.details else None
     attributes = cast("dict[str, Any]", first) if isinstance(first, dict) else {}
-    revived = _rebuild(error.type, error.message, attributes)
+    try:
+        revived = _rebuild(error.type, error.message, attributes, not error.non_retryable, error.next_retry_delay)
+    except (TypeError, ValueError, ArithmeticError):
+        return error  # the details are not ours: somebody else's class has the same name
     revived.__cause__ = error.__cause__
     return revived
 

@@ -4,6 +4,7 @@ import os
 from collections.abc import AsyncIterator
 
 import pytest
+from hypothesis import HealthCheck, settings
 from temporalio.client import Client
 
 from perdure.connection import connect
@@ -11,6 +12,10 @@ from perdure.devserver import DevServer
 
 for _name in [name for name in os.environ if name.startswith(("PERDURE_", "TEMPORAL_"))]:
     del os.environ[_name]
+
+# The machine's load is no property of the code.
+settings.register_profile("perdure", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("perdure")
 
 
 @pytest.fixture(scope="session")

@@ -4,11 +4,15 @@ Whoever makes a message puts it here, and whoever builds a prompt looks here fir
 record, so that anything may be forgotten at any time.
 """
 
+import sys
 from collections import OrderedDict
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from perdure.contracts.messages import Message
+from pydantic import JsonValue
+from pydantic_core import to_json
+
+from perdure.contracts.messages import Message, Part, ReasoningPart, TextPart, ToolCallPart, ToolResultPart
 from perdure.contracts.spec import AgentSpec
 from perdure.providers.base import Fragment
 
@@ -34,8 +38,27 @@ class Slot:
 
     def size(self) -> int:
         """Return about how many bytes it holds."""
-        text = sum(len(getattr(part, "text", "")) for part in self.message.parts)
-        return _ENTRY_OVERHEAD + text + sum(len(each.body) for each in self.fragments.values())
+        parts = sum(_size(part) for part in self.message.parts)
+        encoded = sum(len(each.body) for each in self.fragments.values())
+        return _ENTRY_OVERHEAD + parts + _vendor_size(self.message.vendor) + encoded
+
+
+def _size(part: Part) -> int:
+    match part:
+        case TextPart():
+            return sys.getsizeof(part.text)
+        case ReasoningPart():
+            return sys.getsizeof(part.text) + _vendor_size(part.vendor)
+        case ToolCallPart():
+            return sys.getsizeof(part.arguments)
+        case ToolResultPart():
+            return sum(_size(each) for each in part.content)
+        case _:
+            return sys.getsizeof(part.url)
+
+
+def _vendor_size(data: dict[str, JsonValue] | None) -> int:
+    return 0 if data is None else len(to_json(data))
 
 
 class MessageCache:
@@ -51,8 +74,6 @@ class MessageCache:
         self._bytes = 0
         self._conversations: OrderedDict[ConversationKey, dict[int, Slot]] = OrderedDict()
         self._sizes: dict[ConversationKey, int] = {}
-        self.hits = 0
-        self.misses = 0
 
     def get(self, key: ConversationKey) -> dict[int, Slot]:
         """Return the known slots of a conversation; empty when there are none."""
@@ -68,11 +89,9 @@ class MessageCache:
         self._conversations.move_to_end(key)
         for number, slot in slots.items():
             old = known.get(number)
-            grown = slot.size() - (old.size() if old is not None and old is not slot else 0)
-            if old is slot:
-                continue
-            known[number] = slot
-            self._account(key, grown)
+            if old is not slot:
+                known[number] = slot
+                self._account(key, slot.size() - (old.size() if old is not None else 0))
         self._trim()
 
     def grow(self, key: ConversationKey, size: int) -> None:

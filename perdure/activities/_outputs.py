@@ -40,7 +40,7 @@ def find_problem(spec: AgentSpec, agent: Agent | None, message: Message) -> str:
 def _find_output_problem(output: OutputSpec, agent: Agent | None, text: str) -> str:
     try:
         value = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         return f"The answer must be one JSON object and nothing else: {error}."
     faults = _validator(output, agent)(value)
     return f"The answer does not fit its schema: {'; '.join(faults[:_MAX_FAULTS])}." if faults else ""
@@ -50,7 +50,14 @@ def _validator(output: OutputSpec, agent: Agent | None) -> Callable[[Any], list[
     if agent is None or agent.output_spec != output:
         return lambda value: schema_faults(output.parameters, value)
     adapter = _adapter(agent)
-    return lambda value: _type_faults(adapter, value["value"] if output.is_wrapped else value)
+    if not output.is_wrapped:
+        return lambda value: _type_faults(adapter, value)
+    return lambda value: _wrapping_faults(value) or _type_faults(adapter, value["value"])
+
+
+def _wrapping_faults(value: Any) -> list[str]:
+    is_wrapped = isinstance(value, dict) and "value" in value
+    return [] if is_wrapped else ['answer: must be an object of one field, "value"']
 
 
 @lru_cache(maxsize=500)

@@ -21,9 +21,14 @@ def to_content(value: Any, max_bytes: int) -> tuple[ContentPart, ...]:
     elif _is_content(value):
         parts = tuple(cast("Iterable[ContentPart]", value))
     else:
-        text = value if isinstance(value, str) else to_json(value).decode()
+        text = encodable(value) if isinstance(value, str) else to_json(value).decode()
         parts = (TextPart(text=text),)
     return _cut(parts, max_bytes)
+
+
+def encodable(text: str) -> str:
+    """Return `text` with a question mark for each lone surrogate, as in names of files that are not UTF-8."""
+    return text if text.isascii() else text.encode(errors="replace").decode()
 
 
 def _is_content(value: Any) -> bool:

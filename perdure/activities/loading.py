@@ -92,10 +92,14 @@ class LoadingActivities:
             return agent.instructions
         try:
             text = agent.instructions(context)
-            return await text if inspect.isawaitable(text) else text
+            text = await text if inspect.isawaitable(text) else text
         except Exception as error:
             reason = self._policy.redact(f"{type(error).__name__}: {error}")
             raise UserError(f"The instructions function of agent {agent.name!r} failed: {reason}") from None
+        if not isinstance(text, str):  # pyright: ignore[reportUnnecessaryIsInstance] - only a hint
+            kind = type(text).__name__
+            raise UserError(f"The instructions function of agent {agent.name!r} returned a {kind}, not a str.")
+        return text
 
     def _model(self, name: str) -> ModelSpec:
         self._providers.resolve(name)

@@ -20,7 +20,7 @@ from perdure.activities._cache import ConversationKey, Slot
 from perdure.activities._lookup import Lookup
 from perdure.activities._outputs import schema_faults
 from perdure.activities._progress import Heart, backoff
-from perdure.activities._results import to_content
+from perdure.activities._results import encodable, to_content
 from perdure.agents.context import ToolContext
 from perdure.agents.registry import Registry
 from perdure.agents.tool import Tool, describe_invalid_arguments
@@ -112,18 +112,19 @@ class ToolActivities:
     ) -> tuple[ContentPart, ...]:
         local = activity.info().is_local
         with nullcontext(None) if local else Heart() as heart:
+            clock = asyncio.timeout(pinned.timeout.total_seconds())
             try:
-                async with asyncio.timeout(pinned.timeout.total_seconds()):
+                async with clock:
                     value = await tool.run(arguments, context)
                 return to_content(value, pinned.max_result_bytes)
             except ToolRetry:
                 raise
-            except TimeoutError:
-                failure = f"{pinned.name} did not finish within {pinned.timeout.total_seconds():g} seconds"
             except PydanticSerializationError as error:
                 raise _Refused(f"{pinned.name} returned a value that has no JSON form: {error}") from None
-            except Exception as error:
+            except (Exception, SystemExit) as error:  # sys.exit() in a tool must not stop the worker
                 failure = f"{pinned.name} failed: {type(error).__name__}: {self._text(error)}"
+                if clock.expired():
+                    failure = f"{pinned.name} did not finish within {pinned.timeout.total_seconds():g} seconds"
             self._retry_or_refuse(pinned, failure, heart)
             raise AssertionError("unreachable")
 
@@ -148,14 +149,14 @@ class ToolActivities:
         )
 
     def _text(self, error: BaseException) -> str:
-        return self._host.redact(str(error))[:_MAX_ERROR_CHARS]
+        return self._host.redact(encodable(str(error)))[:_MAX_ERROR_CHARS]
 
 
 def _bind(tool: Tool, pinned: ToolSpec, text: str) -> dict[str, Any]:
     """Check the arguments against the schema that the model was shown, then bind them to today's function."""
     try:
         parsed = json.loads(text or "{}")
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise _Refused(f"The arguments are not JSON: {error}. Call {pinned.name} again.") from None
     if not isinstance(parsed, dict):
         raise _Refused(f"The arguments must be a JSON object. Call {pinned.name} again.")
@@ -171,6 +172,8 @@ def _bind(tool: Tool, pinned: ToolSpec, text: str) -> dict[str, Any]:
             "" if tool.spec.parameters == pinned.parameters else " (the tool has changed since the run began)"
         )
         raise _Refused(describe_invalid_arguments(error) + changed) from None
+    except Exception as error:  # of a validator of the user's own
+        raise _Refused(f"{pinned.name} could not check its arguments: {type(error).__name__}: {error}") from None
 
 
 def _check_cancelled() -> None:

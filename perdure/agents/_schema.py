@@ -1,15 +1,21 @@
 """JSON schemas from Python types and signatures, by pydantic. Both sides."""
 
 import inspect
+import warnings
 from collections.abc import Callable
-from typing import Any, cast, get_type_hints
+from types import SimpleNamespace, UnionType
+from typing import Annotated, Any, Union, cast, get_args, get_origin, get_type_hints
 
 from docstring_parser import parse as parse_docstring
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, create_model
 from pydantic.errors import PydanticUserError
+from pydantic.fields import FieldInfo
 
 from perdure.contracts.spec import JsonSchema, OutputSpec
 from perdure.errors import InvalidToolError
+
+_DATA = ("default", "const", "enum", "examples")
+"""What a schema holds of values; they are not schemas."""
 
 
 class Signature:
@@ -24,25 +30,42 @@ class Signature:
     def __init__(self, function: Callable[..., Any], context_type: type) -> None:
         """Read `function`; raise InvalidToolError where no schema can be made of it."""
         name = getattr(function, "__name__", repr(function))
+        if not inspect.isroutine(function):
+            raise InvalidToolError(f"{function!r} is no function: make a tool of one that calls it.")
         try:
-            hints = get_type_hints(function, include_extras=True)
-        except NameError as error:
+            hints = _type_hints(function, context_type)
+            parameters = inspect.signature(function).parameters.values()
+        except (NameError, AttributeError, SyntaxError, TypeError, ValueError) as error:
             raise InvalidToolError(f"Tool {name!r}: {error}; annotate it with names that exist.") from None
         doc = parse_docstring(inspect.getdoc(function) or "")
         self.description = (doc.description or "").strip()
         self.context_parameter: str | None = None
         documented = {param.arg_name: param.description or "" for param in doc.params}
         fields: dict[str, Any] = {}
-        for parameter in inspect.signature(function).parameters.values():
-            if hints.get(parameter.name) is context_type:
+        for parameter in parameters:
+            if _is_context(hints.get(parameter.name), context_type):
                 self.context_parameter = parameter.name
                 continue
             fields[parameter.name] = _field(name, parameter, hints, documented.get(parameter.name))
-        self.arguments = _make_model(name, fields)
+        self.arguments, self._schema = _make_model(name, fields)
 
     def schema(self) -> JsonSchema:
         """Return the JSON schema of the arguments."""
-        return _untitled(self.arguments.model_json_schema())
+        return self._schema
+
+
+def _type_hints(function: Callable[..., Any], context_type: type) -> dict[str, Any]:
+    """Return the parameters' types; the context's is known even where only type checkers import it."""
+    annotations: dict[str, Any] = getattr(function, "__annotations__", {})
+    shown = SimpleNamespace(__annotations__={k: v for k, v in annotations.items() if k != "return"})
+    known = getattr(inspect.unwrap(function), "__globals__", {})
+    return get_type_hints(shown, {context_type.__name__: context_type, **known}, include_extras=True)
+
+
+def _is_context(hint: Any, context_type: type) -> bool:
+    if get_origin(hint) in (Annotated, Union, UnionType):
+        return any(_is_context(each, context_type) for each in get_args(hint))
+    return hint is context_type
 
 
 def _field(
@@ -53,14 +76,23 @@ def _field(
         raise InvalidToolError(f"Tool {tool!r}: parameter {parameter} can't be given by name.")
     if parameter.name not in hints:
         raise InvalidToolError(f"Tool {tool!r}: annotate parameter {parameter.name!r} with its type.")
+    if parameter.name == "model_config":
+        raise InvalidToolError(f"Tool {tool!r}: pydantic has no room for a parameter 'model_config': rename it.")
     default = ... if parameter.default is inspect.Parameter.empty else parameter.default
-    return hints[parameter.name], Field(default=default, description=description or None)
+    if isinstance(default, FieldInfo):
+        return hints[parameter.name], default
+    described: dict[str, Any] = {"description": description} if description else {}
+    return hints[parameter.name], Field(default=default, **described)
 
 
-def _make_model(name: str, fields: dict[str, Any]) -> type[BaseModel]:
+def _make_model(name: str, fields: dict[str, Any]) -> tuple[type[BaseModel], JsonSchema]:
     try:
-        return create_model(name, __config__=ConfigDict(extra="forbid"), **fields)
-    except (PydanticUserError, NameError, TypeError) as error:
+        with warnings.catch_warnings():
+            # Parameters may well be called `json` or `schema`: nobody calls these methods of the model.
+            warnings.filterwarnings("ignore", message="Field name .* shadows an attribute")
+            model = create_model(name, __config__=ConfigDict(extra="forbid"), **fields)
+        return model, _untitled(model.model_json_schema())
+    except (PydanticUserError, NameError, TypeError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise InvalidToolError(f"Tool {name!r}: no JSON schema can be made of its signature: {reason}") from None
 
@@ -93,7 +125,11 @@ def _untitled(schema: Any, *, is_properties: bool = False) -> Any:
     if isinstance(schema, dict):
         items = cast("dict[str, Any]", schema)
         return {
-            key: _untitled(value, is_properties=key in ("properties", "$defs") and not is_properties)
+            key: (
+                value
+                if key in _DATA and not is_properties
+                else _untitled(value, is_properties=key in ("properties", "$defs") and not is_properties)
+            )
             for key, value in items.items()
             if is_properties or key != "title"
         }

@@ -47,6 +47,8 @@ class Agent:
         tools = tuple(each if isinstance(each, Tool) else _as_tool(self.name, each) for each in self.tools)
         object.__setattr__(self, "tools", tools)
         check_unique(f"agent {self.name!r}", "tool", [each.name for each in tools])
+        if not self.models:
+            raise UnknownModelError(f"Agent {self.name!r} has no model; give one, as in 'openai:gpt-5-mini'.")
         for model in self.models:
             _check_model(self.name, model)
         object.__setattr__(self, "_output_spec", output_spec(self.output))

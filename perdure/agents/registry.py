@@ -21,7 +21,7 @@ class Registry:
         self.agents: dict[str, Agent] = {agent.name: agent for agent in listed}
         self.tools: dict[str, Tool] = {}
         for each in (*(own for agent in listed for own in agent.own_tools), *tools):
-            if self.tools.setdefault(each.name, each) is not each:
+            if not self.tools.setdefault(each.name, each).is_same(each):
                 raise DuplicateNameError(f"The app has two different tools named {each.name!r}: rename one.")
 
     def agent(self, name: str) -> Agent:

@@ -42,6 +42,10 @@ class Tool:
         """Show the name."""
         return f"Tool({self.name!r})"
 
+    def is_same(self, other: "Tool") -> bool:
+        """Say whether `other` is made of the same function, with the same policy."""
+        return self._function == other._function and self.spec == other.spec
+
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Call the function itself, as in a test."""
         return self._function(*args, **kwargs)
@@ -53,7 +57,7 @@ class Tool:
             ValidationError: pydantic's; the arguments don't fit the signature.
         """
         model = self._signature.arguments.model_validate(arguments)
-        return {name: getattr(model, name) for name in type(model).model_fields}
+        return {name: model.__dict__[name] for name in type(model).model_fields}
 
     async def run(self, arguments: dict[str, Any], context: ToolContext) -> Any:
         """Call the function with bound arguments; a plain function runs in a thread."""
@@ -61,7 +65,8 @@ class Tool:
             arguments = {**arguments, self._signature.context_parameter: context}
         if inspect.iscoroutinefunction(self._function):
             return await self._function(**arguments)
-        return await asyncio.to_thread(self._function, **arguments)
+        value = await asyncio.to_thread(self._function, **arguments)
+        return await value if inspect.isawaitable(value) else value
 
 
 def describe_invalid_arguments(error: ValidationError) -> str:
@@ -130,13 +135,13 @@ def tool(
     def make(decorated: Callable[..., Any]) -> Tool:
         signature = Signature(decorated, ToolContext)
         spec = ToolSpec(
-            name=name or decorated.__name__,
+            name=decorated.__name__ if name is None else name,
             description=description if description is not None else signature.description,
             parameters=signature.schema(),
             idempotent=idempotent,
             local=local,
-            timeout=timeout or timedelta(seconds=5 if local else 300),
-            max_attempts=max_attempts or (3 if idempotent else 1),
+            timeout=timedelta(seconds=5 if local else 300) if timeout is None else timeout,
+            max_attempts=(3 if idempotent else 1) if max_attempts is None else max_attempts,
             max_result_bytes=max_result_bytes,
             cache=cache,
             needs_approval=needs_approval,

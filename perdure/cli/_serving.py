@@ -11,11 +11,15 @@ _PARENT_SECONDS = 1.0
 
 
 async def serve(project: Project, *, parent: int | None = None) -> None:
-    """Serve until SIGTERM or Ctrl-C, or the parent's end; a second Ctrl-C leaves the calls in flight."""
+    """Serve until SIGTERM or Ctrl-C; a second Ctrl-C, or the parent's end, leaves the calls in flight.
+
+    A worker that has a parent is replaced when the source changes. While it finishes its calls it takes no
+    workflow task any more: those are for the new source.
+    """
     assert project.app is not None
     app, settings = project.app, project.settings
     client = (await open_client(project)).temporal
-    drain_client = (await open_client(project)).temporal
+    drain_client = None if parent else (await open_client(project)).temporal
     signals = Signals()
     signals.listen()
     tasks = [asyncio.create_task(_announce_stop(project, signals))]
@@ -64,4 +68,4 @@ async def _announce_stop(project: Project, signals: Signals) -> None:
 async def _stop_with(parent: int, signals: Signals) -> None:
     while os.getppid() == parent:  # noqa: ASYNC110 - a process can't await the end of its parent
         await asyncio.sleep(_PARENT_SECONDS)
-    signals.stop.set()
+    signals.force.set()  # the server went with it, so that nothing can be finished

@@ -22,7 +22,7 @@ from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
 
 from perdure.contracts.names import SEARCH_ATTRIBUTES
-from perdure.errors import InvalidInputError, RunNotFoundError
+from perdure.errors import InvalidInputError, RunNotFoundError, suggest
 
 RunStatusName = Literal[
     "running",
@@ -139,9 +139,15 @@ async def list_runs(client: Client, query: str, limit: int) -> AsyncIterator[Run
 
 
 def list_query(*, status: str | None, agent: str | None, extra: str | None) -> str:
-    """Return a visibility query of these filters together."""
+    """Return a visibility query of these filters together.
+
+    Raises:
+        InvalidInputError: No run can be asked for by that status. Not retryable.
+    """
     parts: list[str] = []
     if status:
+        if status not in _CAMEL:
+            raise InvalidInputError(f"Runs can't be listed by status {status!r}.{suggest(status, _CAMEL)}")
         parts.append(f"ExecutionStatus = '{_CAMEL[status]}'")
     if agent:
         parts.append(f"PerdureAgent = '{_quoted(agent)}'")

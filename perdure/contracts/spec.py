@@ -3,7 +3,7 @@
 from datetime import timedelta
 from functools import cached_property
 from hashlib import sha256
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from pydantic import AliasChoices, Field, JsonValue
 
@@ -92,6 +92,11 @@ class AgentSpec(Contract):
     def digest(self) -> str:
         """The first 16 hexadecimal digits of the SHA-256 of the spec's JSON."""
         return sha256(self.to_bytes()).hexdigest()[:16]
+
+    def __copy__(self) -> Self:
+        copied = super().__copy__()
+        vars(copied).pop("digest", None)  # `model_copy` changes what it was computed from
+        return copied
 
     def tool(self, name: str) -> ToolSpec | None:
         """Return the tool of that name, or None."""

@@ -123,7 +123,7 @@ def call_summary(call: ToolCallPart) -> str:
     try:
         arguments = json.loads(call.arguments or "{}")
         shown = ", ".join(f"{name}={json.dumps(value)}" for name, value in arguments.items())
-    except (ValueError, AttributeError):
+    except (ValueError, AttributeError, RecursionError):
         shown = call.arguments
     text = " ".join(f"{call.name}({shown})".split())
     return text if len(text) <= _SUMMARY_CHARS else text[: _SUMMARY_CHARS - 1] + "…"

@@ -24,7 +24,9 @@ def project(server: DevServer, tmp_path_factory: pytest.TempPathFactory) -> Iter
     worker = made.start("worker")
     worker.wait_for("serves the Task Queue")
     yield made
-    assert worker.stop()[0] == 0
+    code = worker.stop()[0]
+    made.kill_all()
+    assert code == 0
     assert "it finishes its calls" in worker.stderr
 
 
@@ -32,7 +34,7 @@ def project(server: DevServer, tmp_path_factory: pytest.TempPathFactory) -> Iter
 def finished(project: CliProject) -> str:
     """A run that is over."""
     workflow_id = project.out("start", "calc", "-i", "1 + 2", "--limit", "max_turns=4").strip()
-    project.run("result", workflow_id)
+    project.invoke("result", workflow_id)
     return workflow_id
 
 
@@ -53,7 +55,7 @@ def test_start_prints_the_id_and_nothing_else(project: CliProject) -> None:
 
 
 def test_result(project: CliProject, finished: str) -> None:
-    assert project.out("result", finished) == "The answer to '1 + 2' is 3.\n"
+    assert project.run("result", finished).stdout == "The answer to '1 + 2' is 3.\n"
     result = json.loads(project.out("result", finished, "-o", "json"))
     assert (result["output"], result["counters"]["turns"]) == ("The answer to '1 + 2' is 3.", 2)
 
@@ -83,7 +85,7 @@ def test_list(project: CliProject, finished: str) -> None:
 
 
 def test_a_query_that_is_wrong(project: CliProject) -> None:
-    stderr = project.run("list", "--query", "Nope = 1", code=2).stderr
+    stderr = project.invoke("list", "--query", "Nope = 1", code=2).stderr
     assert "The server can't use the query" in stderr
 
 
@@ -125,42 +127,42 @@ def test_watch_on_a_terminal_shows_what_goes_on(project: CliProject) -> None:
 
 def test_a_failed_run(project: CliProject) -> None:
     workflow_id = project.out("start", "calc", "-i", "fail").strip()
-    ended = project.run("result", workflow_id, code=1)
+    ended = project.invoke("result", workflow_id, code=1)
     assert ended.stdout == ""
     assert ended.stderr == "Error: ModelUnavailable: scripted:x: the vendor said no\n"
-    watched = project.run("watch", workflow_id, code=1)
+    watched = project.invoke("watch", workflow_id, code=1)
     assert watched.stdout.splitlines()[-1].startswith("failed     0 turns")
     assert "ModelUnavailable: scripted:x: the vendor said no" in project.out("show", workflow_id)
 
 
 def test_a_run_that_goes_on_for_longer(project: CliProject) -> None:
     workflow_id = project.out("start", "calc", "-i", "flaky").strip()
-    stderr = project.run("result", workflow_id, "--timeout", "1", code=1).stderr
+    stderr = project.invoke("result", workflow_id, "--timeout", "1", code=1).stderr
     assert stderr == f"Error: '{workflow_id}' is still running; it goes on.\n"
     assert "overloaded" in project.out("show", workflow_id)
-    project.run("cancel", workflow_id)
-    assert "RunCancelled" in project.run("result", workflow_id, code=1).stderr
+    project.invoke("cancel", workflow_id)
+    assert "RunCancelled" in project.invoke("result", workflow_id, code=1).stderr
 
 
 def test_query_update_and_signal(project: CliProject, order: str) -> None:
     assert project.out("query", order, "state", "is") == "is: open\n"
     assert json.loads(project.out("update", order, "rename", "one")) == {"note": "one"}
-    ended = project.run("signal", order, "close", '"-two"')
+    ended = project.invoke("signal", order, "close", '"-two"')
     assert (ended.stdout, ended.stderr) == ("", f"Sent close to {order}.\n")
     assert json.loads(project.out("result", order)) == {"sku": "a", "note": "one-two"}
-    assert "is closed" in project.run("signal", order, "close", "x", code=2).stderr
+    assert "is closed" in project.invoke("signal", order, "close", "x", code=2).stderr
 
 
 def test_a_query_that_the_run_does_not_know(project: CliProject, order: str) -> None:
-    assert "can't answer 'nope'" in project.run("query", order, "nope", code=2).stderr
-    project.run("terminate", order)
+    assert "can't answer 'nope'" in project.invoke("query", order, "nope", code=2).stderr
+    project.invoke("terminate", order)
 
 
 def test_terminate(project: CliProject, order: str) -> None:
-    assert "is open" in project.run("start", "OrderFlow", "-i", '{"sku": "b"}', "--id", order, code=2).stderr
-    project.run("terminate", order, "--reason", "no longer wanted")
+    assert "is open" in project.invoke("start", "OrderFlow", "-i", '{"sku": "b"}', "--id", order, code=2).stderr
+    project.invoke("terminate", order, "--reason", "no longer wanted")
     assert "no longer wanted" in project.out("show", order)
-    assert "RunTerminated" in project.run("result", order, code=1).stderr
+    assert "RunTerminated" in project.invoke("result", order, code=1).stderr
 
 
 @pytest.mark.parametrize(
@@ -177,16 +179,16 @@ def test_terminate(project: CliProject, order: str) -> None:
     ],
 )
 def test_an_unknown_run(project: CliProject, args: str) -> None:
-    ended = project.run(*args.replace("ID", "nobody").split(), code=2)
+    ended = project.invoke(*args.replace("ID", "nobody").split(), code=2)
     assert ended.stdout == ""
     assert ended.stderr == "Error: There is no run 'nobody'. `perdure list` shows the runs that there are.\n"
 
 
 def test_a_queue_without_worker_is_noticed(project: CliProject) -> None:
-    ended = project.run("start", "calc", "-i", "x", "--task-queue", "nobody-polls")
+    ended = project.invoke("start", "calc", "-i", "x", "--task-queue", "nobody-polls")
     warning = "no worker polls the Task Queue 'nobody-polls'"
     assert warning in ended.stderr
-    waiting = project.run("result", ended.stdout.strip(), "--timeout", "0.1", code=1)
+    waiting = project.invoke("result", ended.stdout.strip(), "--timeout", "0.1", code=1)
     assert warning in waiting.stderr
 
 
@@ -194,7 +196,7 @@ def test_start_needs_no_app(project: CliProject, tmp_path: Path) -> None:
     other = CliProject(tmp_path, project.environ)
     (tmp_path / "pyproject.toml").unlink()
     workflow_id = other.out("start", "calk", "-i", "x").strip()
-    stderr = other.run("result", workflow_id, code=1).stderr
+    stderr = other.invoke("result", workflow_id, code=1).stderr
     assert stderr.startswith("Error: UnknownAgentError: There is no agent 'calk'. Did you mean 'calc'?")
 
 
@@ -213,7 +215,9 @@ def test_run_uses_the_worker_that_is_there(project: CliProject) -> None:
 
 
 def test_run_streams_json_lines(project: CliProject) -> None:
-    events = [json.loads(line) for line in project.out("run", "calc", "-i", "2", "-o", "jsonl").splitlines()]
+    events = [
+        json.loads(line) for line in project.run("run", "calc", "-i", "2", "-o", "jsonl").stdout.splitlines()
+    ]
     assert [event["kind"] for event in events][-2:] == ["closed", "result"]
     assert events[-1]["result"]["output"] == "The answer to '2' is 3."
 
