@@ -30,6 +30,7 @@ PerdureError
     ├── DevServerError           the embedded server can't start
     ├── RunNotFoundError         no run of that id
     ├── RunExistsError           a run of that id is open already
+    ├── NoWorkerError            the run needs a worker to answer, and none did in time; retryable
     └── StillRunningError        the run was not over in time; retryable
 ```
 
@@ -308,6 +309,12 @@ class RunNotFoundError(ServerError):
 
 class RunExistsError(ServerError):
     """A run of that id is open already."""
+
+
+class NoWorkerError(ServerError):
+    """The run needs a worker to answer, and none did in time."""
+
+    is_retryable = True
 
 
 class StillRunningError(ServerError):

@@ -5,6 +5,7 @@ tasks alone, answers the queries of those calls: the first polls for nothing mor
 """
 
 import asyncio
+import logging
 import signal
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -19,6 +20,8 @@ from temporalio.worker import Worker
 from perdure.app import App
 from perdure.settings import Settings
 from perdure.wiring import Parts, make_parts
+
+_log = logging.getLogger(__name__)
 
 _STICKY_TIMEOUT = timedelta(seconds=1)
 """A dead worker's workflow task goes to another after this long; Temporal's default is 10 s."""
@@ -65,7 +68,10 @@ async def run_worker(
 async def _drain(worker: Worker, settings: Settings, parts: Parts, client: Client | None) -> None:
     async with AsyncExitStack() as stack:
         if client is not None and worker.is_running:
-            await stack.enter_async_context(_make_drain_worker(client, settings, parts))
+            try:
+                await stack.enter_async_context(_make_drain_worker(client, settings, parts))
+            except Exception as error:  # such as user code on disk that no longer loads in the sandbox
+                _log.warning("Calls in flight finish without a worker that answers their queries: %s", error)
         await worker.shutdown()
 
 

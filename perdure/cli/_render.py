@@ -10,6 +10,8 @@ from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from perdure.contracts._base import WHOLE
+
 _PLAIN_WIDTH = 1_000_000
 
 
@@ -22,16 +24,16 @@ def console(*, is_stderr: bool = False) -> Console:
 
 def print_json(value: Any, output: str) -> None:
     """Print one value: indented as `json`, on a line as `jsonl`."""
-    click.echo(to_json(value, indent=2 if output == "json" else None))
+    click.echo(to_json(value, indent=2 if output == "json" else None, context=WHOLE))
 
 
 def print_items(items: Sequence[Any], output: str) -> None:
     """Print several values: an array as `json`, a line each as `jsonl`."""
     if output == "json":
-        click.echo(to_json(items, indent=2))
+        click.echo(to_json(items, indent=2, context=WHOLE))
         return
     for item in items:
-        click.echo(to_json(item))
+        click.echo(to_json(item, context=WHOLE))
 
 
 def print_table(out: Console, columns: Sequence[str], rows: Iterable[Sequence[str | Text]]) -> None:

@@ -33,6 +33,7 @@ from perdure.contracts.run import RunInput, RunResult
 from perdure.contracts.spec import FINAL_OUTPUT_TOOL
 from perdure.errors import (
     InvalidInputError,
+    NoWorkerError,
     PayloadTooLargeError,
     PerdureError,
     RunCancelled,
@@ -47,6 +48,7 @@ from perdure.history import read_run
 MAX_INPUT_BYTES = 1_500_000
 """Temporal's limit is 2 MiB for a payload; the rest is room for what perdure adds."""
 
+_UPDATE_SECONDS = 30
 _TASK_TIMEOUT = timedelta(seconds=3)
 """How long a worker may take over one workflow task; a dead worker's is given to another after that."""
 
@@ -254,7 +256,8 @@ class PerdureClient:
 
         Raises:
             RunNotFoundError: There is no such run. Not retryable.
-            InvalidInputError: The run can't answer that, or no worker answered. Not retryable.
+            InvalidInputError: The run can't answer that. Not retryable.
+            NoWorkerError: No worker answered within 10 seconds. Retryable.
         """
         handle: WorkflowHandle[Any, Any] = self.temporal.get_workflow_handle(workflow_id)
         return await _asked(workflow_id, name, handle.query(name, args=args, rpc_timeout=timedelta(seconds=10)))
@@ -274,9 +277,14 @@ class PerdureClient:
         Raises:
             RunNotFoundError: There is no such run, or it is closed. Not retryable.
             InvalidInputError: The run refused it. Not retryable.
+            NoWorkerError: It wasn't done within 30 seconds; it may be yet. Retryable.
         """
         handle: WorkflowHandle[Any, Any] = self.temporal.get_workflow_handle(workflow_id)
-        return await _asked(workflow_id, name, handle.execute_update(name, args=args))
+        try:
+            async with asyncio.timeout(_UPDATE_SECONDS):
+                return await _asked(workflow_id, name, handle.execute_update(name, args=args))
+        except TimeoutError:
+            raise _no_worker(workflow_id, name) from None
 
     async def cancel(self, workflow_id: str) -> None:
         """Ask a run to end; it stops what it does, and cleans up.
@@ -305,11 +313,15 @@ async def _asked(workflow_id: str, name: str, call: Any) -> Any:
         reason = revive(error.cause) if error.cause else error
         raise InvalidInputError(f"Run {workflow_id!r} refused {name!r}: {reason}") from None
     except RPCError as error:
-        if error.status in (RPCStatusCode.DEADLINE_EXCEEDED, RPCStatusCode.CANCELLED, RPCStatusCode.UNAVAILABLE):
-            raise InvalidInputError(
-                f"No worker answered {name!r} for run {workflow_id!r} in time; start one with `perdure worker`."
-            ) from None
+        if error.status in (RPCStatusCode.DEADLINE_EXCEEDED, RPCStatusCode.CANCELLED):
+            raise _no_worker(workflow_id, name) from None
         raise not_found(error, workflow_id) from None
+
+
+def _no_worker(workflow_id: str, name: str) -> NoWorkerError:
+    return NoWorkerError(
+        f"No worker answered {name!r} for run {workflow_id!r} in time; start one with `perdure worker`."
+    )
 
 
 def to_run_error(workflow_id: str, error: WorkflowFailureError) -> PerdureError:

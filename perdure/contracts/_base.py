@@ -6,8 +6,11 @@ its default is left out of Event History and read back as the default of the day
 
 from typing import Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, model_serializer
+from pydantic import BaseModel, ConfigDict, SerializationInfo, SerializerFunctionWrapHandler, model_serializer
 from pydantic_core import to_json
+
+WHOLE = "whole"
+"""Serialisation context in which defaults are written too: for people and programs, not for history."""
 
 
 class Contract(BaseModel):
@@ -37,8 +40,10 @@ class Contract(BaseModel):
         }
 
     @model_serializer(mode="wrap")
-    def _omit_defaults(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+    def _omit_defaults(self, handler: SerializerFunctionWrapHandler, info: SerializationInfo) -> dict[str, Any]:
         data: dict[str, Any] = handler(self)
+        if info.context == WHOLE:
+            return data
         for name, (written, default) in self._omitted.items():
             if getattr(self, name) == default:
                 data.pop(written, None)

@@ -169,7 +169,7 @@ def test_it_does_not_outlive_a_killed_parent(tmp_path: Path) -> None:
 async def test_a_cancelled_start_leaves_nothing(tmp_path: Path) -> None:
     server = embedded(tmp_path)
     start = asyncio.create_task(server.start())
-    while server.pid is None:  # noqa: ASYNC110 - there is no event to wait for
+    while server.pid is None:
         await asyncio.sleep(0.01)
     pid = server.pid
     start.cancel()
