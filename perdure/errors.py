@@ -20,6 +20,8 @@ PerdureError
 │   ├── ModelUnavailable      the model could not be reached, or refused the call for good
 │   ├── RunCancelled          somebody cancelled the run
 │   ├── RunTerminated         somebody, or the server, ended it at once, or its time ran out
+│   ├── HistoryFullError      an inline agent has no room left in its workflow's history
+│   ├── TaskFailed            a step of a workflow failed, in a way that has no type of its own
 │   └── AgentBug              a defect in workflow code, perdure's or the user's
 ├── CallError                 one attempt at a model or tool call
 │   ├── ModelCallError        retryable if `kind` is transient or rate_limited
@@ -205,6 +207,17 @@ class RunCancelled(RunError):
 
 class RunTerminated(RunError):
     """Somebody, or the server, ended the run at once, or its time ran out."""
+
+
+class HistoryFullError(RunError):
+    """An inline agent has no room left in its workflow's history. `attributes`: `partial`, `turns`.
+
+    Run it as a child instead (`inline=False`): that has a history of its own, and continues as new.
+    """
+
+
+class TaskFailed(RunError):
+    """A step of a workflow failed in a way that has no type of its own. `attributes`: `failure`."""
 
 
 class AgentBug(RunError):

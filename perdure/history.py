@@ -32,8 +32,8 @@ from perdure.contracts.names import (
     LOAD_AGENT,
     MAIN_CONVERSATION,
 )
-from perdure.contracts.run import RunInput
-from perdure.contracts.spec import AgentSpec
+from perdure.contracts.run import RunInput, RunResult, answer_message
+from perdure.contracts.spec import FINAL_OUTPUT_TOOL, AgentSpec
 
 _REQUESTS: dict[str, type[Any]] = {
     CALL_MODEL: CallModelRequest,
@@ -89,6 +89,24 @@ async def read_run(client: Client, workflow_id: str, run_id: str | None = None) 
     return await decode_events(handle.fetch_history_events(), client.data_converter)
 
 
+async def read_output(client: Client, workflow_id: str) -> Any:
+    """Return the output of an agent's closed run from its last message.
+
+    Raises:
+        RPCError: Temporal's; NOT_FOUND for an unknown run.
+    """
+    run = await read_run(client, workflow_id)
+    conversation = run.conversation()
+    message = conversation[max(conversation)]
+    spec = next(iter(run.specs.values()))
+    final = [call.arguments for call in message.tool_calls if call.name == FINAL_OUTPUT_TOOL]
+    text = final[0] if final else message.text
+    if spec.output is None:
+        return text
+    value = json.loads(text)
+    return value["value"] if spec.output.is_wrapped else value
+
+
 async def decode_events(
     events: AsyncIterable[HistoryEvent] | AsyncIterator[HistoryEvent], converter: DataConverter
 ) -> RecordedRun:
@@ -113,6 +131,7 @@ class RunReader:
         self.next_run_id = ""
         self._converter = converter
         self._scheduled: dict[int, tuple[str, Any]] = {}
+        self._children: dict[int, RunInput] = {}
 
     async def read(self, event: HistoryEvent) -> None:
         """Enter what an event says; most say nothing about the conversation."""
@@ -125,6 +144,10 @@ class RunReader:
                 await self._activity_completed(event)
             case EventType.EVENT_TYPE_MARKER_RECORDED:
                 await self._marker(event)
+            case EventType.EVENT_TYPE_START_CHILD_WORKFLOW_EXECUTION_INITIATED:
+                await self._child_initiated(event)
+            case EventType.EVENT_TYPE_CHILD_WORKFLOW_EXECUTION_COMPLETED:
+                await self._child_completed(event)
             case EventType.EVENT_TYPE_WORKFLOW_EXECUTION_CONTINUED_AS_NEW:
                 continued = event.workflow_execution_continued_as_new_event_attributes
                 self.next_run_id = continued.new_execution_run_id
@@ -159,6 +182,21 @@ class RunReader:
         name, request = self._scheduled.pop(completed.scheduled_event_id, ("", None))
         if name:
             self._enter(request, await self._decode(list(completed.result.payloads), _RESULTS[name]))
+
+    async def _child_initiated(self, event: HistoryEvent) -> None:
+        child = event.start_child_workflow_execution_initiated_event_attributes
+        if child.workflow_type.name == AGENT_WORKFLOW:
+            request: RunInput = await self._decode(list(child.input.payloads), RunInput)
+            self._children[event.event_id] = request
+
+    async def _child_completed(self, event: HistoryEvent) -> None:
+        completed = event.child_workflow_execution_completed_event_attributes
+        request = self._children.pop(completed.initiated_event_id, None)
+        if request is None or request.answers is None:
+            return
+        result: RunResult = await self._decode(list(completed.result.payloads), RunResult)
+        call = request.answers
+        self.run.put(call.conversation, call.epoch, call.slot, answer_message(call, result))
 
     async def _marker(self, event: HistoryEvent) -> None:
         marker = event.marker_recorded_event_attributes

@@ -92,7 +92,15 @@ def make_parts(app: App, settings: Settings) -> Parts:
     tools = ToolActivities(registry=app.registry, lookup=lookup, host=host)
     loading = LoadingActivities(registry=app.registry, providers=providers, lookup=lookup, policy=policy)
     return Parts(
-        activities=[models.call_model, tools.call_tool, loading.load_agent, loading.copy_conversation],
+        activities=[
+            models.call_model,
+            tools.call_tool,
+            tools.load_tool,
+            tools.run_tool,
+            loading.load_agent,
+            loading.copy_conversation,
+            loading.read_output,
+        ],
         workflows=[AgentWorkflow, *app.workflows.values()],
         interceptors=[PerdureInterceptor()],
         workflow_runner=sandboxed_runner(),

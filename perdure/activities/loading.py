@@ -16,12 +16,15 @@ from perdure.contracts.calls import (
     CopyConversationRequest,
     CopyConversationResult,
     LoadAgentRequest,
+    ReadOutputRequest,
+    ReadOutputResult,
 )
 from perdure.contracts.limits import DEFAULT_LIMITS
-from perdure.contracts.names import COPY_CONVERSATION, LOAD_AGENT
+from perdure.contracts.names import COPY_CONVERSATION, LOAD_AGENT, READ_OUTPUT
 from perdure.contracts.spec import AgentSpec, ModelSpec
 from perdure.contracts.usage import Price
 from perdure.errors import PayloadTooLargeError, UserError
+from perdure.history import read_output
 from perdure.providers.registry import Providers
 
 _PAGE_BYTES = 1_000_000
@@ -135,6 +138,15 @@ class LoadingActivities:
             spec = await self._lookup.spec(request.spec, workflow_id, request.from_run_id)
         messages = tuple(slot.message for slot in page)
         return CopyConversationResult(start=request.start, messages=messages, spec=spec)
+
+    @activity.defn(name=READ_OUTPUT)
+    async def read_output(self, request: ReadOutputRequest) -> ReadOutputResult:
+        """Return the output of a closed run that was too large for its result.
+
+        Raises:
+            RPCError: Temporal's. Retryable.
+        """
+        return ReadOutputResult(output=await read_output(activity.client(), request.workflow_id))
 
 
 def _name_of(verify: Any) -> str | None:

@@ -24,10 +24,10 @@ from perdure.activities._results import encodable, to_content
 from perdure.agents.context import ToolContext
 from perdure.agents.registry import Registry
 from perdure.agents.tool import Tool, describe_invalid_arguments
-from perdure.contracts.calls import CallToolRequest, CallToolResult
+from perdure.contracts.calls import CallToolRequest, CallToolResult, RunToolRequest
 from perdure.contracts.messages import ContentPart, Message, ToolCallPart, tool_message
-from perdure.contracts.names import CALL_TOOL
-from perdure.contracts.spec import AgentSpec, ToolSpec
+from perdure.contracts.names import CALL_TOOL, LOAD_TOOL, RUN_TOOL
+from perdure.contracts.spec import ToolSpec
 from perdure.errors import ToolError, ToolRetry
 
 if TYPE_CHECKING:
@@ -77,11 +77,36 @@ class ToolActivities:
         )
         spec = await self._lookup.spec(request.spec, key.workflow_id, key.run_id)
         call = await self._find_call(key, request)
-        message = await self._answer(spec, request, call)
+        pinned = spec.tool(request.name)
+        if pinned is None:
+            message = tool_message(call, f"There is no tool {request.name!r}.", outcome="error")
+        else:
+            context = self._context(request.name, request.key, spec.context or {})
+            message = await self._answer(pinned, call, context)
         self._lookup.cache.put(key, {request.slot: Slot(message)})
         return CallToolResult(
             slot=request.slot, message=message, epoch=request.epoch, conversation=request.conversation
         )
+
+    @activity.defn(name=LOAD_TOOL)
+    async def load_tool(self, name: str) -> ToolSpec:
+        """Return the policy of a tool.
+
+        Raises:
+            UnknownToolError: Not retryable.
+        """
+        return self._registry.tool(name).spec
+
+    @activity.defn(name=RUN_TOOL)
+    async def run_tool(self, request: RunToolRequest) -> CallToolResult:
+        """Run a tool that a workflow asks for without a model, as `call_tool` does.
+
+        Raises:
+            ToolError: An idempotent tool raised, and has attempts left. Retryable.
+        """
+        call = ToolCallPart(id="", name=request.tool.name, arguments=request.arguments)
+        message = await self._answer(request.tool, call, self._context(request.tool.name, request.key, {}))
+        return CallToolResult(slot=0, message=message)
 
     async def _find_call(self, key: ConversationKey, request: CallToolRequest) -> ToolCallPart:
         if request.arguments is not None:
@@ -89,14 +114,11 @@ class ToolActivities:
         slot = await self._lookup.slot(key, request.call_slot)
         return slot.message.tool_calls[request.index]
 
-    async def _answer(self, spec: AgentSpec, request: CallToolRequest, call: ToolCallPart) -> Message:
-        pinned = spec.tool(request.name)
-        if pinned is None:
-            return tool_message(call, f"There is no tool {request.name!r}.", outcome="error")
+    async def _answer(self, pinned: ToolSpec, call: ToolCallPart, context: ToolContext) -> Message:
         try:
             tool = self._find_tool(pinned)
             arguments = _bind(tool, pinned, call.arguments)
-            content = await self._run(tool, pinned, arguments, self._context(spec, request))
+            content = await self._run(tool, pinned, arguments, context)
             return tool_message(call, content)
         except (_Refused, ToolRetry) as error:
             return tool_message(call, self._text(error), outcome="error")
@@ -134,14 +156,14 @@ class ToolActivities:
             raise ToolError(failure, is_retryable=True, next_retry_delay=backoff(tries - 1), tool=pinned.name)
         raise _Refused(failure)
 
-    def _context(self, spec: AgentSpec, request: CallToolRequest) -> ToolContext:
+    def _context(self, tool: str, key: str, values: Mapping[str, Any]) -> ToolContext:
         info = activity.info()
         return ToolContext(
-            idempotency_key=request.key,
+            idempotency_key=key,
             workflow_id=info.workflow_id or "",
-            tool=request.name,
+            tool=tool,
             attempt=info.attempt,
-            context=spec.context or {},
+            context=values,
             resources=self._host.resources,
             http=self._host.http,
             heartbeat=_check_cancelled,

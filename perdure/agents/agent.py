@@ -11,8 +11,35 @@ from perdure.contracts.limits import Limits, ModelSettings, OnLimit
 from perdure.contracts.spec import OutputSpec, ToolSpec
 from perdure.errors import DuplicateNameError, InvalidToolError, UnknownModelError
 
+_SUBAGENT_PARAMETERS: dict[str, Any] = {
+    "type": "object",
+    "properties": {"input": {"type": "string", "description": "What the agent is asked, with all it must know."}},
+    "required": ["input"],
+    "additionalProperties": False,
+}
+
 Instructions = str | Callable[[Mapping[str, Any]], str | Awaitable[str]]
 """Text, or a function of the run's context values; it runs once, in an activity, when a run starts."""
+
+
+@dataclass(frozen=True, eq=False)
+class Subagent:
+    """An agent as a tool of another: a call is a run of its own, and returns its result. See `Agent.as_tool`."""
+
+    agent: "Agent"
+    name: str
+    description: str
+
+    def __post_init__(self) -> None:
+        """Check the name."""
+        check_name("Tool", self.name)
+
+    @property
+    def spec(self) -> ToolSpec:
+        """What a run records of it."""
+        return ToolSpec(
+            name=self.name, description=self.description, parameters=_SUBAGENT_PARAMETERS, agent=self.agent.name
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,7 +57,7 @@ class Agent:
     instructions: Instructions = field(default="", kw_only=True, repr=False)
     model: str | Sequence[str] = field(kw_only=True)
     """`provider:model`, or several: the first is asked, the rest are fallbacks."""
-    tools: Sequence[Tool | Callable[..., Any]] = field(default=(), kw_only=True)
+    tools: Sequence[Tool | Subagent | Callable[..., Any]] = field(default=(), kw_only=True)
     output: Any = field(default=str, kw_only=True)
     """`str`, or any type that pydantic knows."""
     limits: Limits = field(default_factory=Limits, kw_only=True)
@@ -44,7 +71,9 @@ class Agent:
     def __post_init__(self) -> None:
         """Check the declaration, and make tools of plain functions."""
         check_name("Agent", self.name)
-        tools = tuple(each if isinstance(each, Tool) else _as_tool(self.name, each) for each in self.tools)
+        tools = tuple(
+            each if isinstance(each, Tool | Subagent) else _as_tool(self.name, each) for each in self.tools
+        )
         object.__setattr__(self, "tools", tools)
         check_unique(f"agent {self.name!r}", "tool", [each.name for each in tools])
         if not self.models:
@@ -67,7 +96,27 @@ class Agent:
     @property
     def tool_specs(self) -> tuple[ToolSpec, ...]:
         """What a run records of the tools."""
-        return tuple(each.spec for each in self.tools if isinstance(each, Tool))
+        return tuple(each.spec for each in self.tools if isinstance(each, Tool | Subagent))
+
+    @property
+    def known_agents(self) -> "tuple[Agent, ...]":
+        """The agents that it can call or hand over to, as far as they were given as agents."""
+        subagents = [each.agent for each in self.tools if isinstance(each, Subagent)]
+        return (*subagents, *(each for each in self.handoffs if isinstance(each, Agent)))
+
+    def as_tool(self, *, name: str | None = None, description: str | None = None) -> Subagent:
+        """Return this agent as a tool of another.
+
+        A call is a child run, with a history of its own; the caller gets its output.
+
+        Args:
+            name: What the model calls it; the agent's name by default.
+            description: What the model is told; the agent's description by default.
+
+        Raises:
+            InvalidNameError: The name can't be used. Not retryable.
+        """
+        return Subagent(self, name or self.name, self.description if description is None else description)
 
     @property
     def own_tools(self) -> tuple[Tool, ...]:

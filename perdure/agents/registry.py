@@ -12,17 +12,22 @@ class Registry:
 
     Raises:
         DuplicateNameError: Two agents, or two different tools, of one name. Not retryable.
+        UnknownAgentError: A handoff to an agent that there isn't. Not retryable.
     """
 
     def __init__(self, agents: Iterable[Agent] = (), tools: Iterable[Tool] = ()) -> None:
         """Collect the agents, their tools, and tools of no agent."""
-        listed = list(agents)
+        listed = _with_known(list(agents))
         check_unique("The app", "agent", [agent.name for agent in listed])
         self.agents: dict[str, Agent] = {agent.name: agent for agent in listed}
         self.tools: dict[str, Tool] = {}
         for each in (*(own for agent in listed for own in agent.own_tools), *tools):
             if not self.tools.setdefault(each.name, each).is_same(each):
                 raise DuplicateNameError(f"The app has two different tools named {each.name!r}: rename one.")
+
+        for agent in listed:
+            for target in agent.handoffs:
+                self.agent(target if isinstance(target, str) else target.name)
 
     def agent(self, name: str) -> Agent:
         """Return the agent of that name.
@@ -45,3 +50,10 @@ class Registry:
             return self.tools[name]
         except KeyError:
             raise UnknownToolError(f"There is no tool {name!r}.{suggest(name, self.tools)}") from None
+
+
+def _with_known(agents: list[Agent]) -> list[Agent]:
+    """Add the agents that those given call or hand over to."""
+    for agent in agents:  # grows as it goes
+        agents.extend(each for each in agent.known_agents if each not in agents)
+    return agents

@@ -6,7 +6,7 @@ know, such as that of a run paused by an operator, and one such run must not hid
 
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from google.protobuf.timestamp_pb2 import Timestamp
 from pydantic import BaseModel, ConfigDict
@@ -68,7 +68,7 @@ def status_name(status: int) -> RunStatusName:
     except ValueError:
         return "paused" if status == 8 else "unknown"
     short: Any = name.removeprefix(_PREFIX).lower()
-    return short
+    return short if short in get_args(RunStatusName) else "unknown"
 
 
 def to_info(info: WorkflowExecutionInfo, client: Client) -> RunInfo:

@@ -1,7 +1,6 @@
 """`PerdureClient`: start, follow and steer runs. Client side; what the command line can do, a service can."""
 
 import asyncio
-import json
 from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import timedelta
 from typing import Any, cast
@@ -28,9 +27,8 @@ from perdure.client._transcript import TranscriptEntry, transcript
 from perdure.client._watch import WatchEvent, watch
 from perdure.contracts.limits import Limits
 from perdure.contracts.messages import ContentPart, TextPart
-from perdure.contracts.names import AGENT_WORKFLOW, MAIN_CONVERSATION
+from perdure.contracts.names import AGENT_WORKFLOW
 from perdure.contracts.run import RunInput, RunResult
-from perdure.contracts.spec import FINAL_OUTPUT_TOOL
 from perdure.errors import (
     InvalidInputError,
     NoWorkerError,
@@ -43,7 +41,7 @@ from perdure.errors import (
     StillRunningError,
     revive,
 )
-from perdure.history import read_run
+from perdure.history import read_output, read_run
 
 MAX_INPUT_BYTES = 1_500_000
 """Temporal's limit is 2 MiB for a payload; the rest is room for what perdure adds."""
@@ -178,20 +176,9 @@ class PerdureClient:
         except RPCError as error:
             raise not_found(error, workflow_id) from None
         if isinstance(value, RunResult) and value.output_slot is not None:
-            return await self._with_output(workflow_id, value, value.output_slot)
+            output = await read_output(self.temporal, workflow_id)
+            return value.model_copy(update={"output": output, "output_slot": None})
         return value
-
-    async def _with_output(self, workflow_id: str, result: RunResult, slot: int) -> RunResult:
-        run = await read_run(self.temporal, workflow_id)
-        message = run.conversation(MAIN_CONVERSATION)[slot]
-        spec = next(iter(run.specs.values()))
-        final = [call.arguments for call in message.tool_calls if call.name == FINAL_OUTPUT_TOOL]
-        text = final[0] if final else message.text
-        output: Any = text
-        if spec.output is not None:
-            output = json.loads(text)
-            output = output["value"] if spec.output.is_wrapped else output
-        return result.model_copy(update={"output": output, "output_slot": None})
 
     async def list(
         self,

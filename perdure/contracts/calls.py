@@ -11,7 +11,7 @@ from perdure.contracts._base import Contract
 from perdure.contracts.limits import Limits
 from perdure.contracts.messages import Message
 from perdure.contracts.names import MAIN_CONVERSATION
-from perdure.contracts.spec import AgentSpec
+from perdure.contracts.spec import AgentSpec, ToolSpec
 from perdure.contracts.usage import Usage
 
 
@@ -106,6 +106,29 @@ class CopyConversationResult(Contract):
     start: int
     messages: tuple[Message, ...] = ()
     spec: AgentSpec | None = None
+
+
+class RunToolRequest(Contract):
+    """Run a tool that a workflow asks for, without a model."""
+
+    tool: ToolSpec
+    """The policy that the workflow was started with."""
+    arguments: str
+    """JSON text."""
+    key: str
+    """The idempotency key."""
+
+
+class ReadOutputRequest(Contract):
+    """Read the output of a closed run, where it is too large for the run's result."""
+
+    workflow_id: str
+
+
+class ReadOutputResult(Contract):
+    """An output of at most 1 MiB."""
+
+    output: JsonValue = None
 
 
 class Progress(Contract):

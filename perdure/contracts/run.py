@@ -1,5 +1,6 @@
 """What goes into an agent's run and what comes out of it. Both sides."""
 
+import json
 from datetime import datetime
 from typing import Annotated, Literal
 
@@ -7,7 +8,13 @@ from pydantic import Field, JsonValue
 
 from perdure.contracts._base import Contract
 from perdure.contracts.limits import Limits
-from perdure.contracts.messages import ContentPart, Message
+from perdure.contracts.messages import (
+    ContentPart,
+    Message,
+    TextPart,
+    ToolResultPart,
+)
+from perdure.contracts.names import MAIN_CONVERSATION
 from perdure.contracts.usage import NO_USAGE, Usage
 
 RunState = Literal["starting", "working", "finishing", "completed", "failed"]
@@ -40,6 +47,18 @@ class Carried(Contract):
     counters: Counters = Counters()
 
 
+class AnswersCall(Contract):
+    """Which tool call of the parent's conversation a child run answers."""
+
+    slot: int
+    """The slot that the answer fills."""
+    call_id: str
+    name: str
+    """The tool."""
+    conversation: str = MAIN_CONVERSATION
+    epoch: int = 0
+
+
 class RunInput(Contract):
     """Start an agent on an input."""
 
@@ -50,6 +69,10 @@ class RunInput(Contract):
     context: dict[str, JsonValue] | None = None
     """Values for instructions and tools. They are readable in Event History: no secrets."""
     tenant: str = ""
+    depth: int = 0
+    """How many runs of agents are above this one."""
+    answers: AnswersCall | None = None
+    """Set on a subagent's run."""
     carried: Carried | None = None
     """Set by perdure when a run continues as new."""
 
@@ -65,6 +88,13 @@ class RunResult(Contract):
     counters: Counters = Counters()
     limit: str | None = None
     """The limit that ended the work, when the agent was asked to finish with what it had."""
+
+
+def answer_message(call: AnswersCall, result: RunResult) -> Message:
+    """Return the message with which a subagent's result answers the call."""
+    text = result.output if isinstance(result.output, str) else json.dumps(result.output, ensure_ascii=False)
+    part = ToolResultPart(call_id=call.call_id, name=call.name, content=(TextPart(text=text),))
+    return Message(role="tool", parts=(part,))
 
 
 class RunStatus(Contract):

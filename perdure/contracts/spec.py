@@ -36,6 +36,8 @@ class ToolSpec(Contract):
     max_result_bytes: int = 256 * 1024
     cache: CacheScope | None = None
     needs_approval: bool = False
+    agent: str = ""
+    """Set on a subagent: a call of the tool is a child run of that agent."""
 
 
 class ModelSpec(Contract):

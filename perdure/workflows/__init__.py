@@ -1,1 +1,10 @@
-"""The deterministic side: workflow classes, and what users call from theirs. Workflow side."""
+"""What users call from workflows of their own: plain async functions. Workflow side.
+
+They go with anything in `temporalio.workflow`; there is no class to inherit from.
+"""
+
+from perdure.workflows.children import run_agent
+from perdure.workflows.gathering import gather
+from perdure.workflows.steps import call_tool
+
+__all__ = ["call_tool", "gather", "run_agent"]

@@ -6,9 +6,11 @@ is for a worker that died, and whoever fails for another reason says itself how 
 """
 
 from datetime import timedelta
+from typing import Any, TypeVar
 
 from temporalio import workflow
 from temporalio.common import RetryPolicy
+from temporalio.exceptions import ActivityError, CancelledError, FailureError
 from temporalio.workflow import ActivityCancellationType
 
 from perdure.contracts.calls import (
@@ -19,15 +21,32 @@ from perdure.contracts.calls import (
     CopyConversationRequest,
     CopyConversationResult,
     LoadAgentRequest,
+    ReadOutputRequest,
+    ReadOutputResult,
+    RunToolRequest,
 )
-from perdure.contracts.names import CALL_MODEL, CALL_TOOL, COPY_CONVERSATION, LOAD_AGENT
+from perdure.contracts.names import (
+    CALL_MODEL,
+    CALL_TOOL,
+    COPY_CONVERSATION,
+    LOAD_AGENT,
+    LOAD_TOOL,
+    READ_OUTPUT,
+    RUN_TOOL,
+)
 from perdure.contracts.spec import AgentSpec, ToolSpec
+
+TASK_TIMEOUT = timedelta(seconds=3)
+"""How long a worker may take over one workflow task; a dead worker's is given to another after that."""
+
+T = TypeVar("T")
 
 _NEVER_RETRIED = ["PayloadsTooLarge", "PayloadSizeError", "NotFoundError", "TypeError"]
 _MARGIN = timedelta(seconds=30)
 """For finding the conversation, beyond the time of the call itself."""
 _CRASHES = 10
 """Attempts at an idempotent tool beyond those that it may fail itself."""
+_HEARTBEAT_TIMEOUT = timedelta(seconds=3)
 _WAIT = ActivityCancellationType.WAIT_CANCELLATION_COMPLETED
 
 
@@ -42,7 +61,7 @@ def _retries(maximum_attempts: int) -> RetryPolicy:
 
 async def load_agent(request: LoadAgentRequest) -> AgentSpec:
     """Pin the agent: one marker in history, which holds the whole spec."""
-    return await workflow.execute_local_activity(
+    return await _execute_local(
         LOAD_AGENT,
         request,
         result_type=AgentSpec,
@@ -82,9 +101,70 @@ async def call_model(spec: AgentSpec, request: CallModelRequest, *, turn: int) -
 
 async def call_tool(spec: AgentSpec, tool: ToolSpec, request: CallToolRequest, *, summary: str) -> CallToolResult:
     """Run a tool call. Raises ActivityError when its outcome is not known."""
+    return await _execute_tool(CALL_TOOL, tool, request, spec.heartbeat_timeout, summary)
+
+
+async def load_tool(name: str) -> ToolSpec:
+    """Pin the policy of a tool that a workflow calls without a model."""
+    return await _execute_local(
+        LOAD_TOOL,
+        name,
+        result_type=ToolSpec,
+        start_to_close_timeout=timedelta(seconds=5),
+        schedule_to_close_timeout=timedelta(minutes=1),
+        retry_policy=_retries(5),
+    )
+
+
+async def run_tool(request: RunToolRequest, *, summary: str) -> CallToolResult:
+    """Run a tool without a model. Raises ActivityError when its outcome is not known."""
+    return await _execute_tool(RUN_TOOL, request.tool, request, _HEARTBEAT_TIMEOUT, summary)
+
+
+async def read_output(request: ReadOutputRequest) -> ReadOutputResult:
+    """Read a child's output that was too large for its result."""
+    return await workflow.execute_activity(
+        READ_OUTPUT,
+        request,
+        result_type=ReadOutputResult,
+        start_to_close_timeout=timedelta(minutes=2),
+        schedule_to_close_timeout=timedelta(hours=1),
+        retry_policy=_retries(100),
+        summary=f"output of {request.workflow_id}",
+    )
+
+
+async def _execute_local(activity: str, argument: Any, *, result_type: type[T], **options: Any) -> T:
+    """Run a local activity; its failure comes as that of any other activity does.
+
+    The SDK raises the cause alone, without the ActivityError around it.
+    """
+    try:
+        return await workflow.execute_local_activity(activity, argument, result_type=result_type, **options)
+    except (ActivityError, CancelledError):
+        raise
+    except FailureError as error:
+        raise ActivityError(
+            "Local activity failed",
+            scheduled_event_id=0,
+            started_event_id=0,
+            identity="",
+            activity_type=activity,
+            activity_id="",
+            retry_state=None,
+        ) from error
+
+
+async def _execute_tool(
+    activity: str,
+    tool: ToolSpec,
+    request: CallToolRequest | RunToolRequest,
+    heartbeat_timeout: timedelta,
+    summary: str,
+) -> CallToolResult:
     if tool.local:
-        return await workflow.execute_local_activity(
-            CALL_TOOL,
+        return await _execute_local(
+            activity,
             request,
             result_type=CallToolResult,
             start_to_close_timeout=tool.timeout + timedelta(seconds=1),
@@ -94,11 +174,11 @@ async def call_tool(spec: AgentSpec, tool: ToolSpec, request: CallToolRequest, *
             summary=summary,
         )
     return await workflow.execute_activity(
-        CALL_TOOL,
+        activity,
         request,
         result_type=CallToolResult,
         start_to_close_timeout=tool.timeout + _MARGIN,
-        heartbeat_timeout=spec.heartbeat_timeout,
+        heartbeat_timeout=heartbeat_timeout,
         retry_policy=_retries(tool.max_attempts + _CRASHES if tool.idempotent else 1),
         cancellation_type=_WAIT,
         summary=summary,

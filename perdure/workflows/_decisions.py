@@ -125,8 +125,13 @@ def call_summary(call: ToolCallPart) -> str:
         shown = ", ".join(f"{name}={json.dumps(value)}" for name, value in arguments.items())
     except (ValueError, AttributeError, RecursionError):
         shown = call.arguments
-    text = " ".join(f"{call.name}({shown})".split())
-    return text if len(text) <= _SUMMARY_CHARS else text[: _SUMMARY_CHARS - 1] + "…"
+    return one_line(f"{call.name}({shown})")
+
+
+def one_line(text: str) -> str:
+    """Return the start of a text on one line, as a summary."""
+    flat = " ".join(text[: 4 * _SUMMARY_CHARS].split())
+    return flat if len(flat) <= _SUMMARY_CHARS else flat[: _SUMMARY_CHARS - 1] + "…"
 
 
 def unknown_outcome(tool: ToolSpec, call: ToolCallPart, reason: str) -> Message:

@@ -1,6 +1,7 @@
 """The tool calls of one turn: in parallel, in slots reserved in the model's order. Workflow side."""
 
 import asyncio
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
@@ -18,10 +19,14 @@ from temporalio.exceptions import (
 
 from perdure.contracts.calls import CallToolRequest
 from perdure.contracts.messages import Message, ToolCallPart, tool_message
+from perdure.contracts.run import AnswersCall, answer_message
 from perdure.contracts.spec import AgentSpec, ToolSpec
+from perdure.errors import InvalidInputError, LimitExceeded, PerdureError, TaskFailed, ToolError, UserError, revive
 from perdure.workflows._calls import call_tool
 from perdure.workflows._conversation import Conversation
 from perdure.workflows._decisions import call_summary, objection, unknown_outcome
+from perdure.workflows._subagents import run_child, subagent_request
+from perdure.workflows.gathering import gather
 
 _INLINE_ARGUMENTS = 1000
 """Longer arguments are looked up in the message that asked for the call."""
@@ -41,8 +46,9 @@ class _Call:
 class ToolCalls:
     """Runs the tool calls of messages of one conversation."""
 
-    def __init__(self, spec: AgentSpec, conversation: Conversation) -> None:
-        """Work for this conversation."""
+    def __init__(self, spec: AgentSpec, conversation: Conversation, *, depth: int) -> None:
+        """Work for this conversation; `depth` runs of agents are above it."""
+        self._depth = depth
         self._spec = spec
         self._conversation = conversation
 
@@ -58,7 +64,7 @@ class ToolCalls:
         first = self._conversation.reserve(len(parts))
         calls = [_Call(part, i, first_ordinal + i, call_slot, first + i) for i, part in enumerate(parts)]
         gate = asyncio.Semaphore(self._spec.limits.max_parallel_tool_calls or _DEFAULT_PARALLEL)
-        return list(await asyncio.gather(*(self._answer(call, gate, room) for call in calls)))
+        return await gather(*(self._answer(call, gate, room) for call in calls))
 
     async def _answer(self, call: _Call, gate: asyncio.Semaphore, room: int) -> Message:
         refusal = objection(self._spec, call.part)
@@ -70,7 +76,43 @@ class ToolCalls:
         tool = self._spec.tool(call.part.name)
         assert tool is not None, "objection() has answered calls of unknown tools"
         async with gate:
-            return await self._run(tool, call)
+            return await (self._run_agent(tool, call) if tool.agent else self._run(tool, call))
+
+    async def _run_agent(self, tool: ToolSpec, call: _Call) -> Message:
+        """Answer a call of a subagent by a run of its own."""
+        answers = AnswersCall(
+            slot=call.slot,
+            call_id=call.part.id,
+            name=tool.name,
+            conversation=self._conversation.name,
+            epoch=self._conversation.epoch,
+        )
+        try:
+            text = self._subagent_input(call.part)
+            request = subagent_request(tool.agent, text, depth=self._depth + 1, answers=answers)
+            result = await run_child(request)
+            if result.output_slot is not None:
+                raise TaskFailed(f"The answer of {tool.agent} is too long to pass on. Ask it for less.")
+            message = answer_message(answers, result)
+        except PerdureError as error:
+            message = tool_message(call.part, error.message[:2000], outcome="error")
+            self._conversation.fill(call.slot, message, is_recorded=False)
+            return message
+        self._conversation.fill(call.slot, message, is_recorded=True)
+        return message
+
+    def _subagent_input(self, part: ToolCallPart) -> str:
+        """Return what a subagent is asked; raise what the model is told instead."""
+        deepest = self._spec.limits.max_depth
+        if deepest is not None and self._depth >= deepest:
+            raise LimitExceeded(f"Not run: agents may call agents {deepest} levels deep (max_depth).")
+        try:
+            text = json.loads(part.arguments)["input"]
+        except (ValueError, TypeError, KeyError):
+            text = None
+        if not isinstance(text, str):
+            raise InvalidInputError(f"Invalid arguments: call {part.name} with a text, as 'input'.")
+        return text
 
     async def _run(self, tool: ToolSpec, call: _Call) -> Message:
         request = self._request(tool, call)
@@ -124,6 +166,14 @@ def _idempotency_key(conversation: str, ordinal: int, arguments: str) -> str:
         digest,
     )
     return sha256("\n".join(parts).encode()).hexdigest()[:32]
+
+
+def describe_failure(error: ActivityError, tool: str) -> PerdureError:
+    """Return the typed error of a tool's activity that failed for good."""
+    cause = revive(error.cause) if error.cause is not None else None
+    if isinstance(cause, UserError):
+        return cause
+    return ToolError(f"outcome unknown: {_reason(error)} while {tool} ran.", tool=tool, outcome="unknown")
 
 
 def _was_not_run(error: ActivityError) -> bool:

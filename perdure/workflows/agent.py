@@ -86,6 +86,7 @@ class AgentWorkflow:
             self._conversation,
             counters=self._counters,
             started_at=self._started_at,
+            depth=request.depth,
             on_progress=self._show,
         )
         self._loop = loop
@@ -156,6 +157,8 @@ class AgentWorkflow:
         return RunInput(
             agent=self._request.agent,
             tenant=self._request.tenant,
+            depth=self._request.depth,
+            answers=self._request.answers,
             carried=Carried(
                 from_run_id=workflow.info().run_id,
                 spec=loop.spec.digest,

@@ -16,6 +16,7 @@ from temporalio.worker import (
 )
 
 from perdure.workflows._guard import typed_failures
+from perdure.workflows._host import answer_queries
 
 
 class PerdureInterceptor(Interceptor):
@@ -30,6 +31,7 @@ class PerdureInterceptor(Interceptor):
 
 class _Inbound(WorkflowInboundInterceptor):
     async def execute_workflow(self, input: ExecuteWorkflowInput) -> Any:
+        answer_queries()
         with typed_failures():
             return await super().execute_workflow(input)
 

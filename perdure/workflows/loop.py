@@ -69,6 +69,7 @@ class AgentLoop:
         *,
         counters: Counters,
         started_at: datetime,
+        depth: int,
         on_progress: Callable[[], None],
     ) -> None:
         """Go on with a conversation whose last message awaits the model."""
@@ -79,7 +80,7 @@ class AgentLoop:
         self.activity = ""
         self._started_at = started_at
         self._on_progress = on_progress
-        self._tools = ToolCalls(spec, conversation)
+        self._tools = ToolCalls(spec, conversation, depth=depth)
 
     async def run(self, *, should_pause: Callable[[], bool]) -> Answer | None:
         """Take turns until there is an answer, or `should_pause()` says to stop between two turns.

@@ -201,7 +201,7 @@ def test_generated_titles_are_left_out_and_fields_of_that_name_are_not() -> None
     assert "title" not in spec.parameters
 
 
-@pytest.mark.parametrize("output", [object(), Callable[[int], int]], ids=str)
+@pytest.mark.parametrize("output", [object(), Callable[[int], int]], ids=["object", "callable"])
 def test_an_output_type_without_a_schema(output: Any) -> None:
     with pytest.raises(InvalidToolError, match="Output type"):
         make(output=output)

@@ -84,8 +84,8 @@ def test_a_run_that_did_nothing_has_room(limits: Limits) -> None:
 @given(contracts(Limits), contracts(Counters))
 def test_no_limits_hold_nothing_up(limits: Limits, counters: Counters) -> None:
     assert limit_reached(Limits(), counters, timedelta(days=999)) is None
-    bounds = {"max_depth": limits.max_depth, "max_parallel_tool_calls": limits.max_parallel_tool_calls}
-    assert limit_reached(Limits(**bounds), counters, timedelta(days=999)) is None
+    others = Limits(max_depth=limits.max_depth, max_parallel_tool_calls=limits.max_parallel_tool_calls)
+    assert limit_reached(others, counters, timedelta(days=999)) is None
 
 
 def test_an_unknown_cost_reaches_no_limit_of_cost() -> None:

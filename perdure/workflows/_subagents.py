@@ -1,0 +1,64 @@
+"""A child run of an agent: how it is started, and how its end becomes a typed error. Workflow side."""
+
+from typing import Any
+
+from temporalio import workflow
+from temporalio.exceptions import ApplicationError, ChildWorkflowError, is_cancelled_exception
+from temporalio.exceptions import TimeoutError as TemporalTimeoutError
+from temporalio.workflow import ChildWorkflowCancellationType, ParentClosePolicy
+
+from perdure.contracts.messages import TextPart
+from perdure.contracts.names import AGENT_WORKFLOW
+from perdure.contracts.run import AnswersCall, RunInput, RunResult
+from perdure.errors import PerdureError, RunTerminated, TaskFailed, revive
+from perdure.workflows._calls import TASK_TIMEOUT
+from perdure.workflows._decisions import one_line
+from perdure.workflows._host import current_host
+
+
+def new_child_id(agent: str) -> str:
+    """Return the workflow id of the next child run of an agent, by call order."""
+    return f"{workflow.info().workflow_id}/{agent}-{current_host().number(agent)}"
+
+
+async def run_child(request: RunInput, *, workflow_id: str | None = None) -> RunResult:
+    """Run an agent as a child, and return its result as recorded. Raises what `run_agent` does."""
+    name = request.agent
+    child_id = workflow_id or new_child_id(name)
+    text = "".join(part.text for part in request.input if isinstance(part, TextPart))
+    try:
+        return await workflow.execute_child_workflow(
+            AGENT_WORKFLOW,
+            request,
+            id=child_id,
+            result_type=RunResult,
+            task_timeout=TASK_TIMEOUT,
+            cancellation_type=ChildWorkflowCancellationType.WAIT_CANCELLATION_COMPLETED,
+            parent_close_policy=ParentClosePolicy.REQUEST_CANCEL,
+            static_summary=f"{name}: {one_line(text)}",
+        )
+    except ChildWorkflowError as error:
+        if is_cancelled_exception(error):
+            raise
+        raise _child_failure(error, name, child_id) from error
+
+
+def subagent_request(agent: str, text: str, *, depth: int, answers: AnswersCall) -> RunInput:
+    """Return the input of a subagent's run."""
+    return RunInput(agent=agent, input=(TextPart(text=text),), depth=depth, answers=answers)
+
+
+def _child_failure(error: ChildWorkflowError, agent: str, workflow_id: str) -> PerdureError:
+    """Return the typed error of a child's run, with the agent's name in front."""
+    cause = error.cause
+    revived = revive(cause) if cause is not None else error
+    known: dict[str, Any] = {"agent": agent, "workflow_id": workflow_id}
+    if isinstance(revived, PerdureError):
+        named = type(revived)(f"agent {agent!r}: {revived.message}", **revived.attributes)
+        named.attributes.update(known)
+        return named
+    if isinstance(cause, TemporalTimeoutError):
+        return RunTerminated(f"agent {agent!r}: did not end within its time.", **known)
+    if isinstance(cause, ApplicationError):
+        return TaskFailed(f"agent {agent!r}: {cause.type}: {cause.message}", failure=cause.type, **known)
+    return RunTerminated(f"agent {agent!r}: its run was ended from outside.", **known)

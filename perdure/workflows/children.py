@@ -1,0 +1,133 @@
+"""`run_agent`: an agent as a step of a workflow, in a run of its own or in the caller's history. Workflow side."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar, overload
+
+from pydantic import JsonValue, TypeAdapter
+from temporalio import workflow
+
+from perdure.contracts.calls import LoadAgentRequest, ReadOutputRequest
+from perdure.contracts.limits import Limits
+from perdure.contracts.messages import ContentPart, Message, TextPart
+from perdure.contracts.run import Counters, RunInput
+from perdure.errors import HistoryFullError, PayloadTooLargeError
+from perdure.workflows._calls import load_agent, read_output
+from perdure.workflows._conversation import Conversation
+from perdure.workflows._host import current_host
+from perdure.workflows._subagents import new_child_id, run_child
+from perdure.workflows.loop import AgentLoop
+
+T = TypeVar("T")
+
+_MAX_INPUT_BYTES = 1_500_000
+_INLINE_EVENTS = 3_000
+_INLINE_BYTES = 3 * 1024 * 1024
+
+
+@overload
+async def run_agent(
+    name: str,
+    input: str | Sequence[ContentPart],
+    *,
+    output: type[T],
+    limits: Limits | None = None,
+    context: Mapping[str, JsonValue] | None = None,
+    inline: bool = False,
+    id: str | None = None,
+) -> T: ...
+@overload
+async def run_agent(
+    name: str,
+    input: str | Sequence[ContentPart],
+    *,
+    output: None = None,
+    limits: Limits | None = None,
+    context: Mapping[str, JsonValue] | None = None,
+    inline: bool = False,
+    id: str | None = None,
+) -> Any: ...
+
+
+async def run_agent(
+    name: str,
+    input: str | Sequence[ContentPart],
+    *,
+    output: type[Any] | None = None,
+    limits: Limits | None = None,
+    context: Mapping[str, JsonValue] | None = None,
+    inline: bool = False,
+    id: str | None = None,
+) -> Any:
+    """Run an agent, and return its output.
+
+    By default it is a child run: with a history of its own, which continues as new by itself, and visible,
+    cancellable and limited by itself.
+
+    Args:
+        name: The agent.
+        input: What it is asked: text, or content parts; at most 1.5 MB.
+        output: The type to make of the output; text or plain JSON when None.
+        limits: Over the agent's own.
+        context: Values for its instructions and tools.
+        inline: Run it in the caller's history, without a run of its own: for a few turns.
+        id: The child's workflow id; the caller's with the agent's name and a number when None.
+
+    Raises:
+        RunError: How the agent's run ended, with the agent's name. Not retryable.
+        UnknownAgentError: Not retryable.
+        HistoryFullError: An inline agent took more turns than the caller's history has room for. Not retryable.
+        PayloadTooLargeError: The input is too large. Not retryable.
+    """
+    parts = (TextPart(text=input),) if isinstance(input, str) else tuple(input)
+    request = RunInput(
+        agent=name,
+        input=parts,
+        limits=limits or Limits(),
+        context=dict(context) if context else None,
+        depth=current_host().depth,
+    )
+    if len(request.to_bytes()) > _MAX_INPUT_BYTES:
+        raise PayloadTooLargeError(
+            f"The input of agent {name!r} takes more than {_MAX_INPUT_BYTES} bytes: "
+            "put it where a tool can read it."
+        )
+    value = await (_run_inline(request) if inline else _run_apart(request, id))
+    return value if output is None else TypeAdapter(output).validate_python(value)
+
+
+async def _run_apart(request: RunInput, workflow_id: str | None) -> Any:
+    child_id = workflow_id or new_child_id(request.agent)
+    result = await run_child(request, workflow_id=child_id)
+    if result.output_slot is None:
+        return result.output
+    return (await read_output(ReadOutputRequest(workflow_id=child_id))).output
+
+
+async def _run_inline(request: RunInput) -> Any:
+    host = current_host()
+    spec = await load_agent(LoadAgentRequest(agent=request.agent, limits=request.limits, context=request.context))
+    conversation = Conversation(f"{spec.name}-{host.number(spec.name)}")
+    conversation.append(Message(role="user", parts=request.input), is_recorded=False)
+    host.add(spec, conversation)
+    loop = AgentLoop(
+        spec,
+        conversation,
+        counters=Counters(),
+        started_at=workflow.now(),
+        depth=request.depth,
+        on_progress=lambda: None,
+    )
+    answer = await loop.run(should_pause=_is_history_full)
+    if answer is None:
+        raise HistoryFullError(
+            f"Agent {spec.name!r} took {loop.counters.turns} turns inline, and the history of this workflow "
+            "has no room for more: run it with inline=False.",
+            partial=conversation.last_text()[:10_000],
+            turns=loop.counters.turns,
+        )
+    return answer.value
+
+
+def _is_history_full() -> bool:
+    info = workflow.info()
+    return info.get_current_history_length() >= _INLINE_EVENTS or info.get_current_history_size() >= _INLINE_BYTES

@@ -1,0 +1,68 @@
+"""`call_tool`: a tool as a step of a workflow, without a model. Workflow side."""
+
+import json
+from collections.abc import Mapping
+from hashlib import sha256
+from typing import Any, TypeVar, overload
+
+from pydantic import JsonValue, TypeAdapter
+from temporalio import workflow
+from temporalio.exceptions import ActivityError, is_cancelled_exception
+
+from perdure.contracts.calls import RunToolRequest
+from perdure.contracts.messages import ToolCallPart, ToolResultPart
+from perdure.errors import PayloadTooLargeError, ToolError
+from perdure.workflows._calls import load_tool, run_tool
+from perdure.workflows._decisions import call_summary
+from perdure.workflows._host import current_host
+from perdure.workflows._tool_calls import describe_failure
+
+T = TypeVar("T")
+
+_MAX_ARGUMENT_BYTES = 1_500_000
+
+
+@overload
+async def call_tool(name: str, args: Mapping[str, JsonValue], *, output: type[T]) -> T: ...
+@overload
+async def call_tool(name: str, args: Mapping[str, JsonValue], *, output: None = None) -> str: ...
+
+
+async def call_tool(name: str, args: Mapping[str, JsonValue], *, output: type[Any] | None = None) -> Any:
+    """Run a tool of the app, with its own policy of retries, timeouts and idempotency.
+
+    Args:
+        name: The tool.
+        args: Its arguments by name.
+        output: The type to make of the result, read as JSON; the text of the result when None.
+
+    Raises:
+        UnknownToolError: There is no such tool. Not retryable.
+        ToolError: It failed, or its outcome is unknown (`attributes["outcome"]`). Not retryable here.
+        PayloadTooLargeError: The arguments take more than 1.5 MB. Not retryable.
+    """
+    arguments = json.dumps(dict(args), ensure_ascii=False)
+    if len(arguments.encode(errors="replace")) > _MAX_ARGUMENT_BYTES:
+        raise PayloadTooLargeError(f"The arguments of {name!r} take more than {_MAX_ARGUMENT_BYTES} bytes.")
+    part = ToolCallPart(id="", name=name, arguments=arguments)
+    try:
+        tool = await load_tool(name)
+        request = RunToolRequest(tool=tool, arguments=arguments, key=_key(name, arguments))
+        message = (await run_tool(request, summary=call_summary(part))).message
+    except ActivityError as error:
+        if is_cancelled_exception(error):
+            raise
+        raise describe_failure(error, name) from error
+    result = message.parts[0]
+    assert isinstance(result, ToolResultPart), "the activity answers with a tool's result"
+    text = "".join(getattr(each, "text", "") for each in result.content)
+    if result.outcome != "ok":
+        raise ToolError(text, tool=name, outcome=result.outcome)
+    return text if output is None else TypeAdapter(output).validate_json(text)
+
+
+def _key(name: str, arguments: str) -> str:
+    info = workflow.info()
+    number = current_host().number(f"tool {name}")
+    parts = (info.namespace, info.workflow_id, info.first_execution_run_id, name, str(number), arguments)
+    return sha256("\n".join(parts).encode(errors="replace")).hexdigest()[:32]

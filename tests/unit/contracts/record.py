@@ -1,0 +1,57 @@
+"""Writes golden samples of contracts and fields that are new. What is recorded already is never touched.
+
+Run `python -m tests.unit.contracts.record`, look at the diff, and check it in. A sample may be edited by hand only
+as long as nothing of its kind was released.
+"""
+
+import json
+from typing import Any
+
+from hypothesis import find
+
+from perdure.contracts._base import Contract
+from tests.unit.contracts.strategies import CONTRACTS, contracts
+from tests.unit.contracts.test_contracts import GOLDEN, as_json, recorded, written_names
+
+
+def has_no_default(value: Contract) -> bool:
+    """Say whether every field is written; of a url and a blob one is."""
+    fields = {
+        name: field for name, field in type(value).model_fields.items() if name not in ("url", "blob", "kind")
+    }
+    return all(field.is_required() or getattr(value, name) != field.default for name, field in fields.items())
+
+
+def sample(cls: type[Contract]) -> dict[str, Any]:
+    """Return a full sample, the fields that must be there, and the defaults of the others."""
+    value = find(contracts(cls), has_no_default)
+    full, names = recorded(value), written_names(cls)
+    must = {
+        names[name] for name, field in cls.model_fields.items() if field.is_required() or name in ("kind", "url")
+    }
+    minimal = {name: each for name, each in full.items() if name in must}
+    read = cls.model_validate(minimal)
+    defaults = {names[n]: as_json(getattr(read, n)) for n in names if names[n] not in minimal}
+    return {"full": full, "minimal": minimal, "defaults": defaults}
+
+
+def main() -> None:
+    """Add what is new."""
+    for cls in CONTRACTS:
+        path = GOLDEN / f"{cls.__name__}.json"
+        known = json.loads(path.read_text()) if path.exists() else None
+        names = set(written_names(cls).values())
+        if known is not None and names <= {*known["full"], *known["minimal"], *known["defaults"]}:
+            continue
+        new = sample(cls)
+        if known is not None:
+            new = {
+                "full": {**new["full"], **known["full"]},
+                "minimal": known["minimal"],
+                "defaults": {**new["defaults"], **known["defaults"]},
+            }
+        path.write_text(json.dumps(new, indent=1, ensure_ascii=False) + "\n")
+
+
+if __name__ == "__main__":
+    main()
