@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from perdure.agents.context import ToolContext
     from perdure.agents.tool import Tool, tool
     from perdure.app import App
+    from perdure.contracts.calls import Verdict
     from perdure.contracts.limits import Limits, ModelSettings
     from perdure.errors import ToolRetry
 
@@ -19,13 +20,14 @@ _HOMES = {
     "App": "perdure.app",
     "Limits": "perdure.contracts.limits",
     "ModelSettings": "perdure.contracts.limits",
+    "Verdict": "perdure.contracts.calls",
     "Tool": "perdure.agents.tool",
     "ToolContext": "perdure.agents.context",
     "ToolRetry": "perdure.errors",
     "tool": "perdure.agents.tool",
 }
 
-__all__ = ["Agent", "App", "Limits", "ModelSettings", "Tool", "ToolContext", "ToolRetry", "tool"]
+__all__ = ["Agent", "App", "Limits", "ModelSettings", "Tool", "ToolContext", "ToolRetry", "Verdict", "tool"]
 __version__ = "0.1.0"
 
 

@@ -9,8 +9,10 @@ from temporalio import workflow
 from perdure.agents.agent import Agent, check_unique
 from perdure.agents.registry import Registry
 from perdure.agents.tool import Tool
-from perdure.contracts.names import AGENT_WORKFLOW
+from perdure.contracts.names import AGENT_WORKFLOW, MAP_NODE, MAP_WORKFLOW, PLAN_WORKFLOW
 from perdure.errors import DuplicateNameError, UserError
+
+_RESERVED = (AGENT_WORKFLOW, MAP_NODE, MAP_WORKFLOW, PLAN_WORKFLOW)
 
 Lifespan = Callable[["App"], AbstractAsyncContextManager[Mapping[str, Any] | None]]
 """Opened once on each worker; the mapping that it yields is `ToolContext.resources`."""
@@ -59,7 +61,7 @@ class App:
 
 def _by_name(workflows: Sequence[type]) -> dict[str, type]:
     named = [(_workflow_name(each), each) for each in workflows]
-    check_unique("The app", "workflow", [AGENT_WORKFLOW, *(name for name, _ in named)])
+    check_unique("The app", "workflow", [*_RESERVED, *(name for name, _ in named)])
     return dict(named)
 
 

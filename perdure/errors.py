@@ -11,6 +11,7 @@ PerdureError
 │   ├── UnknownModelError     no provider for the model's prefix, or no key for it
 │   ├── InvalidToolError      a function or options that can't be a tool
 │   ├── InvalidInputError     an input that a run can't start with
+│   ├── InvalidPlanError      a plan that can't be executed
 │   ├── SettingsError         a setting that can't be used
 │   └── PayloadTooLargeError  data over Temporal's limits, found before it was sent
 ├── RunError                  how a run ended when it did not complete; never retryable
@@ -22,6 +23,7 @@ PerdureError
 │   ├── RunTerminated         somebody, or the server, ended it at once, or its time ran out
 │   ├── HistoryFullError      an inline agent has no room left in its workflow's history
 │   ├── TaskFailed            a step of a workflow failed, in a way that has no type of its own
+│   ├── PlanFailed            a task of a plan failed, and the plan ends with it
 │   └── AgentBug              a defect in workflow code, perdure's or the user's
 ├── CallError                 one attempt at a model or tool call
 │   ├── ModelCallError        retryable if `kind` is transient or rate_limited
@@ -169,6 +171,10 @@ class InvalidInputError(UserError):
     """An input that a run can't start with."""
 
 
+class InvalidPlanError(UserError):
+    """A plan that can't be executed. `attributes`: `faults`, each with `message` and `path`."""
+
+
 class SettingsError(UserError):
     """A setting that can't be used."""
 
@@ -218,6 +224,14 @@ class HistoryFullError(RunError):
 
 class TaskFailed(RunError):
     """A step of a workflow failed in a way that has no type of its own. `attributes`: `failure`."""
+
+
+class PlanFailed(RunError):
+    """A task failed, and its policy is to end the plan.
+
+    `attributes`: `task`, `agent`, `failure` (type of the task's error), `workflow_id` (of the task's run),
+    `states` (of every task, by id), `results` (outputs of finished tasks, by id, as far as 200 kB hold them).
+    """
 
 
 class AgentBug(RunError):

@@ -18,7 +18,9 @@ from perdure.activities._cache import MessageCache, SpecCache
 from perdure.activities._lookup import Lookup
 from perdure.activities.loading import LoadingActivities, LoadingPolicy
 from perdure.activities.models import ModelActivities
+from perdure.activities.planning import PlanActivities
 from perdure.activities.tools import ToolActivities, ToolHost
+from perdure.activities.verifying import VerifyActivities
 from perdure.app import App
 from perdure.providers._redact import redact
 from perdure.providers.prices import find_model
@@ -26,6 +28,8 @@ from perdure.providers.registry import ProviderConfig, Providers
 from perdure.settings import Settings
 from perdure.workflows.agent import AgentWorkflow
 from perdure.workflows.interceptor import PerdureInterceptor
+from perdure.workflows.map_workflows import MapNode, MapWorkflow
+from perdure.workflows.plan_workflow import PlanWorkflow
 
 PASSTHROUGH = ("perdure.contracts", "perdure.agents", "perdure.errors", "pydantic", "pydantic_core")
 """Data packages that the sandbox shares. Never `perdure.workflows`: that would switch its checks off."""
@@ -90,6 +94,7 @@ def make_parts(app: App, settings: Settings) -> Parts:
         registry=app.registry, providers=providers, lookup=lookup, blobs=host.blobs, redact=host.redact
     )
     tools = ToolActivities(registry=app.registry, lookup=lookup, host=host)
+    verifying = VerifyActivities(registry=app.registry, lookup=lookup, redact=host.redact)
     loading = LoadingActivities(registry=app.registry, providers=providers, lookup=lookup, policy=policy)
     return Parts(
         activities=[
@@ -100,8 +105,11 @@ def make_parts(app: App, settings: Settings) -> Parts:
             loading.load_agent,
             loading.copy_conversation,
             loading.read_output,
+            verifying.verify,
+            loading.read_page,
+            PlanActivities(registry=app.registry).check_plan,
         ],
-        workflows=[AgentWorkflow, *app.workflows.values()],
+        workflows=[AgentWorkflow, MapNode, MapWorkflow, PlanWorkflow, *app.workflows.values()],
         interceptors=[PerdureInterceptor()],
         workflow_runner=sandboxed_runner(),
         providers=providers,

@@ -14,7 +14,7 @@ for _name in [name for name in os.environ if name.startswith(("PERDURE_", "TEMPO
     del os.environ[_name]
 
 # The machine's load is no property of the code.
-settings.register_profile("perdure", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("perdure", deadline=None, max_examples=40, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("perdure")
 
 

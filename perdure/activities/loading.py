@@ -20,15 +20,21 @@ from perdure.contracts.calls import (
     ReadOutputResult,
 )
 from perdure.contracts.limits import DEFAULT_LIMITS
-from perdure.contracts.names import COPY_CONVERSATION, LOAD_AGENT, READ_OUTPUT
-from perdure.contracts.spec import AgentSpec, ModelSpec
+from perdure.contracts.map import MapOutcome, ReadPageRequest, ReadPageResult
+from perdure.contracts.names import COPY_CONVERSATION, LOAD_AGENT, READ_OUTPUT, READ_PAGE
+from perdure.contracts.spec import AgentSpec, ModelSpec, ToolSpec
 from perdure.contracts.usage import Price
 from perdure.errors import PayloadTooLargeError, UserError
-from perdure.history import read_output
+from perdure.history import read_outcomes, read_output
 from perdure.providers.registry import Providers
 
 _PAGE_BYTES = 1_000_000
 _MAX_SPEC_BYTES = 1_000_000
+_HANDOFF_PARAMETERS: dict[str, Any] = {
+    "type": "object",
+    "properties": {"reason": {"type": "string", "description": "Why, for whoever takes over."}},
+    "additionalProperties": False,
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,7 +75,7 @@ class LoadingActivities:
             description=agent.description,
             instructions=instructions,
             models=tuple(self._model(name) for name in agent.models),
-            tools=agent.tool_specs,
+            tools=(*agent.tool_specs, *(self._handoff(each) for each in agent.handoffs)),
             output=agent.output_spec,
             limits=request.limits.over(agent.limits.over(DEFAULT_LIMITS)),
             settings=agent.settings,
@@ -77,6 +83,7 @@ class LoadingActivities:
             capabilities=tuple(agent.capabilities),
             handoffs=tuple(each if isinstance(each, str) else each.name for each in agent.handoffs),
             verify=_name_of(agent.verify),
+            is_verified_by_agent=isinstance(agent.verify, Agent),
             on_limit=agent.on_limit,
             context=request.context,
             heartbeat_timeout=self._policy.heartbeat_timeout,
@@ -103,6 +110,15 @@ class LoadingActivities:
             kind = type(text).__name__
             raise UserError(f"The instructions function of agent {agent.name!r} returned a {kind}, not a str.")
         return text
+
+    def _handoff(self, target: Agent | str) -> ToolSpec:
+        other = self._registry.agent(target if isinstance(target, str) else target.name)
+        return ToolSpec(
+            name=f"handoff_to_{other.name}"[:64],
+            description=f"Hand the conversation over to {other.name}. {other.description}".strip(),
+            parameters=_HANDOFF_PARAMETERS,
+            handoff=other.name,
+        )
 
     def _model(self, name: str) -> ModelSpec:
         self._providers.resolve(name)
@@ -147,6 +163,25 @@ class LoadingActivities:
             RPCError: Temporal's. Retryable.
         """
         return ReadOutputResult(output=await read_output(activity.client(), request.workflow_id))
+
+    @activity.defn(name=READ_PAGE)
+    async def read_page(self, request: ReadPageRequest) -> ReadPageResult:
+        """Return outcomes of a map from the closed run of one of its nodes.
+
+        Raises:
+            RPCError: Temporal's. Retryable.
+        """
+        found = await read_outcomes(activity.client(), request.workflow_id, request.run_id)
+        page: list[MapOutcome] = []
+        size = 0
+        for outcome in found:
+            if outcome.index < request.start:
+                continue
+            size += len(outcome.to_bytes())
+            if page and size > _PAGE_BYTES:
+                break
+            page.append(outcome)
+        return ReadPageResult(outcomes=tuple(page))
 
 
 def _name_of(verify: Any) -> str | None:

@@ -5,12 +5,17 @@ import re
 from perdure.errors import InvalidNameError
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")
-_RESERVED = frozenset({"final_output", "AgentWorkflow"})
+_RESERVED = frozenset({"final_output", "AgentWorkflow", "MapWorkflow", "MapNode", "PlanWorkflow"})
+
+
+def is_name(name: str) -> bool:
+    """Say whether every vendor, Temporal and a shell can live with `name`."""
+    return _NAME.fullmatch(name) is not None
 
 
 def check_name(what: str, name: str) -> None:
     """Raise InvalidNameError unless every vendor, Temporal and a shell can live with `name`."""
-    if not _NAME.fullmatch(name):
+    if not is_name(name):
         raise InvalidNameError(
             f"{what} name {name!r} can't be used: start with a letter, then up to 63 letters, digits, _ or -."
         )

@@ -7,6 +7,7 @@ from typing import Any
 from perdure.agents._names import check_name
 from perdure.agents._schema import output_spec
 from perdure.agents.tool import Tool, tool
+from perdure.contracts.calls import Verdict
 from perdure.contracts.limits import Limits, ModelSettings, OnLimit
 from perdure.contracts.spec import OutputSpec, ToolSpec
 from perdure.errors import DuplicateNameError, InvalidToolError, UnknownModelError
@@ -65,7 +66,9 @@ class Agent:
     tags: Sequence[str] = field(default=(), kw_only=True)
     capabilities: Sequence[str] = field(default=(), kw_only=True)
     handoffs: Sequence["Agent | str"] = field(default=(), kw_only=True)
-    verify: "Agent | Callable[..., Any] | str | None" = field(default=None, kw_only=True)
+    verify: "Agent | Callable[..., Any] | None" = field(default=None, kw_only=True)
+    """Judges answers: an agent with `output=Verdict`, or a function of the output that returns whether it will do,
+    a reason why not, or a `Verdict`. A rejected answer goes back to the model, with the reason."""
     on_limit: OnLimit = field(default="finish", kw_only=True)
 
     def __post_init__(self) -> None:
@@ -81,6 +84,10 @@ class Agent:
         for model in self.models:
             _check_model(self.name, model)
         object.__setattr__(self, "_output_spec", output_spec(self.output))
+        if isinstance(self.verify, Agent) and self.verify.output is not Verdict:
+            raise InvalidToolError(
+                f"Agent {self.name!r}: its verifier {self.verify.name!r} must give a verdict: output=Verdict."
+            )
 
     @property
     def models(self) -> tuple[str, ...]:
@@ -102,7 +109,8 @@ class Agent:
     def known_agents(self) -> "tuple[Agent, ...]":
         """The agents that it can call or hand over to, as far as they were given as agents."""
         subagents = [each.agent for each in self.tools if isinstance(each, Subagent)]
-        return (*subagents, *(each for each in self.handoffs if isinstance(each, Agent)))
+        others = (*self.handoffs, self.verify)
+        return (*subagents, *(each for each in others if isinstance(each, Agent)))
 
     def as_tool(self, *, name: str | None = None, description: str | None = None) -> Subagent:
         """Return this agent as a tool of another.

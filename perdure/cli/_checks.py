@@ -26,6 +26,7 @@ from perdure.project import load_app
 from perdure.settings import Resolved, Settings
 from perdure.wiring import make_providers, sandboxed_runner
 from perdure.workflows.agent import AgentWorkflow
+from perdure.workflows.plan_workflow import PlanWorkflow
 
 Status = Literal["ok", "note", "warning", "problem"]
 
@@ -118,7 +119,7 @@ class Doctor:
 
     def _workflows(self, app: App | None) -> None:
         """Load each workflow as a worker would, in the sandbox."""
-        for cls in (AgentWorkflow, *(app.workflows.values() if app else ())):
+        for cls in (AgentWorkflow, PlanWorkflow, *(app.workflows.values() if app else ())):
             definition = workflow._Definition.must_from_class(cls)  # pyright: ignore[reportPrivateUsage]
             name = definition.name or cls.__name__
             try:

@@ -21,13 +21,15 @@ from temporalio.exceptions import TimeoutError as TemporalTimeoutError
 from temporalio.service import RPCError, RPCStatusCode
 
 from perdure.agents.registry import Registry
+from perdure.client._maps import MapItems, map_input, progress, whole_result
 from perdure.client._runs import RunInfo, describe, list_query, list_runs, not_found, to_info
 from perdure.client._show import RunDetails, details
 from perdure.client._transcript import TranscriptEntry, transcript
 from perdure.client._watch import WatchEvent, watch
 from perdure.contracts.limits import Limits
+from perdure.contracts.map import MapProgress, MapResult, OnError
 from perdure.contracts.messages import ContentPart, TextPart
-from perdure.contracts.names import AGENT_WORKFLOW
+from perdure.contracts.names import AGENT_WORKFLOW, MAP_QUERY, MAP_WORKFLOW
 from perdure.contracts.run import RunInput, RunResult
 from perdure.errors import (
     InvalidInputError,
@@ -133,6 +135,58 @@ class PerdureClient:
         """
         return await self._start(workflow, args, id or _new_id(workflow), workflow)
 
+    async def start_map(
+        self,
+        agent: str,
+        items: MapItems,
+        *,
+        max_parallel: int = 50,
+        on_error: OnError = "fail",
+        id: str | None = None,
+        limits: Limits | None = None,
+        context: Mapping[str, JsonValue] | None = None,
+        tenant: str = "",
+    ) -> StartedRun:
+        """Start an agent on each of many items, as `perdure.workflows.map_agent` does.
+
+        Args:
+            agent: Its name.
+            items: Each a text, or content parts; at most 20,000 items and 1.5 MB.
+            max_parallel: Runs of the agent open at once.
+            on_error: `fail` ends it all at the first failure; `collect` goes on, and keeps failures as data.
+            id: The workflow id; made from the agent's name when not given.
+            limits: Of each run, over the agent's own.
+            context: Values for instructions and tools; readable in Event History, so no secrets.
+            tenant: Who the runs are for.
+
+        Raises:
+            UnknownAgentError, InvalidInputError, PayloadTooLargeError: Not retryable.
+            RunExistsError: A run of that id is open. Not retryable.
+        """
+        if self._registry is not None:
+            self._registry.agent(agent)
+        request = map_input(
+            agent,
+            items,
+            max_parallel=max_parallel,
+            on_error=on_error,
+            limits=limits,
+            context=context,
+            tenant=tenant,
+        )
+        summary = f"{agent} over {len(request.items)} items"
+        return await self._start(MAP_WORKFLOW, [request], id or _new_id(f"{agent}-map"), summary)
+
+    async def map_progress(self, workflow_id: str) -> MapProgress:
+        """Say where a map stands, or the maps of a workflow of the user's own; a worker must be up.
+
+        Raises:
+            RunNotFoundError: There is no such run. Not retryable.
+            InvalidInputError: The run has no map. Not retryable.
+            NoWorkerError: No worker answered within 10 seconds. Retryable.
+        """
+        return await _asked(workflow_id, MAP_QUERY, progress(self.temporal, workflow_id))
+
     async def _start(self, workflow: str, args: Sequence[Any], workflow_id: str, summary: str) -> StartedRun:
         try:
             handle = await self.temporal.start_workflow(
@@ -150,11 +204,11 @@ class PerdureClient:
             ) from None
         return StartedRun(workflow_id=workflow_id, run_id=handle.result_run_id or "")
 
-    async def result(self, workflow_id: str, *, timeout: timedelta | None = None) -> RunResult | Any:
+    async def result(self, workflow_id: str, *, timeout: timedelta | None = None) -> RunResult | MapResult | Any:
         """Wait for the end of a run, over all runs of its chain, and return what it gave.
 
         Returns:
-            A `RunResult` for an agent's run; whatever a workflow of the user's own returned.
+            A `RunResult` for an agent's run, a `MapResult` for a map; whatever a workflow of the user's own returned.
 
         Raises:
             RunError: What the run failed with. Not retryable.
@@ -162,9 +216,9 @@ class PerdureClient:
             RunNotFoundError: There is no such run. Not retryable.
         """
         described = await describe(self.temporal, workflow_id)
-        is_agent = described.workflow_execution_info.type.name == AGENT_WORKFLOW
+        known: dict[str, type[Any]] = {AGENT_WORKFLOW: RunResult, MAP_WORKFLOW: MapResult}
         handle: WorkflowHandle[Any, Any] = self.temporal.get_workflow_handle(
-            workflow_id, result_type=RunResult if is_agent else None
+            workflow_id, result_type=known.get(described.workflow_execution_info.type.name)
         )
         try:
             async with asyncio.timeout(None if timeout is None else timeout.total_seconds()):
@@ -178,7 +232,7 @@ class PerdureClient:
         if isinstance(value, RunResult) and value.output_slot is not None:
             output = await read_output(self.temporal, workflow_id)
             return value.model_copy(update={"output": output, "output_slot": None})
-        return value
+        return await whole_result(self.temporal, value) if isinstance(value, MapResult) else value
 
     async def list(
         self,

@@ -119,6 +119,27 @@ class RunToolRequest(Contract):
     """The idempotency key."""
 
 
+class VerifyRequest(Contract):
+    """Judge an answer by the function that the agent names."""
+
+    agent: str
+    slot: int
+    """The slot of the answer."""
+    spec: str
+    """Digest of the run's `AgentSpec`."""
+    epoch: int = 0
+    conversation: str = MAIN_CONVERSATION
+
+
+class Verdict(Contract):
+    """What a verifier says of an answer; the output type of an agent that verifies."""
+
+    accept: bool
+    reason: str = ""
+    """What is wrong with it, for whoever wrote it. Needed when it isn't accepted."""
+    score: Annotated[float, Field(ge=0, le=1)] | None = None
+
+
 class ReadOutputRequest(Contract):
     """Read the output of a closed run, where it is too large for the run's result."""
 

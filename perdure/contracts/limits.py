@@ -34,6 +34,11 @@ class Limits(Contract):
     """Tool calls of one turn in flight at once."""
     max_consecutive_errors: _Count | None = None
     """Turns in a row in which no tool call succeeded, or no reply could be used."""
+    max_repeats: Annotated[int, Field(ge=2, le=1000)] | None = None
+    """Calls of one tool with the same arguments and the same result; then the model is told, and at twice as
+    many the run fails."""
+    max_rejections: Annotated[int, Field(ge=0, le=100)] | None = None
+    """Answers that a verifier may send back."""
     max_depth: Annotated[int, Field(ge=0, le=20)] | None = None
     """Levels of subagents below the run."""
     max_handoffs: Annotated[int, Field(ge=0, le=1000)] | None = None
@@ -48,6 +53,8 @@ DEFAULT_LIMITS = Limits(
     max_turns=50,
     max_parallel_tool_calls=8,
     max_consecutive_errors=5,
+    max_repeats=5,
+    max_rejections=3,
     max_depth=5,
     max_handoffs=10,
 )

@@ -3,6 +3,9 @@
 from typing import Final
 
 AGENT_WORKFLOW: Final = "AgentWorkflow"
+MAP_WORKFLOW: Final = "MapWorkflow"
+MAP_NODE: Final = "MapNode"
+PLAN_WORKFLOW: Final = "PlanWorkflow"
 
 LOAD_AGENT: Final = "perdure.load_agent"
 CALL_MODEL: Final = "perdure.call_model"
@@ -10,11 +13,16 @@ CALL_TOOL: Final = "perdure.call_tool"
 COPY_CONVERSATION: Final = "perdure.copy_conversation"
 LOAD_TOOL: Final = "perdure.load_tool"
 RUN_TOOL: Final = "perdure.run_tool"
+VERIFY: Final = "perdure.verify"
 READ_OUTPUT: Final = "perdure.read_output"
+READ_PAGE: Final = "perdure.read_page"
+CHECK_PLAN: Final = "perdure.check_plan"
 
 STATUS_QUERY: Final = "perdure.status"
 MESSAGES_QUERY: Final = "perdure.messages"
 SPEC_QUERY: Final = "perdure.spec"
+MAP_QUERY: Final = "perdure.map"
+PLAN_QUERY: Final = "perdure.plan"
 
 MAIN_CONVERSATION: Final = "main"
 

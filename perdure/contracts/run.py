@@ -31,6 +31,10 @@ class Counters(Contract):
     """Replies in a row that could not be used."""
     failing_turns: int = 0
     """Turns in a row in which every tool call failed."""
+    rejections: int = 0
+    """Answers that a verifier sent back."""
+    handoffs: tuple[str, ...] = ()
+    """The agents that had the conversation before the present one, in order."""
 
 
 class Carried(Contract):

@@ -38,6 +38,8 @@ class ToolSpec(Contract):
     needs_approval: bool = False
     agent: str = ""
     """Set on a subagent: a call of the tool is a child run of that agent."""
+    handoff: str = ""
+    """Set where a call of the tool passes the conversation on to that agent."""
 
 
 class ModelSpec(Contract):
@@ -78,6 +80,8 @@ class AgentSpec(Contract):
     capabilities: tuple[str, ...] = ()
     handoffs: tuple[str, ...] = ()
     verify: str | None = None
+    """The agent that judges answers, or the name of the function that does."""
+    is_verified_by_agent: bool = False
     on_limit: OnLimit = "finish"
     context: dict[str, JsonValue] | None = None
     """The run's context values, for its tools."""

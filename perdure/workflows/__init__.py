@@ -5,6 +5,8 @@ They go with anything in `temporalio.workflow`; there is no class to inherit fro
 
 from perdure.workflows.children import run_agent
 from perdure.workflows.gathering import gather
+from perdure.workflows.mapping import map_agent
+from perdure.workflows.plans import run_plan
 from perdure.workflows.steps import call_tool
 
-__all__ = ["call_tool", "gather", "run_agent"]
+__all__ = ["call_tool", "gather", "map_agent", "run_agent", "run_plan"]

@@ -24,16 +24,23 @@ from perdure.contracts.calls import (
     ReadOutputRequest,
     ReadOutputResult,
     RunToolRequest,
+    Verdict,
+    VerifyRequest,
 )
+from perdure.contracts.map import ReadPageRequest, ReadPageResult
 from perdure.contracts.names import (
     CALL_MODEL,
     CALL_TOOL,
+    CHECK_PLAN,
     COPY_CONVERSATION,
     LOAD_AGENT,
     LOAD_TOOL,
     READ_OUTPUT,
+    READ_PAGE,
     RUN_TOOL,
+    VERIFY,
 )
+from perdure.contracts.plan import CheckPlanRequest, CheckPlanResult
 from perdure.contracts.spec import AgentSpec, ToolSpec
 
 TASK_TIMEOUT = timedelta(seconds=3)
@@ -121,6 +128,18 @@ async def run_tool(request: RunToolRequest, *, summary: str) -> CallToolResult:
     return await _execute_tool(RUN_TOOL, request.tool, request, _HEARTBEAT_TIMEOUT, summary)
 
 
+async def check_plan(request: CheckPlanRequest) -> CheckPlanResult:
+    """Find the faults of a plan, with the agents that the worker has."""
+    return await _execute_local(
+        CHECK_PLAN,
+        request,
+        result_type=CheckPlanResult,
+        start_to_close_timeout=timedelta(seconds=10),
+        schedule_to_close_timeout=timedelta(minutes=1),
+        retry_policy=_retries(5),
+    )
+
+
 async def read_output(request: ReadOutputRequest) -> ReadOutputResult:
     """Read a child's output that was too large for its result."""
     return await workflow.execute_activity(
@@ -131,6 +150,32 @@ async def read_output(request: ReadOutputRequest) -> ReadOutputResult:
         schedule_to_close_timeout=timedelta(hours=1),
         retry_policy=_retries(100),
         summary=f"output of {request.workflow_id}",
+    )
+
+
+async def verify(spec: AgentSpec, request: VerifyRequest) -> Verdict:
+    """Judge an answer by the function of the agent."""
+    return await workflow.execute_activity(
+        VERIFY,
+        request,
+        result_type=Verdict,
+        start_to_close_timeout=timedelta(minutes=10),
+        schedule_to_close_timeout=timedelta(hours=1),
+        retry_policy=_retries(10),
+        summary=f"verify by {spec.verify}",
+    )
+
+
+async def read_page(request: ReadPageRequest) -> ReadPageResult:
+    """Read outcomes of a map that stayed in the run of one of its nodes."""
+    return await workflow.execute_activity(
+        READ_PAGE,
+        request,
+        result_type=ReadPageResult,
+        start_to_close_timeout=timedelta(minutes=2),
+        schedule_to_close_timeout=timedelta(hours=1),
+        retry_policy=_retries(100),
+        summary=f"outcomes from item {request.start}",
     )
 
 

@@ -71,6 +71,15 @@ class Conversation:
             messages.append(message)
         return MessagesPage(start=query.start, total=len(self._slots), messages=tuple(messages))
 
+    def question(self) -> str:
+        """Return the text of the first message."""
+        first = self._slots[0] if self._slots else None
+        return "" if first is None else first.text
+
+    def messages(self) -> tuple[Message, ...]:
+        """Return the filled slots, in order."""
+        return tuple(each for each in self._slots if each is not None)
+
     def last_text(self) -> str:
         """Return the last text that the model wrote; empty when it wrote none."""
         written = (each.text for each in reversed(self._slots) if each is not None and each.role == "assistant")

@@ -98,26 +98,6 @@ def last_call(limit: str) -> Message:
     )
 
 
-def output_text(message: Message) -> str:
-    """Return the text of the answer: of the output tool's call where there is one."""
-    final = next((call for call in message.tool_calls if call.name == FINAL_OUTPUT_TOOL), None)
-    return message.text if final is None else final.arguments
-
-
-def output_value(spec: AgentSpec, message: Message) -> Any:
-    """Return the answer: text, or the JSON of the agent's output type."""
-    text = output_text(message)
-    if spec.output is None:
-        return text
-    value = json.loads(text)
-    return value["value"] if spec.output.is_wrapped else value
-
-
-def is_answer(message: Message) -> bool:
-    """Say whether a usable reply ends the conversation."""
-    return not message.tool_calls or any(call.name == FINAL_OUTPUT_TOOL for call in message.tool_calls)
-
-
 def call_summary(call: ToolCallPart) -> str:
     """Return a call as a person would write it, on one short line."""
     try:
@@ -132,6 +112,28 @@ def one_line(text: str) -> str:
     """Return the start of a text on one line, as a summary."""
     flat = " ".join(text[: 4 * _SUMMARY_CHARS].split())
     return flat if len(flat) <= _SUMMARY_CHARS else flat[: _SUMMARY_CHARS - 1] + "…"
+
+
+def repetition_note(tool: str, count: int) -> Message:
+    """Return what the model is told when it goes in circles."""
+    return user_message(
+        f"{tool} was called {count} times with the same arguments, and gave the same result each time. "
+        "Do something else, or answer with what you have.",
+        author=AUTHOR,
+    )
+
+
+def rejection(message: Message, reason: str) -> tuple[Message, ...]:
+    """Return what the model is told when a verifier did not accept its answer."""
+    return reask(message, f"The answer was not accepted: {reason} Give a better one.")
+
+
+def handoff_answers(calls: Sequence[ToolCallPart], chosen: int, outcome: str) -> tuple[Message, ...]:
+    """Return the answers to the calls of a reply that hands the conversation over: no other call is made."""
+    return tuple(
+        tool_message(call, outcome if index == chosen else "Not run: the conversation was handed over.")
+        for index, call in enumerate(calls)
+    )
 
 
 def unknown_outcome(tool: ToolSpec, call: ToolCallPart, reason: str) -> Message:

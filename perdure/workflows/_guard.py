@@ -5,9 +5,9 @@ from collections.abc import Generator
 from contextlib import contextmanager
 
 from temporalio import workflow
-from temporalio.exceptions import FailureError
+from temporalio.exceptions import ActivityError, FailureError, is_cancelled_exception
 
-from perdure.errors import AgentBug
+from perdure.errors import AgentBug, revive
 
 
 @contextmanager
@@ -23,3 +23,14 @@ def typed_failures() -> Generator[None]:
         raise
     except Exception as error:
         raise AgentBug(f"{type(error).__name__}: {error}") from error
+
+
+@contextmanager
+def typed_activity_failure() -> Generator[None]:
+    """Turn an activity's failure for good into the perdure error that it carries; cancellation passes."""
+    try:
+        yield
+    except ActivityError as error:
+        if is_cancelled_exception(error) or error.cause is None:
+            raise
+        raise revive(error.cause) from None

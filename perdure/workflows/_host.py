@@ -9,7 +9,8 @@ from collections.abc import Callable
 
 from temporalio import workflow
 
-from perdure.contracts.names import MESSAGES_QUERY, SPEC_QUERY
+from perdure.contracts.names import MESSAGES_QUERY, PLAN_QUERY, SPEC_QUERY
+from perdure.contracts.plan import PlanStatus
 from perdure.contracts.run import MessagesPage, MessagesQuery
 from perdure.contracts.spec import AgentSpec
 from perdure.errors import UserError
@@ -31,6 +32,7 @@ class Host:
         self._numbers: Counter[str] = Counter()
         self._conversations: dict[str, Conversation] = {}
         self._specs: dict[str, AgentSpec] = {}
+        self._plans: list[Callable[[], PlanStatus]] = []
 
     def number(self, name: str) -> int:
         """Return how often this was asked for `name`, from 1."""
@@ -41,6 +43,16 @@ class Host:
         """Answer queries for these."""
         self._specs[spec.digest] = spec
         self._conversations[conversation.name] = conversation
+
+    def add_plan(self, status: Callable[[], PlanStatus]) -> None:
+        """Answer queries for the workflow's next plan."""
+        self._plans.append(status)
+
+    def plan(self, number: int = 0) -> PlanStatus | None:
+        """Answer `perdure.plan`: of the plan of that number, from 1; of the latest when it is 0."""
+        if not 0 <= number <= len(self._plans) or not self._plans:
+            return None
+        return self._plans[number - 1]()
 
     def messages(self, query: MessagesQuery) -> MessagesPage:
         """Answer `perdure.messages`."""
@@ -67,7 +79,11 @@ def current_host() -> Host:
 def answer_queries() -> None:
     """Register perdure's queries, unless the workflow has its own."""
     host = current_host()
-    handlers: dict[str, Callable[..., object]] = {MESSAGES_QUERY: host.messages, SPEC_QUERY: host.spec}
+    handlers: dict[str, Callable[..., object]] = {
+        MESSAGES_QUERY: host.messages,
+        SPEC_QUERY: host.spec,
+        PLAN_QUERY: host.plan,
+    }
     for name, handler in handlers.items():
         if workflow.get_query_handler(name) is None:
             workflow.set_query_handler(name, handler)

@@ -1,5 +1,6 @@
 """A child run of an agent: how it is started, and how its end becomes a typed error. Workflow side."""
 
+from collections.abc import Callable
 from typing import Any
 
 from temporalio import workflow
@@ -21,13 +22,21 @@ def new_child_id(agent: str) -> str:
     return f"{workflow.info().workflow_id}/{agent}-{current_host().number(agent)}"
 
 
-async def run_child(request: RunInput, *, workflow_id: str | None = None) -> RunResult:
-    """Run an agent as a child, and return its result as recorded. Raises what `run_agent` does."""
+async def run_child(
+    request: RunInput, *, workflow_id: str | None = None, on_started: Callable[[], None] | None = None
+) -> RunResult:
+    """Run an agent as a child, and return its result as recorded. Raises what `run_agent` does.
+
+    Args:
+        request: The run's input.
+        workflow_id: Its id; by call order when None.
+        on_started: Called when the server has its input.
+    """
     name = request.agent
     child_id = workflow_id or new_child_id(name)
     text = "".join(part.text for part in request.input if isinstance(part, TextPart))
     try:
-        return await workflow.execute_child_workflow(
+        handle = await workflow.start_child_workflow(
             AGENT_WORKFLOW,
             request,
             id=child_id,
@@ -37,6 +46,9 @@ async def run_child(request: RunInput, *, workflow_id: str | None = None) -> Run
             parent_close_policy=ParentClosePolicy.REQUEST_CANCEL,
             static_summary=f"{name}: {one_line(text)}",
         )
+        if on_started is not None:
+            on_started()
+        return await handle
     except ChildWorkflowError as error:
         if is_cancelled_exception(error):
             raise

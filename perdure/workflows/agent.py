@@ -6,10 +6,9 @@ It runs outside of the sandbox for speed; a test runs and replays it inside, wit
 from datetime import datetime
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import JsonValue, ValidationError
 from temporalio import workflow
 from temporalio.common import SearchAttributeKey, SearchAttributeUpdate
-from temporalio.exceptions import ActivityError, is_cancelled_exception
 
 from perdure.contracts.calls import CopyConversationRequest, LoadAgentRequest
 from perdure.contracts.messages import Message
@@ -31,10 +30,10 @@ from perdure.contracts.run import (
     RunStatus,
 )
 from perdure.contracts.spec import AgentSpec
-from perdure.errors import PerdureError, UserError, revive
+from perdure.errors import PerdureError, UserError
 from perdure.workflows._calls import copy_conversation, load_agent
 from perdure.workflows._conversation import INLINE_BYTES, Conversation
-from perdure.workflows._guard import typed_failures
+from perdure.workflows._guard import typed_activity_failure, typed_failures
 from perdure.workflows.loop import AgentLoop, Answer
 
 _MAX_RESULT_CHARS = 250_000
@@ -87,6 +86,7 @@ class AgentWorkflow:
             counters=self._counters,
             started_at=self._started_at,
             depth=request.depth,
+            reload=lambda name: self._load(name, spec.context),
             on_progress=self._show,
         )
         self._loop = loop
@@ -105,16 +105,14 @@ class AgentWorkflow:
         return self._result(loop, answer)
 
     async def _pin(self, request: RunInput) -> AgentSpec:
-        try:
+        with typed_activity_failure():
             if request.carried is not None:
                 return await self._copy(request.carried)
-            return await load_agent(
-                LoadAgentRequest(agent=request.agent, limits=request.limits, context=request.context)
-            )
-        except ActivityError as error:
-            if is_cancelled_exception(error) or error.cause is None:
-                raise
-            raise revive(error.cause) from None
+        return await self._load(request.agent, request.context)
+
+    async def _load(self, agent: str, context: dict[str, JsonValue] | None) -> AgentSpec:
+        with typed_activity_failure():
+            return await load_agent(LoadAgentRequest(agent=agent, limits=self._request.limits, context=context))
 
     async def _copy(self, carried: Carried) -> AgentSpec:
         spec: AgentSpec | None = None
@@ -156,6 +154,7 @@ class AgentWorkflow:
     def _successor(self, loop: AgentLoop) -> RunInput:
         return RunInput(
             agent=self._request.agent,
+            limits=self._request.limits,
             tenant=self._request.tenant,
             depth=self._request.depth,
             answers=self._request.answers,
@@ -216,7 +215,7 @@ class AgentWorkflow:
         """Return the run at a glance."""
         loop = self._loop
         return RunStatus(
-            agent=self._request.agent,
+            agent=self._request.agent if loop is None else loop.spec.name,
             state=self._end or ("starting" if loop is None else loop.state),
             slots=len(self._conversation),
             epoch=self._conversation.epoch,

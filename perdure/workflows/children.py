@@ -10,9 +10,11 @@ from perdure.contracts.calls import LoadAgentRequest, ReadOutputRequest
 from perdure.contracts.limits import Limits
 from perdure.contracts.messages import ContentPart, Message, TextPart
 from perdure.contracts.run import Counters, RunInput
+from perdure.contracts.spec import AgentSpec
 from perdure.errors import HistoryFullError, PayloadTooLargeError
 from perdure.workflows._calls import load_agent, read_output
 from perdure.workflows._conversation import Conversation
+from perdure.workflows._guard import typed_activity_failure
 from perdure.workflows._host import current_host
 from perdure.workflows._subagents import new_child_id, run_child
 from perdure.workflows.loop import AgentLoop
@@ -105,16 +107,24 @@ async def _run_apart(request: RunInput, workflow_id: str | None) -> Any:
 
 async def _run_inline(request: RunInput) -> Any:
     host = current_host()
-    spec = await load_agent(LoadAgentRequest(agent=request.agent, limits=request.limits, context=request.context))
-    conversation = Conversation(f"{spec.name}-{host.number(spec.name)}")
+    conversation = Conversation(f"{request.agent}-{host.number(request.agent)}")
     conversation.append(Message(role="user", parts=request.input), is_recorded=False)
-    host.add(spec, conversation)
+
+    async def load(name: str) -> AgentSpec:
+        asked = LoadAgentRequest(agent=name, limits=request.limits, context=request.context)
+        with typed_activity_failure():
+            loaded = await load_agent(asked)
+        host.add(loaded, conversation)
+        return loaded
+
+    spec = await load(request.agent)
     loop = AgentLoop(
         spec,
         conversation,
         counters=Counters(),
         started_at=workflow.now(),
         depth=request.depth,
+        reload=load,
         on_progress=lambda: None,
     )
     answer = await loop.run(should_pause=_is_history_full)

@@ -3,40 +3,35 @@
 `AgentLoop` belongs to no workflow class, so that users' own classes can run it in their history.
 """
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from temporalio import workflow
-from temporalio.exceptions import ActivityError, ApplicationError, is_cancelled_exception
 
+from perdure.contracts.answers import is_answer, output_text, output_value
 from perdure.contracts.calls import CallModelRequest, CallModelResult
 from perdure.contracts.messages import Message
 from perdure.contracts.run import Counters, RunState
 from perdure.contracts.spec import AgentSpec
-from perdure.errors import (
-    AgentBug,
-    LimitExceeded,
-    ModelUnavailable,
-    PerdureError,
-    UnexpectedModelBehavior,
-    revive,
-)
-from perdure.workflows._calls import call_model
+from perdure.errors import LimitExceeded, UnexpectedModelBehavior
+from perdure.workflows._asking import ask_models
 from perdure.workflows._conversation import Conversation
 from perdure.workflows._decisions import (
     after_model,
     after_tools,
     call_summary,
-    is_answer,
+    handoff_answers,
     last_call,
     limit_reached,
-    output_text,
-    output_value,
     reask,
+    rejection,
+    repetition_note,
 )
+from perdure.workflows._repeats import Repeats
 from perdure.workflows._tool_calls import ToolCalls
+from perdure.workflows._verifying import judge
 
 _DEFAULT_ERRORS = 5
 _PARTIAL_CHARS = 10_000
@@ -70,6 +65,7 @@ class AgentLoop:
         counters: Counters,
         started_at: datetime,
         depth: int,
+        reload: Callable[[str], Awaitable[AgentSpec]],
         on_progress: Callable[[], None],
     ) -> None:
         """Go on with a conversation whose last message awaits the model."""
@@ -80,7 +76,12 @@ class AgentLoop:
         self.activity = ""
         self._started_at = started_at
         self._on_progress = on_progress
+        self._depth = depth
+        self._reload = reload
         self._tools = ToolCalls(spec, conversation, depth=depth)
+        self._repeats = Repeats()
+        for message in conversation.messages():
+            self._repeats.note(message)
 
     async def run(self, *, should_pause: Callable[[], bool]) -> Answer | None:
         """Take turns until there is an answer, or `should_pause()` says to stop between two turns.
@@ -107,10 +108,57 @@ class AgentLoop:
         if result.problem:
             self._object(message, result.problem)
         elif is_answer(message):
-            return self._answer(message)
+            return await self._verified(message)
+        elif (handoff := self._find_handoff(message)) is not None:
+            await self._hand_over(message, *handoff)
         else:
             await self._run_tools(message)
         return None
+
+    async def _verified(self, message: Message) -> Answer | None:
+        """Return the answer if the agent's verifier accepts it; else send it back."""
+        answer = self._answer(message)
+        if self.spec.verify is None:
+            return answer
+        self._show(f"turn {self.counters.turns} · verified by {self.spec.verify}")
+        verdict = await judge(self.spec, self.conversation, message, depth=self._depth)
+        if verdict.accept:
+            return answer
+        rejections = self.counters.rejections + 1
+        self.counters = self.counters.model_copy(update={"rejections": rejections})
+        if rejections > (self.spec.limits.max_rejections or 0):
+            raise UnexpectedModelBehavior(
+                f"{self.spec.verify} rejected the answer {rejections} times. The last reason: {verdict.reason}",
+                problem="rejected",
+                partial=self._partial(),
+            )
+        for objection in rejection(message, verdict.reason):
+            self.conversation.append(objection, is_recorded=False)
+        return None
+
+    def _find_handoff(self, message: Message) -> tuple[int, str] | None:
+        """Return the first call that hands the conversation over, and to whom."""
+        for index, call in enumerate(message.tool_calls):
+            tool = self.spec.tool(call.name)
+            if tool is not None and tool.handoff:
+                return index, tool.handoff
+        return None
+
+    async def _hand_over(self, message: Message, index: int, target: str) -> None:
+        """Go on with the same conversation as another agent."""
+        path = (*self.counters.handoffs, self.spec.name)
+        most = self.spec.limits.max_handoffs
+        if most is not None and len(path) > most:
+            raise LimitExceeded(
+                f"The limit max_handoffs={most} is reached: {' → '.join((*path, target))}.",
+                limit=f"max_handoffs={most}",
+                partial=self._partial(),
+            )
+        for answer in handoff_answers(message.tool_calls, index, f"Handed over to {target}."):
+            self.conversation.append(answer, is_recorded=False)
+        self.spec = await self._reload(target)
+        self._tools = ToolCalls(self.spec, self.conversation, depth=self._depth)
+        self.counters = self.counters.model_copy(update={"handoffs": path})
 
     async def _ask(self, *, is_final: bool = False) -> CallModelResult:
         """Ask the model, then its fallbacks, and enter the reply."""
@@ -122,23 +170,10 @@ class AgentLoop:
             new=self.conversation.take_new(),
             is_final=is_final,
         )
-        result = await self._ask_models(request)
+        result = await ask_models(self.spec, request, turn=self.counters.turns + 1, show=self._show)
         self.conversation.append(result.message, is_recorded=True)
         self.counters = after_model(self.counters, result.usage, is_usable=not result.problem)
         return result
-
-    async def _ask_models(self, request: CallModelRequest) -> CallModelResult:
-        turn = self.counters.turns + 1
-        for index, model in enumerate(self.spec.models):
-            self._show(f"turn {turn} · waiting for {model.name}")
-            try:
-                return await call_model(self.spec, request.model_copy(update={"model": index}), turn=turn)
-            except ActivityError as error:
-                if is_cancelled_exception(error):
-                    raise
-                if index + 1 == len(self.spec.models):
-                    raise _model_failure(error, model.name) from error
-        raise AssertionError("unreachable: a spec has a model")
 
     async def _run_tools(self, message: Message) -> None:
         calls = message.tool_calls
@@ -148,12 +183,30 @@ class AgentLoop:
         self.counters = self.counters.model_copy(update={"tool_calls": made + min(len(calls), max(room, 0))})
         results = await self._tools.run(calls, first_ordinal=made, room=room)
         self.counters = after_tools(self.counters, results)
+        self._look_for_repeats(message, results)
         if self.counters.failing_turns >= self._max_errors:
             raise UnexpectedModelBehavior(
                 f"No tool call succeeded in {self.counters.failing_turns} turns in a row.",
                 problem="tool calls fail",
                 partial=self._partial(),
             )
+
+    def _look_for_repeats(self, message: Message, results: Sequence[Message]) -> None:
+        """Tell the model that it goes in circles; end the run when that doesn't help."""
+        most = self.spec.limits.max_repeats
+        self._repeats.note(message)
+        counts = [self._repeats.note(result) for result in results]
+        tool, count = max(counts, key=lambda each: each[1], default=("", 0))
+        if most is None or count < most:
+            return
+        if count >= 2 * most:
+            raise UnexpectedModelBehavior(
+                f"{tool} was called {count} times with the same arguments and the same result.",
+                problem="repeats itself",
+                partial=self._partial(),
+            )
+        if count == most:
+            self.conversation.append(repetition_note(tool, count), is_recorded=False)
 
     def _object(self, message: Message, problem: str) -> None:
         if self.counters.unusable >= self._max_errors:
@@ -202,13 +255,3 @@ class AgentLoop:
     def _show(self, activity: str) -> None:
         self.activity = activity
         self._on_progress()
-
-
-def _model_failure(error: ActivityError, model: str) -> PerdureError:
-    cause = revive(error.cause) if error.cause is not None else error
-    if isinstance(cause, ApplicationError):
-        if cause.type == "AgentBug":
-            return AgentBug(cause.message)
-        details = dict(cause.attributes) if isinstance(cause, PerdureError) else {}
-        return ModelUnavailable(f"{model}: {cause.message}", model=model, cause=cause.type, **details)
-    return ModelUnavailable(f"{model} did not answer in time: {cause}", model=model, cause="timeout")

@@ -68,8 +68,17 @@ async def test_a_spec_is_all_that_the_run_needs(make_rig: MakeRig) -> None:
 async def test_a_spec_holds_what_other_agents_and_the_server_know(make_rig: MakeRig) -> None:
     others = ["other", Agent("third", model="scripted:x")]
     attributes = frozenset({"PerdureState", "PerdureAgent"})
-    spec = await make_rig(tags=["a"], capabilities=["b"], handoffs=others, attributes=attributes).pin()
+    agents = [
+        Agent("worker", model="scripted:x", tags=["a"], capabilities=["b"], handoffs=others),
+        Agent("other", model="scripted:x", description="Knows better."),
+    ]
+    spec = await make_rig(agents=agents, attributes=attributes).pin()
     assert (spec.tags, spec.capabilities, spec.handoffs) == (("a",), ("b",), ("other", "third"))
+    assert [(tool.name, tool.handoff) for tool in spec.tools] == [
+        ("handoff_to_other", "other"),
+        ("handoff_to_third", "third"),
+    ]
+    assert "Knows better." in spec.tools[0].description
     assert spec.search_attributes == ("PerdureAgent", "PerdureState")
     assert spec.heartbeat_timeout == timedelta(seconds=3)
 

@@ -115,6 +115,10 @@ async def test_the_answer_goes_into_its_slot(call: Calling) -> None:
     assert call.rig.beats == []
 
 
+async def test_the_tool_that_was_asked_for_is_run(call: Calling) -> None:
+    assert told(await call(add, '{"a": 2}', now=[returning("the other"), add])) == ("ok", "3")
+
+
 async def test_a_plain_function_does_not_hold_up_the_worker(call: Calling) -> None:
     assert told(await call(name_of_thread))[1] != threading.main_thread().name
 

@@ -1,8 +1,8 @@
 """Help: every command has it, it agrees with the table, and it comes at once."""
 
+import resource
 import subprocess
 import sys
-import time
 from importlib import import_module
 
 import click
@@ -59,10 +59,11 @@ print([name for name in {HEAVY} if name in set(sys.modules) - before])
 def test_help_and_version_come_at_once(option: str) -> None:
     times: list[float] = []
     for _ in range(5):
-        start = time.perf_counter()
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
         subprocess.run([sys.executable, "-m", "perdure", option], capture_output=True, check=True)
-        times.append(time.perf_counter() - start)
-    assert min(times) < 0.2
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        times.append(after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime)
+    assert min(times) < 0.2  # of CPU: the wall clock is also that of other tests
 
 
 @pytest.mark.parametrize("name", ["start", "list", "signal", "doctor"])

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from pydantic import JsonValue
 from pydantic.fields import FieldInfo
 
-from perdure.contracts import calls, limits, messages, run, spec, usage
+from perdure.contracts import calls, limits, messages, plan, run, spec, usage
 from perdure.contracts._base import Contract
 
-MODULES = (calls, limits, messages, run, spec, usage)
+MODULES = (calls, limits, messages, plan, run, spec, usage)
 CONTRACTS: list[type[Contract]] = sorted(
     {
         each
@@ -33,9 +33,9 @@ json_values = st.recursive(
     | st.floats(allow_nan=False, allow_infinity=False)
     | texts,
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(texts, inner, max_size=3),
-    max_leaves=5,
+    max_leaves=3,
 )
-json_objects = st.dictionaries(texts, json_values, max_size=3)
+json_objects = st.dictionaries(texts, json_values, max_size=2)
 _PLAIN: dict[Any, st.SearchStrategy[Any]] = {
     str: texts,
     bool: st.booleans(),
@@ -71,7 +71,7 @@ def _of(hint: Any, metadata: Sequence[Any] = ()) -> st.SearchStrategy[Any]:
     if origin is Literal:
         return st.sampled_from(args)
     if origin is tuple:
-        return st.lists(_of(args[0]), max_size=3).map(tuple)
+        return st.lists(_of(args[0]), max_size=2).map(tuple)
     if origin is dict:
         return json_objects
     if issubclass(hint, Contract):

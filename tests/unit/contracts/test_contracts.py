@@ -47,7 +47,7 @@ def as_json(value: Any) -> Any:
 
 @every_contract
 @given(data=st.data())
-@settings(max_examples=12)
+@settings(max_examples=10)
 def test_it_survives_the_data_converter(cls: type[Contract], data: st.DataObject) -> None:
     value = data.draw(contracts(cls))
     payloads = CONVERTER.to_payloads([value])
@@ -57,7 +57,7 @@ def test_it_survives_the_data_converter(cls: type[Contract], data: st.DataObject
 
 @every_contract
 @given(data=st.data())
-@settings(max_examples=6)
+@settings(max_examples=5)
 def test_what_equals_its_default_is_not_recorded(cls: type[Contract], data: st.DataObject) -> None:
     value = data.draw(contracts(cls))
     written = recorded(value)
@@ -68,7 +68,7 @@ def test_what_equals_its_default_is_not_recorded(cls: type[Contract], data: st.D
 
 @every_contract
 @given(data=st.data())
-@settings(max_examples=6)
+@settings(max_examples=5)
 def test_a_newer_workers_fields_are_ignored(cls: type[Contract], data: st.DataObject) -> None:
     value = data.draw(contracts(cls))
     assert cls.model_validate({**recorded(value), "of_a_later_release": {"a": 1}}) == value

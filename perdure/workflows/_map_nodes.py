@@ -1,0 +1,141 @@
+"""The nodes of a map's tree, as the workflow above them runs them. Workflow side."""
+
+from collections.abc import Callable
+
+from temporalio import workflow
+from temporalio.exceptions import ChildWorkflowError, is_cancelled_exception
+from temporalio.workflow import ChildWorkflowCancellationType, ParentClosePolicy
+
+from perdure.contracts.map import MapInput, MapOutcome, MapPage, MapSlice, ReadPageRequest
+from perdure.contracts.names import MAP_NODE
+from perdure.contracts.usage import NO_USAGE, Usage
+from perdure.errors import PerdureError, RunCancelled, RunTerminated, revive
+from perdure.workflows._calls import TASK_TIMEOUT, read_page
+from perdure.workflows._map_items import Progress, is_stopping, start_budget, to_outcome, typed_failure
+from perdure.workflows._map_slices import Slices, lane_windows
+from perdure.workflows.gathering import gather
+
+
+class Nodes:
+    """Runs a map as a tree: each node has a slice of the items and a share of the window.
+
+    Attributes:
+        pages: What the nodes that are over gave.
+        progress: How many items are done, as far as nodes have told.
+    """
+
+    def __init__(
+        self,
+        request: MapInput,
+        sizes: list[int],
+        *,
+        prefix: str,
+        progress: Progress,
+        on_page: Callable[[MapPage], None] | None = None,
+    ) -> None:
+        """Cut items of these sizes into slices; `on_page` may raise to end it all."""
+        self.pages: list[MapPage] = []
+        self.progress = progress
+        self._request = request
+        self._prefix = prefix
+        self._on_page = on_page
+        self._windows = lane_windows(len(sizes), request.max_parallel)
+        self._slices = Slices(sizes, len(self._windows))
+        self._sizes = sizes
+        self._budget = start_budget()
+
+    async def run(self) -> list[MapPage]:
+        """Run every node, and return their pages in order. Waits for every child, also after a failure.
+
+        Raises:
+            PerdureError: The first failure, where that ends it all.
+        """
+        await gather(*(self._lane(window) for window in self._windows))
+        return sorted(self.pages, key=lambda page: page.start)
+
+    async def _lane(self, window: int) -> None:
+        while not is_stopping() and (bounds := self._slices.take(window)) is not None:
+            start, stop = bounds
+            page = await self._node(start, stop, window)
+            self._slices.give_back(start + page.count, stop)
+            self.pages.append(page)
+            self.progress.done += page.count - page.failed
+            self.progress.failed += page.failed
+            if self._on_page is not None:
+                self._on_page(page)
+
+    async def _node(self, start: int, stop: int, window: int) -> MapPage:
+        share = self._request.model_copy(update={"items": self._request.items[start:stop], "max_parallel": window})
+        node_id = f"{self._prefix}/items-{start}-{stop - 1}"
+        await self._budget.reserve(node_id, sum(self._sizes[start:stop]))
+        self.progress.nodes[node_id] = min(window, stop - start)
+        try:
+            handle = await workflow.start_child_workflow(
+                MAP_NODE,
+                MapSlice(map=share, start=start, prefix=self._prefix),
+                id=node_id,
+                result_type=MapPage,
+                task_timeout=TASK_TIMEOUT,
+                cancellation_type=ChildWorkflowCancellationType.WAIT_CANCELLATION_COMPLETED,
+                parent_close_policy=ParentClosePolicy.REQUEST_CANCEL,
+                static_summary=f"{self._request.agent}: items {start} to {stop - 1}",
+            )
+            self._budget.release(node_id)
+            return await handle
+        except ChildWorkflowError as error:
+            if is_stopping():
+                raise
+            return self._lost(error, start, stop, node_id)
+        finally:
+            self._budget.release(node_id)
+            del self.progress.nodes[node_id]
+
+    def _lost(self, error: ChildWorkflowError, start: int, stop: int, node_id: str) -> MapPage:
+        """Return the failure of each item of a node that did not complete, or raise it."""
+        failure = _node_failure(error, start, stop)
+        if self._request.on_error == "fail":
+            raise failure
+        outcomes = tuple(to_outcome(index, failure) for index in range(start, stop))
+        return MapPage(
+            workflow_id=node_id,
+            run_id="",
+            start=start,
+            count=stop - start,
+            failed=stop - start,
+            size=sum(len(each.to_bytes()) for each in outcomes),
+            outcomes=outcomes,
+        )
+
+
+def _node_failure(error: ChildWorkflowError, start: int, stop: int) -> PerdureError:
+    cause = revive(error.cause) if error.cause is not None else error
+    if isinstance(cause, PerdureError):
+        return cause
+    if is_cancelled_exception(error):
+        return RunCancelled(f"items {start} to {stop - 1}: their run was cancelled.")
+    return RunTerminated(f"items {start} to {stop - 1}: their run was ended from outside.")
+
+
+def total_usage(pages: list[MapPage]) -> Usage:
+    """Return what all runs together used."""
+    usage = NO_USAGE
+    for page in pages:
+        usage = usage + page.usage
+    return usage
+
+
+async def read_outcomes(page: MapPage) -> list[MapOutcome]:
+    """Return all outcomes of a node, read from its run where they are not in the page."""
+    outcomes = list(page.outcomes) if page.is_whole else []
+    while len(outcomes) < page.count:
+        request = ReadPageRequest(
+            workflow_id=page.workflow_id, run_id=page.run_id, start=page.start + len(outcomes)
+        )
+        outcomes.extend((await read_page(request)).outcomes)
+    return outcomes
+
+
+def revived(outcome: MapOutcome) -> PerdureError | None:
+    """Return the failure of an item as an exception; None when it has an output."""
+    failure = outcome.failure
+    return None if failure is None else typed_failure(failure.type, failure.message, failure.attributes or {})

@@ -1,0 +1,48 @@
+"""Judging an answer, by an agent or by a function of the user's. Workflow side."""
+
+from perdure.contracts.answers import output_text
+from perdure.contracts.calls import Verdict, VerifyRequest
+from perdure.contracts.messages import Message, TextPart
+from perdure.contracts.run import RunInput
+from perdure.contracts.spec import AgentSpec
+from perdure.errors import AgentBug
+from perdure.workflows._calls import verify
+from perdure.workflows._conversation import Conversation
+from perdure.workflows._guard import typed_activity_failure
+from perdure.workflows._subagents import run_child
+
+_QUESTION_CHARS = 20_000
+_ANSWER_CHARS = 300_000
+
+
+async def judge(spec: AgentSpec, conversation: Conversation, answer: Message, *, depth: int) -> Verdict:
+    """Return what the agent's verifier says of the last message of a conversation.
+
+    Raises:
+        RunError, UserError: The verifier itself failed. Not retryable.
+    """
+    if spec.verify is None:
+        return Verdict(accept=True)
+    if spec.is_verified_by_agent:
+        return await _judge_by_agent(spec.verify, conversation, answer, depth)
+    request = VerifyRequest(
+        agent=spec.name,
+        slot=len(conversation) - 1,
+        spec=spec.digest,
+        epoch=conversation.epoch,
+        conversation=conversation.name,
+    )
+    with typed_activity_failure():
+        return await verify(spec, request)
+
+
+async def _judge_by_agent(verifier: str, conversation: Conversation, answer: Message, depth: int) -> Verdict:
+    text = (
+        "Judge whether the answer does what was asked.\n\n"
+        f"What was asked:\n{conversation.question()[:_QUESTION_CHARS]}\n\n"
+        f"The answer:\n{output_text(answer)[:_ANSWER_CHARS]}"
+    )
+    result = await run_child(RunInput(agent=verifier, input=(TextPart(text=text),), depth=depth + 1))
+    if not isinstance(result.output, dict):
+        raise AgentBug(f"The verifier {verifier!r} gave no verdict.")
+    return Verdict.model_validate(result.output)

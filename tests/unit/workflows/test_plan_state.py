@@ -1,0 +1,236 @@
+"""The state machine of a plan: what starts when, and what an end means for the others."""
+
+from collections import Counter
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from perdure.contracts.plan import OnTaskError, Plan, RetryWith, Task, TaskFailure
+from perdure.workflows._plan_state import PlanState
+
+
+def task(id: str, *needs: str, **fields: Any) -> Task:
+    return Task(id=id, **{"agent": "worker", "needs": needs, **fields})
+
+
+def state_of(*tasks: Task) -> PlanState:
+    return PlanState(Plan(tasks=tasks, title="A plan"))
+
+
+def take_all(state: PlanState) -> list[str]:
+    return list(iter(state.take, None))
+
+
+def failure(name: str, message: str = "no") -> TaskFailure:
+    return TaskFailure(task=name, agent="worker", type="TaskFailed", message=message)
+
+
+def states(state: PlanState) -> dict[str, str]:
+    return {each.id: each.state for each in state.result().tasks}
+
+
+def diamond(policy: OnTaskError) -> PlanState:
+    return state_of(
+        task("root", on_error=policy),
+        task("left", "root", on_error=policy),
+        task("right", "root"),
+        task("end", "left"),
+    )
+
+
+def test_a_task_starts_when_its_needs_are_over() -> None:
+    state = diamond("fail")
+    assert take_all(state) == ["root"]
+    state.finish("root", "x")
+    assert take_all(state) == ["left", "right"]
+    assert state.result()["end"].waits_for == ("left",)
+    state.finish("left", "y")
+    assert take_all(state) == ["end"]
+    assert states(state) == {"root": "done", "left": "done", "right": "running", "end": "running"}
+    assert state.result().outputs == {"root": "x", "left": "y"}
+
+
+def test_the_longest_chain_goes_first() -> None:
+    state = state_of(task("short"), task("c", "b"), task("b", "a"), task("a"), task("other"))
+    assert take_all(state) == ["a", "short", "other"]
+
+
+def test_fail_names_the_failure_and_what_has_not_started_is_skipped() -> None:
+    state = diamond("fail")
+    state.take()
+    state.finish("root", 1)
+    take_all(state)
+    state.fail("left", failure("left"))
+    assert state.failed == failure("left")
+    state.stop()
+    state.cancel("right")
+    assert take_all(state) == []
+    assert states(state) == {"root": "done", "left": "failed", "right": "cancelled", "end": "skipped"}
+
+
+def test_the_first_of_two_failures_is_the_plans() -> None:
+    state = state_of(task("a"), task("b"))
+    take_all(state)
+    state.fail("b", failure("b"))
+    state.fail("a", failure("a"))
+    assert state.failed == failure("b")
+    assert [each.task for each in state.result().failures] == ["a", "b"]
+
+
+def test_skip_dependents_skips_them_at_any_distance() -> None:
+    state = diamond("skip_dependents")
+    state.take()
+    state.finish("root", 1)
+    take_all(state)
+    state.fail("left", failure("left"))
+    state.finish("right", 2)
+    assert state.failed is None
+    assert states(state) == {"root": "done", "left": "failed", "right": "done", "end": "skipped"}
+
+
+def test_continue_gives_the_failure_as_data() -> None:
+    state = state_of(task("a", on_error="continue"), task("b", "a", input="{{a}} {{a.title}}"))
+    state.take()
+    state.fail("a", failure("a", 'say "no"'))
+    assert take_all(state) == ["b"]
+    told = '{"error": {"task": "a", "agent": "worker", "type": "TaskFailed", "message": "say \\"no\\""}}'
+    assert state.input_of("b", {}) == f"{told} {told}"
+
+
+@pytest.mark.parametrize(
+    ("then", "end"), [("fail", "waiting"), ("skip_dependents", "skipped"), ("continue", "waiting")]
+)
+def test_another_agent_tries_once(then: Any, end: str) -> None:
+    state = state_of(task("a", on_error=RetryWith(retry_with="expert", then=then)), task("b", "a"))
+    state.take()
+    state.fail("a", failure("a", "first"))
+    assert (state.result()["a"].state, state.agent_of("a"), state.failed) == ("waiting", "expert", None)
+    assert take_all(state) == ["a"]
+    assert state.attempt_of("a") == 2
+    state.fail("a", failure("a", "second"))
+    assert state.result()["a"].failure == failure("a", "second")
+    assert states(state) == {"a": "failed", "b": end}
+    assert (state.failed is not None) == (then == "fail")
+
+
+def test_a_task_that_failed_while_the_plan_stops_is_not_retried() -> None:
+    state = state_of(task("a", on_error=RetryWith(retry_with="expert")))
+    state.take()
+    state.stop()
+    state.fail("a", failure("a"))
+    assert states(state) == {"a": "failed"}
+
+
+def test_outputs_apart_are_read_when_somebody_refers_to_them() -> None:
+    state = state_of(task("a"), task("b", "a"), task("c", "b", input="{{a.title}} {{a}} {{b}}"))
+    state.take()
+    state.note_run("a", "run of a")
+    state.finish("a", None, is_apart=True)
+    state.take()
+    state.finish("b", "short")
+    state.take()
+    assert state.outputs_apart("b") == []
+    assert state.outputs_apart("c") == ["a"]
+    assert state.run_of("a") == "run of a"
+    assert state.input_of("c", {"a": {"title": "T"}}) == 'T {"title": "T"} short'
+
+
+def test_a_field_that_is_not_there_is_named() -> None:
+    state = state_of(task("a"), task("b", "a", input="{{a.title}}"))
+    state.take()
+    state.finish("a", {"name": 1})
+    with pytest.raises(LookupError) as raised:
+        state.input_of("b", {})
+    assert raised.value.args[0] == "{{a.title}} of its input: there is no 'title': it is an object without it"
+
+
+def test_the_status_has_no_outputs() -> None:
+    state = state_of(task("a"))
+    state.take()
+    state.finish("a", "x")
+    status = state.status(2)
+    assert (status.number, status.title) == (2, "A plan")
+    assert [(each.state, each.output) for each in status.tasks] == [("done", None)]
+
+
+def test_a_result_may_be_bounded() -> None:
+    state = state_of(task("a"), task("b"), task("c"))
+    for name, size in zip(take_all(state), (10, 500, 300), strict=True):
+        state.finish(name, "x" * size)
+    bounded = state.result(400)
+    assert [each.is_output_apart for each in bounded.tasks] == [False, True, False]
+    assert bounded["b"].output is None
+    assert len(str(bounded["c"].output)) == 300
+    with pytest.raises(KeyError):
+        bounded["d"]
+
+
+policies: st.SearchStrategy[OnTaskError] = st.sampled_from(["fail", "skip_dependents", "continue"]) | st.builds(
+    RetryWith, retry_with=st.just("expert"), then=st.sampled_from(["fail", "skip_dependents", "continue"])
+)
+
+
+@st.composite
+def plans(draw: st.DrawFn) -> Plan:
+    number = draw(st.integers(1, 12))
+    tasks: list[Task] = []
+    for index in range(number):
+        earlier = [f"t{n}" for n in range(index)]
+        needs = draw(st.lists(st.sampled_from(earlier), unique=True, max_size=3)) if earlier else []
+        tasks.append(task(f"t{index}", *needs, on_error=draw(policies)))
+    return Plan(tasks=tuple(draw(st.permutations(tasks))))
+
+
+@given(plans(), st.data())
+def test_whatever_fails_each_task_runs_as_often_as_it_may_and_the_plan_ends(
+    plan: Plan, data: st.DataObject
+) -> None:
+    state, started, running = PlanState(plan), Counter[str](), list[str]()
+    for _ in range(3 * len(plan.tasks)):
+        for name in take_all(state):
+            started[name] += 1
+            running.append(name)
+            _check_needs(state, name)
+        if not running or state.failed is not None:
+            break
+        name = running.pop(data.draw(st.integers(0, len(running) - 1)))
+        if data.draw(st.booleans()):
+            state.finish(name, name)
+        else:
+            state.fail(name, failure(name))
+    _close(state, running)
+    _check_end(state, started)
+
+
+def _check_needs(state: PlanState, name: str) -> None:
+    for need in state.task(name).needs:
+        result = state.result()[need]
+        policy = state.task(need).on_error
+        policy = policy.then if isinstance(policy, RetryWith) else policy
+        assert result.state == "done" or (result.state == "failed" and policy == "continue")
+
+
+def _close(state: PlanState, running: list[str]) -> None:
+    assert not running or state.failed is not None, "the plan did not end"
+    if state.failed is not None:
+        state.stop()
+        for name in running:
+            state.cancel(name)
+
+
+def _check_end(state: PlanState, started: Counter[str]) -> None:
+    for each in state.result().tasks:
+        may = 2 if isinstance(state.task(each.id).on_error, RetryWith) else 1
+        assert started[each.id] == each.attempts <= may
+        assert each.state in ("done", "failed", "skipped", "cancelled")
+        assert (each.failure is not None) == (each.state == "failed")
+        assert each.waits_for == ()
+        if each.state == "skipped" and state.failed is None:
+            assert _needs_one_that_ended_badly(state, each.id)
+
+
+def _needs_one_that_ended_badly(state: PlanState, name: str) -> bool:
+    needs = state.task(name).needs
+    return any(state.result()[need].state in ("failed", "skipped") for need in needs)
