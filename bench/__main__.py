@@ -1,4 +1,4 @@
-"""`python -m bench [history|turns|memory|all] [--quick] [--json FILE]`.
+"""`python -m bench [history|turns|memory|map|all] [--quick] [--json FILE]`.
 
 Exits with 1 if a target was missed.
 """
@@ -15,6 +15,7 @@ from typing import Any, Protocol
 import psutil
 
 from bench.histories import measure_history
+from bench.mapping import measure_map
 from bench.memory import measure_memory
 from bench.report import Report, say
 from bench.stack import Stack, open_stack
@@ -25,7 +26,12 @@ class _Part(Protocol):
     def __call__(self, stack: Stack, /, *, is_quick: bool) -> Awaitable[Report]: ...
 
 
-_PARTS: dict[str, _Part] = {"history": measure_history, "turns": measure_turns, "memory": measure_memory}
+_PARTS: dict[str, _Part] = {
+    "history": measure_history,
+    "turns": measure_turns,
+    "memory": measure_memory,
+    "map": measure_map,
+}
 
 
 async def _measure(parts: Sequence[str], settings: Mapping[str, Any], *, is_quick: bool) -> list[Report]:

@@ -4,7 +4,7 @@ import asyncio
 import sys
 import tempfile
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -84,11 +84,16 @@ async def start_child(module: str, *arguments: str, cwd: Path) -> Child:
             stderr=file,
         )
     assert process.stdout is not None
-    async with asyncio.timeout(_START_SECONDS):
-        line = (await process.stdout.readline()).decode().strip()
+    line = b""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(_START_SECONDS):
+            line = await process.stdout.readline()
     if not line:
-        raise RuntimeError(f"{module} ended before it was ready:\n{log.read_text()[-_LOG_CHARS:]}")
-    return Child(process, line, log)
+        with suppress(ProcessLookupError):
+            process.kill()
+        await process.wait()
+        raise RuntimeError(f"{module} did not get ready:\n{log.read_text()[-_LOG_CHARS:]}")
+    return Child(process, line.decode().strip(), log)
 
 
 @dataclass

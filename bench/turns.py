@@ -54,7 +54,7 @@ class Plan:
     variant_rounds: Mapping[int, int]
 
 
-FULL = Plan({5: 9, 20: 9, 50: 7, 200: 5}, naive_rounds=2, variant_rounds={50: 3, 200: 3})
+FULL = Plan({5: 9, 20: 9, 50: 7, 200: 5}, naive_rounds=2, variant_rounds={50: 3, 200: 2})
 QUICK = Plan({5: 3, 20: 3, 50: 3}, naive_rounds=1, variant_rounds={20: 2})
 
 Samples = dict[str, list[Sample]]

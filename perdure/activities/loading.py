@@ -89,6 +89,7 @@ class LoadingActivities:
             heartbeat_timeout=self._policy.heartbeat_timeout,
             search_attributes=tuple(sorted(await self._policy.search_attributes())),
         )
+        _check_prices(spec)
         if len(spec.to_bytes()) > _MAX_SPEC_BYTES:
             raise PayloadTooLargeError(
                 f"Agent {agent.name!r} takes {len(spec.to_bytes())} bytes as a spec, more than {_MAX_SPEC_BYTES}: "
@@ -182,6 +183,16 @@ class LoadingActivities:
                 break
             page.append(outcome)
         return ReadPageResult(outcomes=tuple(page))
+
+
+def _check_prices(spec: AgentSpec) -> None:
+    """Refuse a limit in dollars that nothing could be counted against."""
+    unknown = [model.name for model in spec.models if model.price is None]
+    if spec.limits.max_cost_usd is not None and unknown:
+        raise UserError(
+            f"max_cost_usd is set, but the price of {', '.join(unknown)} is not known: "
+            "limit max_total_tokens instead."
+        )
 
 
 def _name_of(verify: Any) -> str | None:

@@ -73,7 +73,7 @@ def _need_faults(index: int, task: Task, by_id: dict[str, Task]) -> Iterator[Pla
         if need == task.id:
             yield PlanFault(message=f"Task {task.id!r} needs itself.", path=where)
         elif need not in by_id:
-            message = f"Task {task.id!r} needs {need!r}, and there is no such task.{suggest(need, by_id)}"
+            message = f"Task {task.id!r} needs {need!r}, and there is no such task.{_near(need, by_id)}"
             yield PlanFault(message=message, path=where)
         elif need in task.needs[:position]:
             yield PlanFault(message=f"Task {task.id!r} names its need {need!r} twice.", path=where)
@@ -95,7 +95,7 @@ def _reference_faults(
         )
     for name in dict.fromkeys(reference.task for reference in found):
         if name not in by_id:
-            message = f"Task {task.id!r} refers to {name!r}, and there is no such task.{suggest(name, by_id)}"
+            message = f"Task {task.id!r} refers to {name!r}, and there is no such task.{_near(name, by_id)}"
             yield PlanFault(message=message, path=where)
         elif name == task.id:
             yield PlanFault(message=f"Task {task.id!r} refers to its own result.", path=where)
@@ -104,6 +104,10 @@ def _reference_faults(
                 f"Task {task.id!r} refers to the result of {name!r}, which it does not need: add it to needs."
             )
             yield PlanFault(message=message, path=where)
+
+
+def _near(name: str, by_id: dict[str, Task]) -> str:
+    return suggest(name, filter(is_name, by_id))
 
 
 def _ancestors(by_id: dict[str, Task]) -> dict[str, frozenset[str]]:

@@ -20,6 +20,8 @@ COMMANDS: Final[dict[str, dict[str, Entry]]] = {
     "Start": {
         "run": Entry("perdure.cli.run", "Start an agent or a workflow, and follow it to its result."),
         "start": Entry("perdure.cli.start", "Start an agent or a workflow, and print the workflow id."),
+        "map": Entry("perdure.cli.map", "Run an agent on each line of a file, or each element of a JSON array."),
+        "plan": Entry("perdure.cli.plan", "Check and run plans: tasks for agents, in YAML or JSON."),
     },
     "Look": {
         "list": Entry("perdure.cli.list", "List runs, the latest first."),

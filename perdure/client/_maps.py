@@ -1,7 +1,7 @@
 """Maps: their input checked, their outcomes read from wherever they are, their progress added up. Client side."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -65,8 +65,8 @@ def map_input(
     size = len(request.to_bytes())
     if size > MAX_MAP_INPUT_BYTES:
         raise PayloadTooLargeError(
-            f"The items take {size} bytes, more than {MAX_MAP_INPUT_BYTES}: put them where a tool can read them and "
-            "give their names, run several maps, or call map_agent from a workflow of your own (16 MB)."
+            f"The items take {size} bytes, more than {MAX_MAP_INPUT_BYTES}: put them where a tool can read them "
+            "and give their names, run several maps, or call map_agent from a workflow of your own (16 MB)."
         )
     return request
 
@@ -84,15 +84,6 @@ async def whole_result(client: Client, result: MapResult) -> MapResult:
     pages = await asyncio.gather(*map(read, result.pages))
     outcomes = tuple(outcome for page in pages for outcome in page)
     return result.model_copy(update={"outcomes": outcomes, "pages": ()})
-
-
-async def outcomes(client: Client, result: MapResult) -> AsyncIterator[MapOutcome]:
-    """Yield the outcomes in order, a page in memory at a time."""
-    for outcome in result.outcomes:
-        yield outcome
-    for page in result.pages:
-        for outcome in await _outcomes(client, page):
-            yield outcome
 
 
 async def _outcomes(client: Client, page: MapPage) -> list[MapOutcome]:

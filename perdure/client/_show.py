@@ -10,6 +10,7 @@ from temporalio.client import Client
 
 from perdure.client._runs import RunInfo
 from perdure.contracts.calls import Progress
+from perdure.contracts.plan import PlanStatus
 from perdure.contracts.run import Counters
 from perdure.contracts.spec import AgentSpec
 from perdure.history import RecordedRun
@@ -46,6 +47,8 @@ class RunDetails(BaseModel):
     input: str = ""
     failure: str = ""
     """What a run failed with: the type of the error and its message."""
+    plan: PlanStatus | None = None
+    """The tasks of its plan, where it has one and a worker answered."""
     task_attempt: int = 1
     """Above 1 the workflow's code fails, and Temporal runs it again."""
 

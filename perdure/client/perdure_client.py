@@ -2,11 +2,12 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any, cast
 from uuid import uuid4
 
-from pydantic import BaseModel, ConfigDict, JsonValue
+from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
 from temporalio.client import (
     Client,
     WorkflowFailureError,
@@ -22,6 +23,7 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from perdure.agents.registry import Registry
 from perdure.client._maps import MapItems, map_input, progress, whole_result
+from perdure.client._queues import has_pollers
 from perdure.client._runs import RunInfo, describe, list_query, list_runs, not_found, to_info
 from perdure.client._show import RunDetails, details
 from perdure.client._transcript import TranscriptEntry, transcript
@@ -29,7 +31,8 @@ from perdure.client._watch import WatchEvent, watch
 from perdure.contracts.limits import Limits
 from perdure.contracts.map import MapProgress, MapResult, OnError
 from perdure.contracts.messages import ContentPart, TextPart
-from perdure.contracts.names import AGENT_WORKFLOW, MAP_QUERY, MAP_WORKFLOW
+from perdure.contracts.names import AGENT_WORKFLOW, MAP_QUERY, MAP_WORKFLOW, PLAN_QUERY, PLAN_WORKFLOW
+from perdure.contracts.plan import PlanResult, PlanStatus
 from perdure.contracts.run import RunInput, RunResult
 from perdure.errors import (
     InvalidInputError,
@@ -49,6 +52,8 @@ MAX_INPUT_BYTES = 1_500_000
 """Temporal's limit is 2 MiB for a payload; the rest is room for what perdure adds."""
 
 _UPDATE_SECONDS = 30
+_PLAN_TIMEOUT = timedelta(seconds=3)
+"""For what is pleasant to see and no reason to wait."""
 _TASK_TIMEOUT = timedelta(seconds=3)
 """How long a worker may take over one workflow task; a dead worker's is given to another after that."""
 
@@ -204,11 +209,11 @@ class PerdureClient:
             ) from None
         return StartedRun(workflow_id=workflow_id, run_id=handle.result_run_id or "")
 
-    async def result(self, workflow_id: str, *, timeout: timedelta | None = None) -> RunResult | MapResult | Any:
+    async def result(self, workflow_id: str, *, timeout: timedelta | None = None) -> Any:
         """Wait for the end of a run, over all runs of its chain, and return what it gave.
 
         Returns:
-            A `RunResult` for an agent's run, a `MapResult` for a map; whatever a workflow of the user's own returned.
+            A `RunResult` for an agent's run, a `MapResult` for a map; else what the user's workflow returned.
 
         Raises:
             RunError: What the run failed with. Not retryable.
@@ -216,7 +221,11 @@ class PerdureClient:
             RunNotFoundError: There is no such run. Not retryable.
         """
         described = await describe(self.temporal, workflow_id)
-        known: dict[str, type[Any]] = {AGENT_WORKFLOW: RunResult, MAP_WORKFLOW: MapResult}
+        known: dict[str, type[Any]] = {
+            AGENT_WORKFLOW: RunResult,
+            MAP_WORKFLOW: MapResult,
+            PLAN_WORKFLOW: PlanResult,
+        }
         handle: WorkflowHandle[Any, Any] = self.temporal.get_workflow_handle(
             workflow_id, result_type=known.get(described.workflow_execution_info.type.name)
         )
@@ -260,7 +269,19 @@ class PerdureClient:
         info = to_info(described.workflow_execution_info, self.temporal)
         run = await read_run(self.temporal, workflow_id, info.run_id)
         found = await details(info, described, run, self.temporal)
-        return found.model_copy(update={"failure": await self._failure(info)})
+        plan = await self._plan(info)
+        return found.model_copy(update={"failure": await self._failure(info), "plan": plan})
+
+    async def _plan(self, info: RunInfo) -> PlanStatus | None:
+        """Ask a workflow for its plan: None when it has none, or nobody answers at once."""
+        if info.workflow in (AGENT_WORKFLOW, MAP_WORKFLOW):
+            return None
+        handle: WorkflowHandle[Any, Any] = self.temporal.get_workflow_handle(info.workflow_id, run_id=info.run_id)
+        with suppress(RPCError, WorkflowQueryFailedError, WorkflowQueryRejectedError, ValidationError):
+            if await has_pollers(self.temporal, info.task_queue):
+                answer = await handle.query(PLAN_QUERY, rpc_timeout=_PLAN_TIMEOUT)
+                return None if answer is None else PlanStatus.model_validate(answer)
+        return None
 
     async def _failure(self, info: RunInfo) -> str:
         if info.status not in ("failed", "canceled", "terminated", "timed_out"):

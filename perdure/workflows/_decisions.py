@@ -15,6 +15,8 @@ from perdure.errors import suggest
 
 AUTHOR = "perdure"
 _SUMMARY_CHARS = 100
+_UNKNOWN_COST = Decimal("Infinity")
+"""What counts as spent when a vendor did not say what a call used: no limit in dollars holds any more."""
 
 
 def limit_reached(limits: Limits, counters: Counters, elapsed: timedelta) -> str | None:
@@ -24,7 +26,7 @@ def limit_reached(limits: Limits, counters: Counters, elapsed: timedelta) -> str
         "max_model_calls": counters.model_calls,
         "max_tool_calls": counters.tool_calls,
         "max_total_tokens": counters.usage.total_tokens,
-        "max_cost_usd": counters.usage.cost_usd or Decimal(0),
+        "max_cost_usd": _UNKNOWN_COST if counters.usage.cost_usd is None else counters.usage.cost_usd,
         "wall_clock": elapsed,
     }
     for name, value in used.items():

@@ -34,19 +34,21 @@ _BUDGET = "_perdure_start_budget"
 class Progress:
     """Counts items of one map."""
 
-    def __init__(self, total: int) -> None:
-        """Count from nothing, and answer the query `perdure.map` with the sum over the workflow's maps."""
+    def __init__(self, total: int, owner: object) -> None:
+        """Count from nothing, and answer the query `perdure.map` with the sum over the maps of `owner`.
+
+        `owner` is the workflow's instance, which `workflow.instance()` doesn't know while it is made.
+        """
         self.total = total
         self.done = 0
         self.failed = 0
         self.running = 0
         self.nodes: dict[str, int] = {}
         """Open nodes: workflow id and how many items they may have at work."""
-        instance = workflow.instance()
-        maps: list[Progress] | None = getattr(instance, _ATTRIBUTE, None)
+        maps: list[Progress] | None = getattr(owner, _ATTRIBUTE, None)
         if maps is None:
             maps = []
-            setattr(instance, _ATTRIBUTE, maps)
+            setattr(owner, _ATTRIBUTE, maps)
             workflow.set_query_handler(MAP_QUERY, lambda: _sum(maps))
         maps.append(self)
 

@@ -2,14 +2,18 @@
 
 The window over the whole tree is dealt to a few lanes; in each lane nodes come one after the other, and each works
 with the window of its lane. Slices get smaller towards the end, so that the lanes end together.
+
+What is decided here is in the histories of open maps: a change needs `workflow.patched`.
 """
 
 from collections.abc import Sequence
 
-MAX_LANES = 16
+MAX_LANES = 20
 """Nodes at work at once. Few, since each is a run that has to be served, and shares in a cancellation."""
 MAX_SLICE_BYTES = 256_000
-_MANY = 10_000
+_MANY = 4_000
+_MANY_SLICES = 700
+"""A slice is at least this part of all items: then a node has no more than 200 children."""
 _SLICE = 100
 _MIN_SLICE = 5
 
@@ -37,6 +41,8 @@ class Slices:
 
     def give_back(self, start: int, stop: int) -> None:
         """Take back what a node did not get to; it comes next."""
+        if self._ranges and self._ranges[-1][0] == stop:
+            stop = self._ranges.pop()[1]
         if start < stop:
             self._ranges.append((start, stop))
 
@@ -59,4 +65,4 @@ class Slices:
         share = -(-self.left // (2 * self._lanes))
         even = -(-len(self._sizes) // self._lanes)
         largest = _SLICE if len(self._sizes) <= _MANY else 2 * _SLICE
-        return min(largest, max(share, min(max(2 * window, _MIN_SLICE), even)))
+        return min(largest, max(share, min(max(2 * window, _MIN_SLICE, len(self._sizes) // _MANY_SLICES), even)))

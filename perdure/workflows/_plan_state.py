@@ -9,7 +9,16 @@ from heapq import heappop, heappush
 from pydantic import JsonValue
 from pydantic_core import to_json
 
-from perdure.contracts.plan import Plan, PlanResult, PlanStatus, RetryWith, Task, TaskFailure, TaskResult
+from perdure.contracts.plan import (
+    Plan,
+    PlanResult,
+    PlanStatus,
+    RetryWith,
+    Task,
+    TaskFailure,
+    TaskResult,
+    TaskState,
+)
 from perdure.contracts.references import Reference, follow, references, render
 
 
@@ -124,6 +133,13 @@ class PlanState:
                 raise LookupError(f"{reference.text} of its input: {error}") from None
 
         return render(self._tasks[name].input, value_of)
+
+    def by_state(self) -> dict[TaskState, list[str]]:
+        """Return the tasks in each state that there is."""
+        found: dict[TaskState, list[str]] = {}
+        for name, each in self._results.items():
+            found.setdefault(each.state, []).append(name)
+        return found
 
     def status(self, number: int) -> PlanStatus:
         """Return every task without its output."""

@@ -74,10 +74,12 @@ async def _through(gate: asyncio.Semaphore, awaitable: Awaitable[T]) -> T:
 
 
 async def _cancel(tasks: Sequence["asyncio.Task[T]"]) -> None:
-    """Cancel what is at work, and wait for its end."""
+    """Cancel what is at work, and wait for its end; how each ended is looked at, else asyncio complains."""
     for task in tasks:
         task.cancel()
     await workflow.wait(tasks, return_when=asyncio.ALL_COMPLETED)
+    for task in tasks:
+        _failure(task)
 
 
 def _failure(task: "asyncio.Task[T]") -> BaseException | None:

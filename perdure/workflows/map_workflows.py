@@ -21,7 +21,7 @@ class MapNode:
     @workflow.init
     def __init__(self, given: MapSlice) -> None:
         """Answer the query before the first item runs."""
-        self._progress = Progress(len(given.map.items))
+        self._progress = Progress(len(given.map.items), self)
 
     @workflow.run
     async def run(self, given: MapSlice) -> MapPage:
@@ -39,7 +39,7 @@ class MapWorkflow:
     @workflow.init
     def __init__(self, request: MapInput) -> None:
         """Answer the query before the first item runs."""
-        self._progress = Progress(len(request.items))
+        self._progress = Progress(len(request.items), self)
 
     @workflow.run
     async def run(self, request: MapInput) -> MapResult:

@@ -80,7 +80,7 @@ async def map_agent(
 
     Up to 200 items are child runs of the caller. More are dealt out to nodes, child workflows with a slice each,
     so that no history grows with the number of items. At most `max_parallel` runs of the agent are open at once,
-    over the whole tree: that number is shared out to at most 16 nodes at work, a node that ends is followed by the
+    over the whole tree: that number is shared out to at most 20 nodes at work, a node that ends is followed by the
     next with the same share, and slices get smaller towards the end.
 
     Args:
@@ -153,7 +153,7 @@ def _size(item: MapItem) -> int:
 
 
 async def _run_direct(request: MapInput, prefix: str) -> list[Any]:
-    progress = Progress(len(request.items))
+    progress = Progress(len(request.items), workflow.instance())
     runs = ItemRuns(MapSlice(map=request, start=0, prefix=prefix), progress, max_bytes=_MAX_RESULT_BYTES)
     await runs.run()
     _check_size(runs.size)
@@ -175,7 +175,7 @@ async def _run_tree(request: MapInput, sizes: list[int], prefix: str) -> list[An
         size += page.size
         _check_size(size)
 
-    nodes = Nodes(request, sizes, prefix=prefix, progress=Progress(len(sizes)), on_page=count)
+    nodes = Nodes(request, sizes, prefix=prefix, progress=Progress(len(sizes), workflow.instance()), on_page=count)
     pages = await nodes.run()
     read = await gather(*(read_outcomes(page) for page in pages), max_parallel=_PAGES_AT_ONCE)
     return [revived(outcome) or outcome.output for outcomes in read for outcome in outcomes]

@@ -1,7 +1,5 @@
 """`PlanWorkflow`: a plan as a run of its own. Workflow side; outside of the sandbox, as `AgentWorkflow` is."""
 
-from collections import Counter
-
 from pydantic import ValidationError
 from temporalio import workflow
 
@@ -28,11 +26,8 @@ class PlanWorkflow:
 
     def _show(self, state: PlanState) -> None:
         """Write the run's details for the web UI, in Markdown."""
-        tasks = state.result().tasks
-        counts = Counter(each.state for each in tasks)
-        running = [each.id for each in tasks if each.state == "running"]
-        workflow.set_current_details(
-            f"{len(tasks)} tasks · "
-            + " · ".join(f"{number} {name}" for name, number in counts.items())
-            + (f"\n\nat work: {', '.join(running[:20])}{' …' if len(running) > 20 else ''}" if running else "")
-        )
+        found = state.by_state()
+        counts = " · ".join(f"{len(names)} {each}" for each, names in found.items())
+        running = found.get("running", [])
+        at_work = f"\n\nat work: {', '.join(running[:20])}{' …' if len(running) > 20 else ''}" if running else ""
+        workflow.set_current_details(counts + at_work)

@@ -33,7 +33,6 @@ from perdure.workflows.gathering import to_failure
 
 MAX_PARALLEL = 50
 _MAX_PARALLEL = 200
-_MAX_REFERRED_BYTES = 1024 * 1024
 _MAX_INPUT_BYTES = 1_500_000
 _MAX_CARRIED_BYTES = 200_000
 _MAX_MESSAGE_CHARS = 5_000
@@ -158,22 +157,16 @@ class _Execution:
             raise InvalidInputError(f"agent {agent!r} was not started: {error.args[0]}.") from None
 
     async def _read(self, name: str, agent: str) -> JsonValue:
-        """Return an output that was too large for its run's result."""
+        """Return an output that was too large for its run's result; at most 1 MiB."""
         try:
-            output = (await read_output(ReadOutputRequest(workflow_id=self._state.run_of(name)))).output
+            return (await read_output(ReadOutputRequest(workflow_id=self._state.run_of(name)))).output
         except ActivityError as error:
             if is_cancelled_exception(error):
                 raise
-            raise self._too_large(name, agent) from error
-        if len(to_json(output)) > _MAX_REFERRED_BYTES:
-            raise self._too_large(name, agent)
-        return output
-
-    def _too_large(self, name: str, agent: str) -> PayloadTooLargeError:
-        return PayloadTooLargeError(
-            f"agent {agent!r} was not started: the result of task {name!r}, which it refers to, can't be read or "
-            f"takes more than {_MAX_REFERRED_BYTES} bytes. Have {name!r} put it where a tool can read it."
-        )
+            raise PayloadTooLargeError(
+                f"agent {agent!r} was not started: its input refers to task {name!r}, whose result can't be read: "
+                f"it is too large, or its run is gone. Have {name!r} put it where a tool can read it."
+            ) from error
 
     def _settle(self, task: "asyncio.Task[RunResult]", name: str) -> None:
         """Enter the end of a task. Raises what is no failure but a defect."""

@@ -9,7 +9,7 @@ import pytest
 
 from perdure import Agent, Limits, ModelSettings, tool
 from perdure.activities._cache import ConversationKey
-from perdure.contracts.calls import CopyConversationRequest, CopyConversationResult, SlotMessage
+from perdure.contracts.calls import CopyConversationRequest, CopyConversationResult, SlotMessage, Verdict
 from perdure.contracts.limits import DEFAULT_LIMITS
 from perdure.contracts.messages import user_message
 from perdure.contracts.spec import ModelSpec
@@ -89,7 +89,7 @@ async def test_a_spec_holds_what_other_agents_and_the_server_know(make_rig: Make
         (None, None),
         (check_facts, "check_facts"),
         ("by name", "by name"),
-        (Agent("judge", model="a:b"), "judge"),
+        (Agent("judge", model="a:b", output=Verdict), "judge"),
         (3, None),
     ],
 )
@@ -195,3 +195,15 @@ async def test_a_conversation_that_is_gone_is_looked_for_again(make_rig: MakeRig
     with pytest.raises(ConversationUnavailableError) as caught:
         await copy(rig, spec.digest, 0, 2, FakeTemporal(events=[]))
     assert not caught.value.non_retryable
+
+
+async def test_a_limit_in_dollars_needs_a_price(make_rig: MakeRig) -> None:
+    rig = make_rig(limits=Limits(max_cost_usd=Decimal(1)))
+    with pytest.raises(UserError, match="the price of scripted:x is not known"):
+        await rig.pin()
+
+    def find_model(name: str) -> tuple[Price, None]:
+        return PRICE, None
+
+    priced = make_rig(limits=Limits(max_cost_usd=Decimal(1)), find_model=find_model)
+    assert (await priced.pin()).limits.max_cost_usd == 1

@@ -3,11 +3,11 @@
 import asyncio
 from collections.abc import AsyncIterator
 from datetime import timedelta
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from temporalio.api.workflowservice.v1 import CountWorkflowExecutionsRequest
-from temporalio.client import Client
+from temporalio.client import Client, WorkflowHistory
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.worker import Replayer, UnsandboxedWorkflowRunner
 
@@ -26,6 +26,8 @@ from tests.support.map_workflows import Mapped, MappedSizes
 from tests.support.workers import worker
 
 TIME = timedelta(seconds=100)
+Kind = Literal["direct", "tree"]
+kinds = pytest.mark.parametrize("kind", ["direct", "tree"])
 
 
 def _echo(request: Any, messages: list[Message]) -> Any:
@@ -58,7 +60,7 @@ def note(text: str) -> str:
     return text
 
 
-counting = CountingModel(_echo, name="counting", delay_seconds=0.05)
+counting = CountingModel(_echo, name="counting", delay_seconds=1.5)
 app = App(
     agents=[
         Agent("echo", model="echo:x", limits=Limits(max_consecutive_errors=1)),
@@ -95,6 +97,7 @@ async def _count(client: PerdureClient, query: str) -> int:
 
 
 async def _until(client: PerdureClient, query: str, expected: int) -> None:
+    found = -1
     for _ in range(300):
         found = await _count(client, query)
         if found == expected:
@@ -103,116 +106,137 @@ async def _until(client: PerdureClient, query: str, expected: int) -> None:
     raise AssertionError(f"{found} rather than {expected} runs: {query}")
 
 
-@pytest.mark.parametrize("count", [0, 1, 30])
-async def test_few_items_are_children_of_the_caller(client: PerdureClient, count: int) -> None:
-    run = await client.start_workflow("Mapped", ["echo", _items(count), 10, "fail"])
-    assert await client.result(run.workflow_id, timeout=TIME) == _echoes(count)
-    assert await _count(client, f"ParentWorkflowId = '{run.workflow_id}' AND WorkflowType = 'MapNode'") == 0
+async def _start(client: PerdureClient, kind: Kind, agent: str, items: list[str], **options: Any) -> str:
+    if kind == "tree":
+        return (await client.start_map(agent, items, **options)).workflow_id
+    args = [agent, items, options.get("max_parallel", 50), options.get("on_error", "fail")]
+    return (await client.start_workflow("Mapped", args)).workflow_id
 
 
-async def test_many_items_are_a_tree(client: PerdureClient) -> None:
-    run = await client.start_workflow("Mapped", ["counted", _items(450), 20, "fail"])
-    assert await client.result(run.workflow_id, timeout=TIME) == _echoes(450)
-    assert 15 <= counting.most <= 20
-    children = f"ParentWorkflowId = '{run.workflow_id}'"
-    await _until(client, f"{children} AND WorkflowType = 'AgentWorkflow'", 0)
-    assert 20 <= await _count(client, f"{children} AND WorkflowType = 'MapNode'") <= 200
+async def _end(client: PerdureClient, workflow_id: str) -> list[Any]:
+    """Return outputs, and failures as type, message and attributes."""
+    result: Any = await client.result(workflow_id, timeout=TIME)
+    if not isinstance(result, MapResult):
+        return result
+    assert [outcome.index for outcome in result.outcomes] == list(range(result.total))
+    return [
+        each.output if each.failure is None else [each.failure.type, each.failure.message, each.failure.attributes]
+        for each in result.outcomes
+    ]
 
 
-@pytest.mark.parametrize("count", [20, 210])
-async def test_collect_returns_failures_in_their_places(client: PerdureClient, count: int) -> None:
-    items = _items(count)
+@kinds
+@pytest.mark.parametrize("count", [0, 1, 24])
+async def test_outputs_come_in_order_and_the_window_holds(client: PerdureClient, kind: Kind, count: int) -> None:
+    counting.most = 0
+    workflow_id = await _start(client, kind, "counted", _items(count), max_parallel=6)
+    assert await _end(client, workflow_id) == _echoes(count)
+    assert counting.most <= 6
+    assert count < 24 or counting.most >= 4
+
+
+@kinds
+async def test_collect_returns_failures_in_their_places(client: PerdureClient, kind: Kind) -> None:
+    items = _items(20)
     items[7] = "bad"
-    run = await client.start_workflow("Mapped", ["echo", items, 20, "collect"])
-    result = await client.result(run.workflow_id, timeout=TIME)
-    kind, message, attributes = result.pop(7)
-    assert kind == "UnexpectedModelBehavior"
+    workflow_id = await _start(client, kind, "echo", items, max_parallel=10, on_error="collect")
+    result = await _end(client, workflow_id)
+    failure, message, attributes = result.pop(7)
+    assert failure == "UnexpectedModelBehavior"
     assert message.startswith("item 7: agent 'echo': 1 replies in a row could not be used")
     assert (attributes["item"], attributes["agent"]) == (7, "echo")
-    assert result == _echoes(count)[:7] + _echoes(count)[8:]
+    assert result == _echoes(20)[:7] + _echoes(20)[8:]
 
 
-@pytest.mark.parametrize("count", [20, 210])
-async def test_fail_names_the_item_and_leaves_nothing_open(client: PerdureClient, count: int) -> None:
-    run = await client.start_workflow("Mapped", ["echo", [*_items(count - 1), "bad"], 5, "fail"])
-    with pytest.raises(UnexpectedModelBehavior, match=f"^item {count - 1}: agent 'echo': 1 replies") as caught:
-        await client.result(run.workflow_id, timeout=TIME)
-    assert (caught.value.attributes["item"], caught.value.attributes["agent"]) == (count - 1, "echo")
-    root = f"RootWorkflowId = '{run.workflow_id}'"
-    await _until(client, f"{root} AND ExecutionStatus = 'Terminated'", 0)
-    await _until(client, f"{root} AND ExecutionStatus = 'Running'", 0)
+@kinds
+async def test_fail_names_the_item_and_leaves_nothing_open(client: PerdureClient, kind: Kind) -> None:
+    workflow_id = await _start(client, kind, "echo", [*_items(10), "bad", *_items(10)], max_parallel=4)
+    with pytest.raises(UnexpectedModelBehavior, match="item 10: agent 'echo': 1 replies") as caught:
+        await client.result(workflow_id, timeout=TIME)
+    assert (caught.value.attributes["item"], caught.value.attributes["agent"]) == (10, "echo")
+    await _until(client, f"RootWorkflowId = '{workflow_id}' AND ExecutionStatus = 'Running'", 0)
+    assert await _count(client, f"RootWorkflowId = '{workflow_id}' AND ExecutionStatus = 'Terminated'") == 0
 
 
-@pytest.mark.parametrize("count", [30, 300])
-async def test_cancelling_waits_for_every_run(client: PerdureClient, count: int) -> None:
-    run = await client.start_workflow("Mapped", ["slow", _items(count), 24, "fail"])
-    agents = f"RootWorkflowId = '{run.workflow_id}' AND WorkflowType = 'AgentWorkflow'"
-    await _until(client, f"{agents} AND ExecutionStatus = 'Running'", 24)
-    await client.cancel(run.workflow_id)
+@kinds
+async def test_cancelling_waits_for_every_run(client: PerdureClient, kind: Kind) -> None:
+    workflow_id = await _start(client, kind, "slow", _items(40), max_parallel=24)
+    root = f"RootWorkflowId = '{workflow_id}'"
+    await _until(client, f"{root} AND WorkflowType = 'AgentWorkflow' AND ExecutionStatus = 'Running'", 24)
+    await client.cancel(workflow_id)
     with pytest.raises(RunCancelled):
-        await client.result(run.workflow_id, timeout=TIME)
-    await _until(client, f"{agents} AND ExecutionStatus = 'Canceled'", 24)
-    root = f"RootWorkflowId = '{run.workflow_id}'"
+        await client.result(workflow_id, timeout=TIME)
+    await _until(client, f"{root} AND WorkflowType = 'AgentWorkflow' AND ExecutionStatus = 'Canceled'", 24)
     await _until(client, f"{root} AND ExecutionStatus = 'Running'", 0)
     assert await _count(client, f"{root} AND ExecutionStatus = 'Terminated'") == 0
-    history = await client.temporal.get_workflow_handle(run.workflow_id).fetch_history()
-    assert "cleaned up" in history.to_json(), "the clean-up did not run"
+    assert await _count(client, f"{root} AND ExecutionStatus = 'Failed'") == 0
+    if kind == "direct":
+        history = await client.temporal.get_workflow_handle(workflow_id).fetch_history()
+        assert "perdure.run_tool" in history.to_json(), "the clean-up did not run"
 
 
-async def test_large_outputs_are_read_from_the_nodes(client: PerdureClient) -> None:
-    sizes = [20_000] * 205 + [300_000, 3]
+@pytest.mark.timeout(240)
+async def test_many_items_of_a_workflow_are_a_tree(client: PerdureClient) -> None:
+    """Outputs over 1 MiB together are read from the nodes, and one that no result holds from its run."""
+    sizes = [1 + number % 50 for number in range(180)] + [30_000] * 24 + [300_000, 3]
     run = await client.start_workflow("MappedSizes", ["echo", [f"size {size}" for size in sizes]])
-    assert await client.result(run.workflow_id, timeout=TIME) == sizes
+    assert await client.result(run.workflow_id, timeout=timedelta(seconds=200)) == sizes
+    children = f"ParentWorkflowId = '{run.workflow_id}'"
+    await _until(client, f"{children} AND WorkflowType = 'AgentWorkflow'", 0)
+    assert 10 <= await _count(client, f"{children} AND WorkflowType = 'MapNode'") <= 60
 
 
 async def test_outputs_that_no_history_holds_are_refused(client: PerdureClient) -> None:
-    run = await client.start_workflow("MappedSizes", ["echo", ["size 240000"] * 60])
+    run = await client.start_workflow("MappedSizes", ["echo", ["size 240000"] * 50])
     with pytest.raises(PayloadTooLargeError, match="let the agent store them"):
         await client.result(run.workflow_id, timeout=TIME)
 
 
-async def test_a_map_of_its_own(client: PerdureClient) -> None:
-    run = await client.start_map("echo", ["a", "bad", "c"], max_parallel=2, on_error="collect")
-    result = await client.result(run.workflow_id, timeout=TIME)
-    assert isinstance(result, MapResult)
-    assert [outcome.output for outcome in result.outcomes] == ["echo a", None, "echo c"]
-    failure = result.outcomes[1].failure
-    assert failure is not None
-    assert failure.type == "UnexpectedModelBehavior"
-    assert (result.total, result.failed) == (3, 1)
-    progress = await client.map_progress(run.workflow_id)
-    assert (progress.total, progress.done, progress.failed, progress.running) == (3, 2, 1, 0)
-
-
 async def test_a_result_over_its_limit_is_a_manifest(client: PerdureClient) -> None:
-    run = await client.start_map("echo", [f"size {1_000 + number}" for number in range(500)], max_parallel=20)
+    sizes = [12_000 + number for number in range(50)]
+    run = await client.start_map("echo", [f"size {size}" for size in sizes], max_parallel=20)
     raw: Any = await client.temporal.get_workflow_handle(run.workflow_id).result()
     assert "outcomes" not in raw
-    assert len(raw["pages"]) > 10
-    result = await client.result(run.workflow_id, timeout=TIME)
-    assert [len(each.output) for each in result.outcomes] == [1_000 + number for number in range(500)]
+    assert len(raw["pages"]) > 5
+    result: Any = await client.result(run.workflow_id, timeout=TIME)
+    assert [len(each.output) for each in result.outcomes] == sizes
+
+
+async def test_a_node_with_large_results_leaves_the_rest_to_another(client: PerdureClient) -> None:
+    run = await client.start_map("echo", ["size 200000"] * 12, max_parallel=1)
+    raw: Any = await client.temporal.get_workflow_handle(run.workflow_id).result()
+    assert [page["count"] for page in raw["pages"]] == [5, 5, 2]
+    result: Any = await client.result(run.workflow_id, timeout=TIME)
+    assert [len(each.output) for each in result.outcomes] == [200_000] * 12
 
 
 async def test_progress_counts_items_of_open_nodes(client: PerdureClient) -> None:
     run = await client.start_map("slow", _items(12), max_parallel=6)
+    progress = await client.map_progress(run.workflow_id)
     for _ in range(100):
-        progress = await client.map_progress(run.workflow_id)
         if progress.running == 6:
             break
         await asyncio.sleep(0.1)
+        progress = await client.map_progress(run.workflow_id)
     assert (progress.total, progress.done, progress.running) == (12, 0, 6)
     await client.cancel(run.workflow_id)
     with pytest.raises(RunCancelled):
         await client.result(run.workflow_id, timeout=TIME)
 
 
+@pytest.fixture(scope="module")
+async def histories(client: PerdureClient) -> list[WorkflowHistory]:
+    """Of a map with a failure, of one of its nodes, and of a user's workflow."""
+    tree = await _start(client, "tree", "echo", [*_items(11), "bad"], max_parallel=4, on_error="collect")
+    own = await _start(client, "direct", "echo", _items(12), max_parallel=5)
+    await _end(client, tree)
+    await _end(client, own)
+    ids = [tree, f"{tree}/items-0-3", own]
+    return [await client.temporal.get_workflow_handle(each).fetch_history() for each in ids]
+
+
 @pytest.mark.parametrize("is_sandboxed", [False, True], ids=["outside", "sandboxed"])
-async def test_it_replays(client: PerdureClient, is_sandboxed: bool) -> None:
-    run = await client.start_map("echo", [*_items(20), "bad"], max_parallel=4, on_error="collect")
-    result = await client.result(run.workflow_id, timeout=TIME)
-    assert result.failed == 1
-    own = await client.start_workflow("Mapped", ["echo", _items(12), 5, "fail"])
-    await client.result(own.workflow_id, timeout=TIME)
+async def test_it_replays(histories: list[WorkflowHistory], is_sandboxed: bool) -> None:
     replayer = Replayer(
         workflows=[AgentWorkflow, MapNode, MapWorkflow, Mapped],
         data_converter=pydantic_data_converter,
@@ -220,6 +244,5 @@ async def test_it_replays(client: PerdureClient, is_sandboxed: bool) -> None:
         workflow_runner=sandboxed_runner(),
         unsandboxed_workflow_runner=sandboxed_runner() if is_sandboxed else UnsandboxedWorkflowRunner(),
     )
-    for workflow_id in (own.workflow_id, run.workflow_id, f"{run.workflow_id}/items-0-4"):
-        handle = client.temporal.get_workflow_handle(workflow_id)
-        await replayer.replay_workflow(await handle.fetch_history())
+    for history in histories:
+        await replayer.replay_workflow(history)

@@ -1,5 +1,6 @@
 """Agents as steps of users' own workflows, and agents as tools of agents."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import Any
@@ -151,9 +152,8 @@ async def test_cancelling_waits_for_every_child(client: PerdureClient) -> None:
 
 
 async def _until(client: PerdureClient, query: str, expected: int) -> None:
-    import asyncio
-
     request = CountWorkflowExecutionsRequest(namespace=client.temporal.namespace, query=query)
+    found = -1
     for _ in range(200):
         found = (await client.temporal.workflow_service.count_workflow_executions(request)).count
         if found == expected:

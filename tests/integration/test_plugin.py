@@ -35,7 +35,7 @@ async def test_the_plugin_is_all_it_takes(server: DevServer) -> None:
         run = await perdure.start_agent("helper", "go")
         result = await perdure.result(run.workflow_id, timeout=timedelta(seconds=20))
         broken = await perdure.start_workflow("Broken", [])
-        with pytest.raises(AgentBug, match="KeyError: .*a defect of the user's"):
+        with pytest.raises(AgentBug, match=r"KeyError: .*a defect"):
             await perdure.result(broken.workflow_id, timeout=timedelta(seconds=20))
     assert own == "Hello, Ada"
     assert isinstance(result, RunResult)

@@ -75,3 +75,6 @@ CASES = {
     "cancelled": ("plain", "cancelled"),
 }
 """Case to agent and input."""
+
+MAP_ITEMS = ["verdict", "hopeless", *["verdict"] * 10]
+"""Of a map by the agent `judge`, which fails at the second."""

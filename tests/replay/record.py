@@ -4,12 +4,14 @@ import asyncio
 import tempfile
 from pathlib import Path
 
+from temporalio.client import WorkflowHistory
+
 import perdure
 from perdure.client import PerdureClient
 from perdure.connection import connect
 from perdure.devserver import DevServer
 from perdure.errors import PerdureError
-from tests.replay.app import CASES, TIME, make_app
+from tests.replay.app import CASES, MAP_ITEMS, TIME, make_app
 from tests.support.workers import worker
 
 HISTORIES = Path(__file__).parent / "histories"
@@ -24,6 +26,7 @@ async def record(folder: Path) -> None:
             async with worker(make_app(), temporal) as client, worker(make_app(delay_seconds=5), temporal) as slow:
                 for case in CASES:
                     await _record_case(case, slow if case == "cancelled" else client, folder)
+                await _record_map(client, folder)
 
 
 async def _record_case(case: str, client: PerdureClient, folder: Path) -> None:
@@ -38,13 +41,23 @@ async def _record_case(case: str, client: PerdureClient, folder: Path) -> None:
         print(f"{case}: {error}")
     number, run_id = 0, run.run_id
     while run_id:
-        path = folder / f"{case}-{number}.json"
         history = await client.temporal.get_workflow_handle(run.workflow_id, run_id=run_id).fetch_history()
-        if not path.exists():
-            path.write_text(history.to_json())
-            print(path)
+        _write(history, folder / f"{case}-{number}.json")
         closing = history.events[-1].workflow_execution_continued_as_new_event_attributes
         number, run_id = number + 1, closing.new_execution_run_id
+
+
+async def _record_map(client: PerdureClient, folder: Path) -> None:
+    run = await client.start_map("judge", MAP_ITEMS, max_parallel=4, on_error="collect", id="replay-map")
+    await client.result(run.workflow_id, timeout=TIME)
+    for name, workflow_id in {"map-0": "replay-map", "map-node-0": "replay-map/items-0-3"}.items():
+        _write(await client.temporal.get_workflow_handle(workflow_id).fetch_history(), folder / f"{name}.json")
+
+
+def _write(history: WorkflowHistory, path: Path) -> None:
+    if not path.exists():
+        path.write_text(history.to_json())
+        print(path)
 
 
 if __name__ == "__main__":

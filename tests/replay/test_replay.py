@@ -10,17 +10,23 @@ from temporalio.worker import Replayer, UnsandboxedWorkflowRunner
 from perdure.wiring import sandboxed_runner
 from perdure.workflows.agent import AgentWorkflow
 from perdure.workflows.interceptor import PerdureInterceptor
+from perdure.workflows.map_workflows import MapNode, MapWorkflow
 
 HISTORIES = sorted((Path(__file__).parent / "histories").glob("*/*.json"))
 
 
+def _case(path: Path) -> str:
+    return path.stem.rsplit("-", 1)[0]
+
+
 def _read(path: Path) -> WorkflowHistory:
-    return WorkflowHistory.from_json("replayed", path.read_text())
+    workflow_id = f"replay-{_case(path)}"  # ids of children are made from it
+    return WorkflowHistory.from_json(workflow_id, path.read_text())
 
 
 def _replayer(*, is_sandboxed: bool) -> Replayer:
     return Replayer(
-        workflows=[AgentWorkflow],
+        workflows=[AgentWorkflow, MapNode, MapWorkflow],
         data_converter=pydantic_data_converter,
         interceptors=[PerdureInterceptor()],
         workflow_runner=sandboxed_runner(),
@@ -29,8 +35,8 @@ def _replayer(*, is_sandboxed: bool) -> Replayer:
 
 
 def test_there_are_histories_of_every_ending() -> None:
-    cases = {path.stem.rsplit("-", 1)[0] for path in HISTORIES}
-    assert cases >= {"tools", "structured", "limit", "failed", "continued", "cancelled"}
+    cases = {_case(path) for path in HISTORIES}
+    assert cases >= {"tools", "structured", "limit", "failed", "continued", "cancelled", "map", "map-node"}
 
 
 @pytest.mark.parametrize("is_sandboxed", [False, True], ids=["outside", "sandboxed"])

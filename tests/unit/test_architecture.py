@@ -9,6 +9,7 @@ from temporalio import workflow
 import perdure
 from perdure.wiring import sandboxed_runner
 from perdure.workflows.agent import AgentWorkflow
+from perdure.workflows.plan_workflow import PlanWorkflow
 
 
 def _imported_by(statement: str) -> set[str]:
@@ -36,6 +37,7 @@ def test_an_unknown_name_is_an_attribute_error() -> None:
     "statement",
     [
         "import perdure.workflows.agent",
+        "import perdure.workflows.plan_workflow",
         "import perdure.contracts.calls, perdure.agents.registry, perdure.errors",
         "import perdure.app",
     ],
@@ -45,6 +47,7 @@ def test_workflow_code_is_light(statement: str) -> None:
     assert not heavy & _imported_by(statement)
 
 
-async def test_our_workflow_passes_the_sandbox() -> None:
-    definition = workflow._Definition.must_from_class(AgentWorkflow)  # pyright: ignore
+@pytest.mark.parametrize("cls", [AgentWorkflow, PlanWorkflow])
+async def test_our_workflow_passes_the_sandbox(cls: type) -> None:
+    definition = workflow._Definition.must_from_class(cls)  # pyright: ignore
     sandboxed_runner().prepare_workflow(definition)

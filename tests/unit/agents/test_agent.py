@@ -55,7 +55,10 @@ def test_names_that_no_vendor_takes(name: str) -> None:
         make(name)
 
 
-@pytest.mark.parametrize("name", ["final_output", "AgentWorkflow", "perdure", "Perdure_agent"])
+@pytest.mark.parametrize(
+    "name",
+    ["final_output", "AgentWorkflow", "PlanWorkflow", "MapWorkflow", "MapNode", "perdure", "Perdure_agent"],
+)
 def test_names_that_perdure_needs(name: str) -> None:
     with pytest.raises(InvalidNameError, match="reserved"):
         make(name)

@@ -18,7 +18,8 @@ def plan(*tasks: Task) -> Plan:
 
 
 def task(id: str, *needs: str, **fields: Any) -> Task:
-    return Task(id=id, **{"agent": "writer", "needs": needs, **fields})
+    given: dict[str, Any] = {"agent": "writer", "needs": needs, **fields}
+    return Task(id=id, **given)
 
 
 def faults(*tasks: Task) -> list[tuple[tuple[str | int, ...], str]]:

@@ -14,7 +14,7 @@ from perdure.contracts.spec import AgentSpec
 from tests.unit.contracts.strategies import contracts
 from tests.unit.contracts.test_contracts import GOLDEN
 
-SAMPLE = json.loads((GOLDEN / "AgentSpec.json").read_text())["full"]
+SAMPLE = json.loads((GOLDEN.parent / "spec_0_1.json").read_text())
 CONVERTER = pydantic_data_converter.payload_converter
 specs = contracts(AgentSpec)
 

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from perdure.contracts.answers import is_answer, output_text, output_value
 from perdure.contracts.limits import Limits
 from perdure.contracts.messages import Message, Outcome, TextPart, ToolCallPart, ToolResultPart, tool_message
 from perdure.contracts.run import Counters
@@ -18,13 +19,10 @@ from perdure.workflows._decisions import (
     after_model,
     after_tools,
     call_summary,
-    is_answer,
     is_ok,
     last_call,
     limit_reached,
     objection,
-    output_text,
-    output_value,
     reask,
     unknown_outcome,
 )
@@ -88,9 +86,9 @@ def test_no_limits_hold_nothing_up(limits: Limits, counters: Counters) -> None:
     assert limit_reached(others, counters, timedelta(days=999)) is None
 
 
-def test_an_unknown_cost_reaches_no_limit_of_cost() -> None:
+def test_an_unknown_cost_reaches_any_limit_of_cost() -> None:
     unknown = Counters(usage=Usage(input_tokens=5))
-    assert limit_reached(Limits(max_cost_usd=Decimal("0.01")), unknown, timedelta(0)) is None
+    assert limit_reached(Limits(max_cost_usd=Decimal("0.01")), unknown, timedelta(0)) == "max_cost_usd=0.01"
 
 
 @given(contracts(Counters), contracts(Usage), st.booleans())

@@ -12,7 +12,8 @@ from perdure.workflows._plan_state import PlanState
 
 
 def task(id: str, *needs: str, **fields: Any) -> Task:
-    return Task(id=id, **{"agent": "worker", "needs": needs, **fields})
+    given: dict[str, Any] = {"agent": "worker", "needs": needs, **fields}
+    return Task(id=id, **given)
 
 
 def state_of(*tasks: Task) -> PlanState:
@@ -50,6 +51,7 @@ def test_a_task_starts_when_its_needs_are_over() -> None:
     assert take_all(state) == ["end"]
     assert states(state) == {"root": "done", "left": "done", "right": "running", "end": "running"}
     assert state.result().outputs == {"root": "x", "left": "y"}
+    assert state.by_state() == {"done": ["root", "left"], "running": ["right", "end"]}
 
 
 def test_the_longest_chain_goes_first() -> None:
@@ -167,9 +169,8 @@ def test_a_result_may_be_bounded() -> None:
         bounded["d"]
 
 
-policies: st.SearchStrategy[OnTaskError] = st.sampled_from(["fail", "skip_dependents", "continue"]) | st.builds(
-    RetryWith, retry_with=st.just("expert"), then=st.sampled_from(["fail", "skip_dependents", "continue"])
-)
+endings: st.SearchStrategy[Any] = st.sampled_from(["fail", "skip_dependents", "continue"])
+policies: st.SearchStrategy[Any] = endings | st.builds(RetryWith, retry_with=st.just("expert"), then=endings)
 
 
 @st.composite
