@@ -24,7 +24,8 @@ demo: $(STAMP)
 	$(BIN)/perdure demo
 
 test: $(STAMP)
-	$(BIN)/pytest
+	$(BIN)/pytest -q -m alone
+	$(BIN)/pytest -q -n 2 --dist loadfile -m "not alone"
 
 check: $(STAMP)
 	$(BIN)/ruff format --check .

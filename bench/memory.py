@@ -20,8 +20,8 @@ from bench.turns import Start, agent_start, model_name
 
 _TARGET_KIB = 80
 _STARTS_AT_ONCE = 50
-_START_SECONDS = 150
-_FINISH_SECONDS = 150
+_START_SECONDS = 300
+_FINISH_SECONDS = 300
 _SETTLE_SECONDS = 5
 _WATCH_SECONDS = 15
 _WARM_UP = model_name(1)
@@ -38,6 +38,7 @@ class _Waiting:
     held: int
     """Runs that waited at the same time."""
     kib_per_run: float
+    """Means nothing unless all waited."""
     idle_mib: float
     worker_cpu: float
     """Of one core."""
@@ -74,7 +75,10 @@ async def measure_memory(stack: Stack, *, is_quick: bool) -> Report:
 
 def _judge(report: Report, waiting: _Waiting) -> None:
     kib = waiting.kib_per_run
-    report.target(f"{kib:.0f} KiB for each open run (at most {_TARGET_KIB})", is_met=kib <= _TARGET_KIB)
+    report.target(
+        f"{kib:.0f} KiB for each open run (at most {_TARGET_KIB})",
+        is_met=waiting.held == waiting.runs and kib <= _TARGET_KIB,
+    )
     report.target(
         f"{waiting.completed} of {waiting.runs} complete once the model answers",
         is_met=waiting.completed == waiting.runs,
@@ -100,7 +104,7 @@ def _row(name: str, waiting: _Waiting) -> list[str]:
     return [
         name,
         f"{waiting.held}/{waiting.runs}",
-        f"{waiting.kib_per_run:.1f}",
+        f"{waiting.kib_per_run:.1f}" if waiting.held == waiting.runs else "-",
         f"{waiting.idle_mib:.0f} MiB",
         f"{waiting.worker_cpu:.0%}",
         f"{waiting.server_cpu:.0%}",

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import pytest
 from temporalio.client import Client
 
 from perdure.client import PerdureClient
@@ -39,6 +40,7 @@ def _twenty_turns(turn: int, messages: list[dict[str, Any]]) -> FakeReply:
     return _ask(turn, "double", number=turn) if turn % 5 == 4 else _ask(turn, "record", number=turn)
 
 
+@pytest.mark.alone
 async def test_twenty_turns_survive_ten_kills(server: DevServer, temporal: Client, tmp_path: Path) -> None:
     log = tmp_path / "effects"
     queue = f"q-{uuid4().hex[:8]}"
