@@ -25,7 +25,10 @@ class Heart:
 
     Attributes:
         tries: Attempts that failed before this one, from the heartbeat details of the last.
+        open_calls: How many hearts beat in this worker.
     """
+
+    open_calls = 0
 
     def __init__(self) -> None:
         """Take over what the last attempt left."""
@@ -38,6 +41,7 @@ class Heart:
 
     def __enter__(self) -> Self:
         """Start beating."""
+        Heart.open_calls += 1
         self._schedule()
         return self
 
@@ -45,6 +49,7 @@ class Heart:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Stop beating."""
+        Heart.open_calls -= 1
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

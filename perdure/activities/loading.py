@@ -1,6 +1,7 @@
 """Activities at the start of a run: pin the agent, or copy the conversation. Activity side."""
 
 import inspect
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
@@ -10,6 +11,8 @@ from temporalio import activity
 
 from perdure.activities._cache import ConversationKey, Slot
 from perdure.activities._lookup import Lookup
+from perdure.activities._progress import Heart
+from perdure.activities._pulse import Pulse
 from perdure.agents.agent import Agent
 from perdure.agents.registry import Registry
 from perdure.contracts.calls import (
@@ -59,6 +62,7 @@ class LoadingActivities:
         self._providers = providers
         self._lookup = lookup
         self._policy = policy
+        self._pulse = Pulse(policy.heartbeat_timeout, open_calls=lambda: Heart.open_calls, clock=time.monotonic)
 
     @activity.defn(name=LOAD_AGENT)
     async def load_agent(self, request: LoadAgentRequest) -> AgentSpec:
@@ -86,7 +90,7 @@ class LoadingActivities:
             is_verified_by_agent=isinstance(agent.verify, Agent),
             on_limit=agent.on_limit,
             context=request.context,
-            heartbeat_timeout=self._policy.heartbeat_timeout,
+            heartbeat_timeout=self._pulse.next_timeout(),
             search_attributes=tuple(sorted(await self._policy.search_attributes())),
         )
         _check_prices(spec)
