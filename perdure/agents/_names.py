@@ -21,9 +21,3 @@ def check_name(what: str, name: str) -> None:
         )
     if name in _RESERVED or name.lower().startswith("perdure"):
         raise InvalidNameError(f"{what} name {name!r} is reserved by perdure: choose another.")
-
-
-def one_line(text: str, limit: int = 120) -> str:
-    """Return `text` on one line, shortened to `limit` characters."""
-    flat = " ".join(text.split())
-    return flat if len(flat) <= limit else flat[: limit - 1] + "…"

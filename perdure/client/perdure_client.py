@@ -34,6 +34,7 @@ from perdure.contracts.messages import ContentPart, TextPart
 from perdure.contracts.names import AGENT_WORKFLOW, MAP_QUERY, MAP_WORKFLOW, PLAN_QUERY, PLAN_WORKFLOW
 from perdure.contracts.plan import PlanResult, PlanStatus
 from perdure.contracts.run import RunInput, RunResult
+from perdure.contracts.texts import one_line
 from perdure.errors import (
     InvalidInputError,
     NoWorkerError,
@@ -124,7 +125,7 @@ class PerdureClient:
                 "that a tool can read, and start the run with its name."
             )
         text = "".join(part.text for part in parts if isinstance(part, TextPart))
-        return await self._start(AGENT_WORKFLOW, [request], id or _new_id(agent), f"{agent}: {_one_line(text)}")
+        return await self._start(AGENT_WORKFLOW, [request], id or _new_id(agent), f"{agent}: {one_line(text)}")
 
     async def start_workflow(
         self,
@@ -406,8 +407,3 @@ def to_run_error(workflow_id: str, error: WorkflowFailureError) -> PerdureError:
 
 def _new_id(name: str) -> str:
     return f"{name}-{uuid4().hex[:12]}"
-
-
-def _one_line(text: str, limit: int = 100) -> str:
-    flat = " ".join(text[: 4 * limit].split())
-    return flat if len(flat) <= limit else flat[: limit - 1] + "…"

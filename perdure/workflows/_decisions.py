@@ -10,11 +10,11 @@ from perdure.contracts.limits import Limits
 from perdure.contracts.messages import Message, ToolCallPart, tool_message, user_message
 from perdure.contracts.run import Counters
 from perdure.contracts.spec import FINAL_OUTPUT_TOOL, AgentSpec, ToolSpec
+from perdure.contracts.texts import one_line
 from perdure.contracts.usage import Usage
 from perdure.errors import suggest
 
 AUTHOR = "perdure"
-_SUMMARY_CHARS = 100
 _UNKNOWN_COST = Decimal("Infinity")
 """What counts as spent when a vendor did not say what a call used: no limit in dollars holds any more."""
 
@@ -108,12 +108,6 @@ def call_summary(call: ToolCallPart) -> str:
     except (ValueError, AttributeError, RecursionError):
         shown = call.arguments
     return one_line(f"{call.name}({shown})")
-
-
-def one_line(text: str) -> str:
-    """Return the start of a text on one line, as a summary."""
-    flat = " ".join(text[: 4 * _SUMMARY_CHARS].split())
-    return flat if len(flat) <= _SUMMARY_CHARS else flat[: _SUMMARY_CHARS - 1] + "…"
 
 
 def repetition_note(tool: str, count: int) -> Message:

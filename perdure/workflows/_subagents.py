@@ -11,9 +11,9 @@ from temporalio.workflow import ChildWorkflowCancellationType, ParentClosePolicy
 from perdure.contracts.messages import TextPart
 from perdure.contracts.names import AGENT_WORKFLOW
 from perdure.contracts.run import AnswersCall, RunInput, RunResult
+from perdure.contracts.texts import one_line
 from perdure.errors import PerdureError, RunTerminated, TaskFailed, revive
 from perdure.workflows._calls import TASK_TIMEOUT
-from perdure.workflows._decisions import one_line
 from perdure.workflows._host import current_host
 
 

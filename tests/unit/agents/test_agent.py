@@ -12,9 +12,10 @@ from pydantic import BaseModel, Field
 from typing_extensions import TypedDict
 
 from perdure import Agent, Limits, ModelSettings, tool
-from perdure.agents._names import check_name, one_line
+from perdure.agents._names import check_name
 from perdure.agents.registry import Registry
 from perdure.contracts.spec import OutputSpec
+from perdure.contracts.texts import one_line
 from perdure.errors import (
     DuplicateNameError,
     InvalidNameError,

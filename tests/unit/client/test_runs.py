@@ -12,8 +12,9 @@ from temporalio.service import RPCError, RPCStatusCode
 from perdure.client._queues import _quoted as quoted_queue
 from perdure.client._runs import _query_error, list_query, not_found, status_name, to_info
 from perdure.client._show import _pending
-from perdure.client.perdure_client import _new_id, _one_line, to_run_error
+from perdure.client.perdure_client import _new_id, to_run_error
 from perdure.contracts.calls import Progress
+from perdure.contracts.texts import one_line
 from perdure.errors import (
     InvalidInputError,
     LimitExceeded,
@@ -199,4 +200,4 @@ def test_ids_are_named_after_the_agent_and_unique() -> None:
     [("a\n b", "a b"), ("x" * 100, "x" * 100), ("x" * 101, "x" * 99 + "…"), ("\n" * 9000 + "late", "")],
 )
 def test_a_summary_is_one_short_line(text: str, shown: str) -> None:
-    assert _one_line(text) == shown
+    assert one_line(text) == shown
