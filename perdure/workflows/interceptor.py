@@ -5,8 +5,10 @@ and Temporal would retry that for ever. At the end, however it comes, outcomes t
 scoreboard.
 """
 
+import asyncio
 from typing import Any
 
+from temporalio import workflow
 from temporalio.worker import (
     ExecuteWorkflowInput,
     HandleSignalInput,
@@ -34,10 +36,18 @@ class _Inbound(WorkflowInboundInterceptor):
     async def execute_workflow(self, input: ExecuteWorkflowInput) -> Any:
         answer_queries()
         with typed_failures():
+            outcomes = current_host().outcomes
             try:
-                return await super().execute_workflow(input)
-            finally:
-                await current_host().outcomes.flush()
+                result = await super().execute_workflow(input)
+            except (
+                Exception,
+                asyncio.CancelledError,
+                workflow.ContinueAsNewError,
+            ):  # not GeneratorExit: no loop then
+                await outcomes.flush()
+                raise
+            await outcomes.flush()
+            return result
 
     async def handle_signal(self, input: HandleSignalInput) -> None:
         with typed_failures():
