@@ -114,11 +114,9 @@ def test_weights_are_what_a_dollar_and_a_second_count() -> None:
         slow=ScoreRow.model_validate({"name": "", **sure, "recent_cost_usd": 1.0, "recent_seconds": 100.0}),
     )
 
-    def choice(**weights: float) -> str:
-        return choose_by_draw(SelectRequest(**weights), known, Random(0)).agent
-
-    assert choice(cost_weight=1) == "slow"
-    assert choice(cost_weight=1, seconds_weight=0.1) == "dear"
+    by_cost, by_both = SelectRequest(cost_weight=1), SelectRequest(cost_weight=1, seconds_weight=0.1)
+    assert choose_by_draw(by_cost, known, Random(0)).agent == "slow"
+    assert choose_by_draw(by_both, known, Random(0)).agent == "dear"
 
 
 def test_an_unknown_cost_is_taken_for_that_of_the_others() -> None:
