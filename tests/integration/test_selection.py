@@ -61,12 +61,10 @@ def summary(table: ScoreTable) -> set[tuple[str, str, int, int]]:
 
 async def table_with(client: PerdureClient, outcomes: int) -> ScoreTable:
     """Wait until so many outcomes are there."""
-    for _ in range(100):
-        table = await client.scoreboard()
-        if table.outcomes >= outcomes:
-            return table
-        await asyncio.sleep(0.1)
-    raise AssertionError(f"{table.outcomes} outcomes, not {outcomes}")
+    async with asyncio.timeout(30):
+        while (table := await client.scoreboard()).outcomes < outcomes:
+            await asyncio.sleep(0.1)
+    return table
 
 
 async def board_history(client: PerdureClient) -> WorkflowHistory:
