@@ -11,6 +11,7 @@ from perdure.cli._render import console, print_pairs, print_rows, print_table, s
 from perdure.client import PendingCall, RunDetails, RunInfo
 from perdure.contracts.plan import PlanStatus, TaskResult
 
+_MAX_SELECTIONS = 10
 _TASK_STYLES = {"running": "cyan", "done": "green", "failed": "red", "cancelled": "yellow", "skipped": "dim"}
 
 
@@ -53,6 +54,7 @@ def print_details(run: RunDetails) -> None:
     pairs.append(("history", f"{plural(info.history_events, 'event')}, {size(info.history_bytes)}"))
     if run.input:
         pairs.append(("input", one_line(run.input)))
+    pairs.extend(_selection_pairs(run))
     pairs.extend(_trouble(run))
     pairs.extend(("waits for", describe_pending(call)) for call in run.pending)
     print_pairs(out, pairs)
@@ -72,6 +74,17 @@ def _agent_pairs(run: RunDetails) -> Iterator[tuple[str, str]]:
     others = {key: value for key, value in run.limits.items() if key != "max_turns"}
     yield "limits", ", ".join(f"{key}={value}" for key, value in others.items())
     yield "messages", str(run.messages)
+
+
+def _selection_pairs(run: RunDetails) -> Iterator[tuple[str, Text]]:
+    left_out = len(run.selections) - _MAX_SELECTIONS
+    for each in run.selections[-_MAX_SELECTIONS:]:
+        told = Text(clean(one_line(f"{each.agent} by {each.strategy}: {each.why}", 300)))
+        if each.note:
+            told.append(f" · {one_line(each.note, 300)}", style="yellow")
+        yield "chose", told
+    if left_out > 0:
+        yield "", Text(f"and {left_out} before", style="dim")
 
 
 def _trouble(run: RunDetails) -> Iterator[tuple[str, Text]]:

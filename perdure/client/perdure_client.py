@@ -26,6 +26,7 @@ from perdure.client._attributes import StartAttributes
 from perdure.client._maps import MapItems, map_input, progress, whole_result
 from perdure.client._queues import has_pollers
 from perdure.client._runs import RunInfo, describe, list_query, list_runs, not_found, to_info
+from perdure.client._scores import judged, read_table, send_judgement
 from perdure.client._show import RunDetails, details
 from perdure.client._transcript import TranscriptEntry, transcript
 from perdure.client._watch import WatchEvent, watch
@@ -35,6 +36,7 @@ from perdure.contracts.messages import ContentPart, TextPart
 from perdure.contracts.names import AGENT_WORKFLOW, MAP_QUERY, MAP_WORKFLOW, PLAN_QUERY, PLAN_WORKFLOW
 from perdure.contracts.plan import PlanResult, PlanStatus
 from perdure.contracts.run import RunInput, RunResult
+from perdure.contracts.scores import Outcome, ScoreTable, scoreboard_id
 from perdure.contracts.texts import one_line
 from perdure.errors import (
     InvalidInputError,
@@ -76,13 +78,22 @@ class PerdureClient:
         client: A connected Temporal client with the pydantic data converter.
         task_queue: Where the workers are.
         registry: The agents, if they are known here: then an unknown one is found before it is started.
+        scoreboard: The workflow id of the scoreboard, where one is configured.
     """
 
-    def __init__(self, client: Client, *, task_queue: str = "perdure", registry: Registry | None = None) -> None:
+    def __init__(
+        self,
+        client: Client,
+        *,
+        task_queue: str = "perdure",
+        registry: Registry | None = None,
+        scoreboard: str | None = None,
+    ) -> None:
         """Work with these."""
         self.temporal = client
         self.task_queue = task_queue
         self._registry = registry
+        self._scoreboard = scoreboard_id(scoreboard, task_queue)
         self._attributes = StartAttributes(client)
 
     async def start_agent(
@@ -369,6 +380,38 @@ class PerdureClient:
                 return await _asked(workflow_id, name, handle.execute_update(name, args=args))
         except TimeoutError:
             raise _no_worker(workflow_id, name) from None
+
+    async def scoreboard(self, *, kind: str | None = None) -> ScoreTable:
+        """Return what became of work, by kind and by agent or model; nothing while there was none.
+
+        Args:
+            kind: Only work of this kind.
+
+        Raises:
+            NoWorkerError: No worker answered within 10 seconds. Retryable.
+        """
+        call = read_table(self.temporal, self._scoreboard, kind)
+        table: ScoreTable = await _asked(self._scoreboard, "perdure.scoreboard", call)
+        return table
+
+    async def score(self, workflow_id: str, score: float, *, note: str = "") -> Outcome:
+        """Add a person's judgement of an agent's run to the scoreboard; no worker is needed.
+
+        Args:
+            workflow_id: The run.
+            score: From 0, bad, to 1, good.
+            note: What there is to say about it.
+
+        Returns:
+            What the scoreboard was told.
+
+        Raises:
+            RunNotFoundError: There is no such run. Not retryable.
+            InvalidInputError: It is no run of an agent, or the score is out of range. Not retryable.
+        """
+        outcome = await judged(self.temporal, workflow_id, score, note)
+        await send_judgement(self.temporal, self._scoreboard, self.task_queue, outcome)
+        return outcome
 
     async def cancel(self, workflow_id: str) -> None:
         """Ask a run to end; it stops what it does, and cleans up.
