@@ -35,6 +35,7 @@ from perdure.contracts.names import AGENT_WORKFLOW, MAP_QUERY, MAP_WORKFLOW, PLA
 from perdure.contracts.plan import PlanResult, PlanStatus
 from perdure.contracts.run import RunInput, RunResult
 from perdure.contracts.texts import one_line
+from perdure.contracts.times import TASK_TIMEOUT
 from perdure.errors import (
     InvalidInputError,
     NoWorkerError,
@@ -55,8 +56,6 @@ MAX_INPUT_BYTES = 1_500_000
 _UPDATE_SECONDS = 30
 _PLAN_TIMEOUT = timedelta(seconds=3)
 """For what is pleasant to see and no reason to wait."""
-_TASK_TIMEOUT = timedelta(seconds=3)
-"""How long a worker may take over one workflow task; a dead worker's is given to another after that."""
 
 
 class StartedRun(BaseModel):
@@ -200,7 +199,7 @@ class PerdureClient:
                 args=args,
                 id=workflow_id,
                 task_queue=self.task_queue,
-                task_timeout=_TASK_TIMEOUT,
+                task_timeout=TASK_TIMEOUT,
                 id_conflict_policy=WorkflowIDConflictPolicy.FAIL,
                 static_summary=summary,
             )
