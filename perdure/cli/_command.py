@@ -61,6 +61,20 @@ output_option = click.option(
 id_argument = click.argument("workflow_id", metavar="ID")
 
 
+def tree_options(function: _F) -> _F:
+    """Add what says how much of a run's tree is shown."""
+    all_option = click.option(
+        "--all",
+        "is_all",
+        is_flag=True,
+        help="Every child; else those in trouble or at work first, others by number.",
+    )
+    depth_option = click.option(
+        "--depth", type=click.IntRange(0, 20), default=2, metavar="N", help="Levels of the tree.  [default: 2]"
+    )
+    return depth_option(all_option(function))
+
+
 def start_options(function: _F) -> _F:
     """Add what `run` and `start` have in common."""
     options = [
