@@ -23,9 +23,10 @@ $(STAMP): requirements.lock pyproject.toml
 demo: $(STAMP)
 	$(BIN)/perdure demo
 
+# Files keep their order, so that those with few but long tests don't come last, on one process.
 test: $(STAMP)
 	$(BIN)/pytest -q -m alone
-	$(BIN)/pytest -q -n 2 --dist loadfile -m "not alone"
+	$(BIN)/pytest -q -n 2 --dist loadfile --no-loadscope-reorder -m "not alone"
 
 check: $(STAMP)
 	$(BIN)/ruff format --check .

@@ -45,7 +45,7 @@ def test_a_failure_ends_it(project: CliProject) -> None:
 
 
 def test_ctrl_c_leaves_it_running(project: CliProject) -> None:
-    (project.folder / "naps.txt").write_text("nap 4\nnap 4.5\n")
+    (project.folder / "naps.txt").write_text("nap 3\nnap 3.5\n")
     running = project.start("map", "calc", "--items", "@naps.txt", "--id", "naps")
     running.wait_for("0 of 2 done · 2 running")
     running.interrupt()
@@ -53,8 +53,8 @@ def test_ctrl_c_leaves_it_running(project: CliProject) -> None:
     assert "The map naps goes on. `perdure result naps` waits for it" in running.stderr
     result = json.loads(project.out("result", "naps", "-o", "json"))
     assert [outcome["output"] for outcome in result["outcomes"]] == [
-        "The answer to 'nap 4' is 3.",
-        "The answer to 'nap 4.5' is 3.",
+        "The answer to 'nap 3' is 3.",
+        "The answer to 'nap 3.5' is 3.",
     ]
     wait_until(lambda: '"done": 2' in project.out("query", "naps", "perdure.map", "-o", "json"))
 

@@ -22,7 +22,7 @@ from perdure.wiring import sandboxed_runner
 from perdure.workflows.agent import AgentWorkflow
 from perdure.workflows.interceptor import PerdureInterceptor
 from perdure.workflows.map_workflows import MapNode, MapWorkflow
-from tests.support.map_workflows import Mapped, MappedSizes
+from tests.support.map_workflows import Mapped, MappedSizes, TreeSizes
 from tests.support.workers import worker
 
 TIME = timedelta(seconds=100)
@@ -60,7 +60,7 @@ def note(text: str) -> str:
     return text
 
 
-counting = CountingModel(_echo, name="counting", delay_seconds=1.5)
+counting = CountingModel(_echo, name="counting", delay_seconds=1)
 app = App(
     agents=[
         Agent("echo", model="echo:x", limits=Limits(max_consecutive_errors=1)),
@@ -68,7 +68,7 @@ app = App(
         Agent("slow", model="slow:x"),
     ],
     tools=[note],
-    workflows=[Mapped, MappedSizes],
+    workflows=[Mapped, MappedSizes, TreeSizes],
     providers=[
         ScriptedModel(_echo, name="echo"),
         counting,
@@ -126,13 +126,13 @@ async def _end(client: PerdureClient, workflow_id: str) -> list[Any]:
 
 
 @kinds
-@pytest.mark.parametrize("count", [0, 1, 24])
+@pytest.mark.parametrize("count", [0, 1, 12])
 async def test_outputs_come_in_order_and_the_window_holds(client: PerdureClient, kind: Kind, count: int) -> None:
     counting.most = 0
     workflow_id = await _start(client, kind, "counted", _items(count), max_parallel=6)
     assert await _end(client, workflow_id) == _echoes(count)
     assert counting.most <= 6
-    assert count < 24 or counting.most >= 4
+    assert count < 12 or counting.most >= 4
 
 
 @kinds
@@ -175,29 +175,43 @@ async def test_cancelling_waits_for_every_run(client: PerdureClient, kind: Kind)
         assert "perdure.run_tool" in history.to_json(), "the clean-up did not run"
 
 
-@pytest.mark.timeout(240)
-async def test_many_items_of_a_workflow_are_a_tree(client: PerdureClient) -> None:
-    """Outputs over 1 MiB together are read from the nodes, and one that no result holds from its run."""
-    sizes = [1 + number % 50 for number in range(180)] + [30_000] * 24 + [300_000, 3]
-    run = await client.start_workflow("MappedSizes", ["echo", [f"size {size}" for size in sizes]])
-    assert await client.result(run.workflow_id, timeout=timedelta(seconds=200)) == sizes
+@pytest.mark.parametrize(("count", "nodes"), [(200, 0), (201, 1)])
+async def test_more_items_than_a_history_should_hold_are_a_tree(
+    client: PerdureClient, count: int, nodes: int
+) -> None:
+    """The first item fails, and ends it: what is looked at is who began it."""
+    workflow_id = await _start(client, "direct", "echo", ["bad"] * count, max_parallel=1)
+    with pytest.raises(UnexpectedModelBehavior, match="item 0: agent 'echo'"):
+        await client.result(workflow_id, timeout=TIME)
+    children = f"ParentWorkflowId = '{workflow_id}'"
+    await _until(client, f"{children} AND WorkflowType = 'MapNode'", nodes)
+    await _until(client, f"{children} AND WorkflowType = 'AgentWorkflow'", 1 - nodes)
+
+
+async def test_outputs_over_a_limit_are_read_from_the_nodes(client: PerdureClient) -> None:
+    """They are more than 1 MiB together, and one of them is in no result: it is read from its run."""
+    sizes = [1, 2, 3, *[50_000] * 12, 300_000, 4]
+    run = await client.start_workflow("TreeSizes", ["echo", [f"size {size}" for size in sizes]])
+    assert await client.result(run.workflow_id, timeout=TIME) == sizes
     children = f"ParentWorkflowId = '{run.workflow_id}'"
     await _until(client, f"{children} AND WorkflowType = 'AgentWorkflow'", 0)
-    assert 10 <= await _count(client, f"{children} AND WorkflowType = 'MapNode'") <= 60
+    assert 3 <= await _count(client, f"{children} AND WorkflowType = 'MapNode'") <= 15
+    history = await client.temporal.get_workflow_handle(run.workflow_id).fetch_history()
+    assert "perdure.read_page" in history.to_json(), "nothing was left in a node"
 
 
 async def test_outputs_that_no_history_holds_are_refused(client: PerdureClient) -> None:
-    run = await client.start_workflow("MappedSizes", ["echo", ["size 240000"] * 50])
+    run = await client.start_workflow("MappedSizes", ["echo", ["size 240000"] * 40])
     with pytest.raises(PayloadTooLargeError, match="let the agent store them"):
         await client.result(run.workflow_id, timeout=TIME)
 
 
 async def test_a_result_over_its_limit_is_a_manifest(client: PerdureClient) -> None:
-    sizes = [12_000 + number for number in range(50)]
+    sizes = [24_000 + number for number in range(25)]
     run = await client.start_map("echo", [f"size {size}" for size in sizes], max_parallel=20)
     raw: Any = await client.temporal.get_workflow_handle(run.workflow_id).result()
     assert "outcomes" not in raw
-    assert len(raw["pages"]) > 5
+    assert len(raw["pages"]) == 5
     result: Any = await client.result(run.workflow_id, timeout=TIME)
     assert [len(each.output) for each in result.outcomes] == sizes
 

@@ -22,7 +22,7 @@ from tests.integration.test_crashes import APP
 from tests.support.workers import WorkerProcess
 
 TIME = timedelta(seconds=30)
-RUNS = 20
+RUNS = 10
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ def _answer(turn: int, messages: list[dict[str, Any]]) -> FakeReply:
 async def test_sigterm_lets_model_calls_finish(
     server: DevServer, temporal: Client, tmp_path: Path, queue: str
 ) -> None:
-    async with ConversingServer(_answer, delay_seconds=3) as fake:
+    async with ConversingServer(_answer, delay_seconds=2) as fake:
         env = {**fake.env, "CRASH_LOG": str(tmp_path / "effects")}
         client = PerdureClient(temporal, task_queue=queue)
         async with WorkerProcess(server.address, queue, APP, env=env) as worker:

@@ -5,8 +5,10 @@ from typing import Any, Literal
 
 from temporalio import workflow
 
+from perdure.contracts.map import MapInput
 from perdure.errors import PerdureError
 from perdure.workflows import call_tool, map_agent
+from perdure.workflows.mapping import _run_tree, item_sizes
 
 
 @workflow.defn
@@ -33,3 +35,14 @@ class MappedSizes:
     @workflow.run
     async def run(self, agent: str, items: list[str]) -> list[int]:
         return [len(each) for each in await map_agent(agent, items, output=str, max_parallel=20)]
+
+
+@workflow.defn
+class TreeSizes:
+    """Does the same as a tree, which takes 201 items of `map_agent`."""
+
+    @workflow.run
+    async def run(self, agent: str, items: list[str]) -> list[int]:
+        request = MapInput(agent=agent, items=tuple(items), max_parallel=10)
+        found = await _run_tree(request, item_sizes(request), workflow.info().workflow_id)
+        return [len(each) for each in found]
