@@ -22,6 +22,7 @@ from temporalio.exceptions import TimeoutError as TemporalTimeoutError
 from temporalio.service import RPCError, RPCStatusCode
 
 from perdure.agents.registry import Registry
+from perdure.client._attributes import StartAttributes
 from perdure.client._maps import MapItems, map_input, progress, whole_result
 from perdure.client._queues import has_pollers
 from perdure.client._runs import RunInfo, describe, list_query, list_runs, not_found, to_info
@@ -82,6 +83,7 @@ class PerdureClient:
         self.temporal = client
         self.task_queue = task_queue
         self._registry = registry
+        self._attributes = StartAttributes(client)
 
     async def start_agent(
         self,
@@ -125,7 +127,17 @@ class PerdureClient:
                 "that a tool can read, and start the run with its name."
             )
         text = "".join(part.text for part in parts if isinstance(part, TextPart))
-        return await self._start(AGENT_WORKFLOW, [request], id or _new_id(agent), f"{agent}: {one_line(text)}")
+        return await self._start(
+            AGENT_WORKFLOW,
+            [request],
+            id or _new_id(agent),
+            f"{agent}: {one_line(text)}",
+            attributes=self._agent_attributes(agent, tenant),
+        )
+
+    def _agent_attributes(self, agent: str, tenant: str) -> dict[str, str]:
+        model = self._registry.agent(agent).models[0] if self._registry is not None else ""
+        return {"PerdureAgent": agent, "PerdureModel": model, "PerdureState": "working", "PerdureTenant": tenant}
 
     async def start_workflow(
         self,
@@ -193,7 +205,15 @@ class PerdureClient:
         """
         return await _asked(workflow_id, MAP_QUERY, progress(self.temporal, workflow_id))
 
-    async def _start(self, workflow: str, args: Sequence[Any], workflow_id: str, summary: str) -> StartedRun:
+    async def _start(
+        self,
+        workflow: str,
+        args: Sequence[Any],
+        workflow_id: str,
+        summary: str,
+        *,
+        attributes: Mapping[str, str] | None = None,
+    ) -> StartedRun:
         try:
             handle = await self.temporal.start_workflow(
                 workflow,
@@ -203,6 +223,7 @@ class PerdureClient:
                 task_timeout=_TASK_TIMEOUT,
                 id_conflict_policy=WorkflowIDConflictPolicy.FAIL,
                 static_summary=summary,
+                search_attributes=await self._attributes.of(attributes) if attributes else None,
             )
         except WorkflowAlreadyStartedError:
             raise RunExistsError(

@@ -38,7 +38,10 @@ class Bounds:
 
 
 class _RequestBody(httpx.AsyncByteStream):
-    """A body that knows whether it was sent: only then can the vendor bill the call."""
+    """A body that knows whether it was sent: only then can the vendor bill the call.
+
+    It is dropped then: a model thinks for minutes over a conversation that may take megabytes.
+    """
 
     def __init__(self, content: bytes) -> None:
         self._content = content
@@ -46,7 +49,8 @@ class _RequestBody(httpx.AsyncByteStream):
         self.is_sent = False
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        yield self._content
+        content, self._content = self._content, b""
+        yield content
         self.is_sent = True
 
 
@@ -154,6 +158,7 @@ class HttpLayer:
             ModelCallError: no answer, an answer that can't be used, or an error of the vendor's.
         """
         content = _RequestBody(body)
+        del body
         try:
             request = _request(url, headers, content, bounds)
         except (ValueError, httpx.InvalidURL) as error:

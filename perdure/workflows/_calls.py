@@ -7,6 +7,7 @@ is for a worker that died, and whoever fails for another reason says itself how 
 
 from datetime import timedelta
 from typing import Any, TypeVar
+from weakref import WeakValueDictionary
 
 from temporalio import workflow
 from temporalio.common import RetryPolicy
@@ -54,6 +55,7 @@ _MARGIN = timedelta(seconds=30)
 _CRASHES = 10
 """Attempts at an idempotent tool beyond those that it may fail itself."""
 _HEARTBEAT_TIMEOUT = timedelta(seconds=3)
+_SPECS: WeakValueDictionary[str, AgentSpec] = WeakValueDictionary()
 _WAIT = ActivityCancellationType.WAIT_CANCELLATION_COMPLETED
 
 
@@ -68,7 +70,7 @@ def _retries(maximum_attempts: int) -> RetryPolicy:
 
 async def load_agent(request: LoadAgentRequest) -> AgentSpec:
     """Pin the agent: one marker in history, which holds the whole spec."""
-    return await _execute_local(
+    spec = await _execute_local(
         LOAD_AGENT,
         request,
         result_type=AgentSpec,
@@ -76,6 +78,12 @@ async def load_agent(request: LoadAgentRequest) -> AgentSpec:
         schedule_to_close_timeout=timedelta(minutes=1),
         retry_policy=_retries(5),
     )
+    return _shared(spec)
+
+
+def _shared(spec: AgentSpec) -> AgentSpec:
+    """Return the equal spec that another run of this process holds, so that a thousand runs hold one."""
+    return _SPECS.setdefault(spec.digest, spec)
 
 
 async def copy_conversation(request: CopyConversationRequest) -> CopyConversationResult:

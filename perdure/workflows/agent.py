@@ -191,10 +191,14 @@ class AgentWorkflow:
         self._show()
 
     def _write_attributes(self, **values: str | float | None) -> None:
-        """Upsert those that the server has: one that it hasn't would wedge the run."""
+        """Upsert those that changed and that the server has: one that it hasn't would wedge the run."""
         known = self._loop.spec.search_attributes if self._loop is not None else ()
+        present = workflow.info().typed_search_attributes
         updates = [
-            _attribute(name, value) for name, value in values.items() if name in known and value is not None
+            update
+            for name, value in values.items()
+            if name in known and value is not None
+            if present.get((update := _attribute(name, value)).key) != value
         ]
         if updates:
             workflow.upsert_search_attributes(updates)
