@@ -89,6 +89,13 @@ class PerdureError(ApplicationError):
             next_retry_delay=next_retry_delay,
         )
 
+    def told_by(self, prefix: str, **attributes: Any) -> "PerdureError":
+        """Return the same error with a prefix to its message, and more attributes where its type takes them."""
+        known = {**self.attributes, **attributes}
+        return _rebuild(
+            type(self).__name__, f"{prefix}{self.message}", known, not self.non_retryable, self.next_retry_delay
+        )
+
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle by type and attributes."""
         retry = (not self.non_retryable, self.next_retry_delay)

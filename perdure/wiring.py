@@ -50,6 +50,7 @@ class Parts:
     workflows: Sequence[type]
     interceptors: Sequence[Interceptor]
     workflow_runner: WorkflowRunner
+    models: ModelActivities
     providers: Providers
     host: ToolHost
     app: App
@@ -60,6 +61,7 @@ class Parts:
         async with AsyncExitStack() as stack:
             stack.push_async_callback(self.providers.aclose)
             stack.push_async_callback(self.host.http.aclose)
+            stack.push_async_callback(self.models.aclose)
             if self.app.lifespan is not None:
                 self.host.resources = await stack.enter_async_context(self.app.lifespan(self.app)) or {}
             yield
@@ -122,6 +124,7 @@ def make_parts(app: App, settings: Settings) -> Parts:
         workflows=[AgentWorkflow, MapNode, MapWorkflow, PlanWorkflow, Scoreboard, *app.workflows.values()],
         interceptors=[PerdureInterceptor()],
         workflow_runner=sandboxed_runner(),
+        models=models,
         providers=providers,
         host=host,
         app=app,

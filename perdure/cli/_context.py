@@ -104,7 +104,8 @@ async def open_client(project: Project, *, address: str | None = None) -> "Perdu
     from perdure.client import PerdureClient
     from perdure.connection import connect
 
-    temporal = await connect(address=address or local_address(project.settings))
+    known = address or local_address(project.settings)
+    temporal = await connect(address=known, origin="this project's embedded server")
     registry = project.app.registry if project.app else None
     settings = project.settings
     return PerdureClient(

@@ -9,6 +9,7 @@ from temporalio.api.workflowservice.v1 import DescribeWorkflowExecutionResponse
 from temporalio.client import Client
 
 from perdure.client._runs import RunInfo
+from perdure.client._tree import Tree
 from perdure.contracts.calls import Progress
 from perdure.contracts.plan import PlanStatus
 from perdure.contracts.run import Counters
@@ -52,6 +53,8 @@ class RunDetails(BaseModel):
     """The agents that it chose, in order, and why."""
     plan: PlanStatus | None = None
     """The tasks of its plan, where it has one and a worker answered."""
+    tree: Tree = Tree()
+    """The runs below it, and the tasks of its plan."""
     task_attempt: int = 1
     """Above 1 the workflow's code fails, and Temporal runs it again."""
 

@@ -128,7 +128,7 @@ class MessagesQuery(Contract):
 
     conversation: str
     start: Annotated[int, Field(ge=0)] = 0
-    stop: int | None = None
+    stop: Annotated[int, Field(ge=0)] | None = None
     epoch: int | None = None
     """The epoch that the slots belong to; the current one when None."""
 

@@ -48,9 +48,6 @@ from perdure.contracts.scores import OutcomeBatch, RecordOutcomesResult
 from perdure.contracts.selection import Selection, SelectRequest
 from perdure.contracts.spec import AgentSpec, ToolSpec
 
-TASK_TIMEOUT = timedelta(seconds=3)
-"""How long a worker may take over one workflow task; a dead worker's is given to another after that."""
-
 T = TypeVar("T")
 
 _NEVER_RETRIED = ["PayloadsTooLarge", "PayloadSizeError", "NotFoundError", "TypeError"]
