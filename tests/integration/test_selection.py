@@ -3,7 +3,7 @@
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -42,13 +42,27 @@ from tests.support.select_workflows import Choosing
 from tests.support.workers import WorkerProcess, worker
 
 TIME = timedelta(seconds=60)
-Outcomes = tuple[tuple[str, str, int, int], ...]
 
 
 @pytest.fixture
 async def client(temporal: Client) -> AsyncIterator[PerdureClient]:
     async with worker(app, temporal) as running:  # with a scoreboard of its own
         yield running
+
+
+Command = Callable[..., Awaitable[str]]
+
+
+@pytest.fixture
+def out(client: PerdureClient, server: DevServer) -> Command:
+    environ = {"TEMPORAL_ADDRESS": server.address, "PERDURE_TASK_QUEUE": client.task_queue}
+
+    async def run(*args: str, code: int = 0) -> str:
+        result = await asyncio.to_thread(CliRunner().invoke, cli, args, env=environ)
+        assert result.exit_code == code, result.output
+        return result.stdout or result.stderr
+
+    return run
 
 
 async def choose(client: PerdureClient, *texts: str, **options: Any) -> tuple[str, list[Selection]]:
@@ -172,7 +186,7 @@ async def test_a_person_judges_a_run(client: PerdureClient) -> None:
             await client.score(f"{workflow_id}/deft-1", bad)
 
 
-async def test_a_plan_leaves_it_open_who_does_a_task(client: PerdureClient) -> None:
+async def test_a_plan_leaves_it_open_who_does_a_task(client: PerdureClient, out: Command) -> None:
     """Each choice is told, and every task's outcome is: one batch, whatever the tasks are called."""
     tasks = (
         Task(id="a", agent="auto", input="glass", kind="carry"),
@@ -198,17 +212,11 @@ async def test_a_plan_leaves_it_open_who_does_a_task(client: PerdureClient) -> N
     outcome = await client.score(f"{run.workflow_id}/plan-1/a", 1)
     assert (outcome.agent, outcome.kind) == ("deft", "carry")
     assert len((await client.show(run.workflow_id)).selections) == 3
+    assert "by rules: 1 of its labels in the text" in await out("show", run.workflow_id)
     await _replay(await client.temporal.get_workflow_handle(run.workflow_id).fetch_history(), PlanWorkflow)
 
 
-async def test_the_command_line(client: PerdureClient, server: DevServer) -> None:
-    environ = {"TEMPORAL_ADDRESS": server.address, "PERDURE_TASK_QUEUE": client.task_queue}
-
-    async def out(*args: str, code: int = 0) -> str:
-        result = await asyncio.to_thread(CliRunner().invoke, cli, args, env=environ)
-        assert result.exit_code == code, result.output
-        return result.stdout or result.stderr
-
+async def test_the_command_line(client: PerdureClient, out: Command) -> None:
     assert await out("scoreboard") == "No outcomes yet.\n"
     assert await out("scoreboard", "-o", "json") == "[]\n"
     workflow_id, _ = await choose(client, "glass", kind="carry")
