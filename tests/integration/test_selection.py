@@ -3,7 +3,7 @@
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,8 @@ from temporalio.worker import Replayer
 from perdure.cli import cli
 from perdure.client import PerdureClient
 from perdure.connection import connect
-from perdure.contracts.names import OUTCOMES_SIGNAL, SCOREBOARD_WORKFLOW
+from perdure.contracts.names import OUTCOMES_SIGNAL, PLAN_WORKFLOW, SCOREBOARD_WORKFLOW
+from perdure.contracts.plan import Plan, PlanResult, PlanRunInput, Task
 from perdure.contracts.scores import (
     Outcome,
     OutcomeBatch,
@@ -29,24 +30,39 @@ from perdure.contracts.scores import (
     ScoreTable,
     scoreboard_id,
 )
-from perdure.contracts.selection import Selection
+from perdure.contracts.selection import SelectBy, Selection
 from perdure.devserver import DevServer
 from perdure.errors import InvalidInputError, NoCandidateError, RunNotFoundError
 from perdure.wiring import sandboxed_runner
 from perdure.workflows.interceptor import PerdureInterceptor
+from perdure.workflows.plan_workflow import PlanWorkflow
 from perdure.workflows.scoreboard import Scoreboard
 from tests.support.select_app import app
 from tests.support.select_workflows import Choosing
 from tests.support.workers import WorkerProcess, worker
 
 TIME = timedelta(seconds=60)
-Outcomes = tuple[tuple[str, str, int, int], ...]
 
 
 @pytest.fixture
 async def client(temporal: Client) -> AsyncIterator[PerdureClient]:
     async with worker(app, temporal) as running:  # with a scoreboard of its own
         yield running
+
+
+Command = Callable[..., Awaitable[str]]
+
+
+@pytest.fixture
+def out(client: PerdureClient, server: DevServer) -> Command:
+    environ = {"TEMPORAL_ADDRESS": server.address, "PERDURE_TASK_QUEUE": client.task_queue}
+
+    async def run(*args: str, code: int = 0) -> str:
+        result = await asyncio.to_thread(CliRunner().invoke, cli, args, env=environ)
+        assert result.exit_code == code, result.output
+        return result.stdout or result.stderr
+
+    return run
 
 
 async def choose(client: PerdureClient, *texts: str, **options: Any) -> tuple[str, list[Selection]]:
@@ -170,14 +186,37 @@ async def test_a_person_judges_a_run(client: PerdureClient) -> None:
             await client.score(f"{workflow_id}/deft-1", bad)
 
 
-async def test_the_command_line(client: PerdureClient, server: DevServer) -> None:
-    environ = {"TEMPORAL_ADDRESS": server.address, "PERDURE_TASK_QUEUE": client.task_queue}
+async def test_a_plan_leaves_it_open_who_does_a_task(client: PerdureClient, out: Command) -> None:
+    """Each choice is told, and every task's outcome is: one batch, whatever the tasks are called."""
+    tasks = (
+        Task(id="a", agent="auto", input="glass", kind="carry"),
+        Task(id="b", agent="auto", input="x", kind="carry", candidates=("deft",), needs=("a",)),
+        Task(id="c", agent="auto", input="x", select=SelectBy(tags=("china",)), on_error="continue"),
+        Task(id="d", agent="auto", input="x", select=SelectBy(capabilities=("to fly",)), on_error="continue"),
+        Task(id="e", agent="deft", input="x"),
+    )
+    run = await client.start_workflow(PLAN_WORKFLOW, [PlanRunInput(plan=Plan(tasks=tasks))])
+    result: PlanResult = await client.result(run.workflow_id, timeout=TIME)
+    assert [(each.agent, each.state, each.chosen_by) for each in result.tasks] == [
+        ("deft", "done", "rules: 1 of its labels in the text"),
+        ("deft", "done", "rules: the only candidate"),
+        ("clumsy", "failed", "rules: 1 of 1 tags"),
+        ("auto", "failed", ""),
+        ("deft", "done", ""),
+    ]
+    assert result.failures[1].type == "NoCandidateError"
+    table = await table_with(client, 4)
+    agents = {each for each in summary(table) if each[1] != "work:x"}
+    assert agents == {("carry", "deft", 2, 0), ("", "clumsy", 0, 1), ("", "deft", 1, 0)}
+    assert signals(await board_history(client)) == 1
+    outcome = await client.score(f"{run.workflow_id}/plan-1/a", 1)
+    assert (outcome.agent, outcome.kind) == ("deft", "carry")
+    assert len((await client.show(run.workflow_id)).selections) == 3
+    assert "by rules: 1 of its labels in the text" in await out("show", run.workflow_id)
+    await _replay(await client.temporal.get_workflow_handle(run.workflow_id).fetch_history(), PlanWorkflow)
 
-    async def out(*args: str, code: int = 0) -> str:
-        result = await asyncio.to_thread(CliRunner().invoke, cli, args, env=environ)
-        assert result.exit_code == code, result.output
-        return result.stdout or result.stderr
 
+async def test_the_command_line(client: PerdureClient, out: Command) -> None:
     assert await out("scoreboard") == "No outcomes yet.\n"
     assert await out("scoreboard", "-o", "json") == "[]\n"
     workflow_id, _ = await choose(client, "glass", kind="carry")
