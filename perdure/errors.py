@@ -28,6 +28,7 @@ PerdureError
 │   └── AgentBug              a defect in workflow code, perdure's or the user's
 ├── CallError                 one attempt at a model or tool call
 │   ├── ModelCallError        retryable if `kind` is transient or rate_limited
+│   ├── UnsettledCallError    an attempt may be billed, and its reservation is used up
 │   ├── ToolError             a tool failed
 │   └── ConversationUnavailableError   nothing was called, for want of the conversation; retryable
 └── ServerError               Temporal, or the embedded server
@@ -312,6 +313,21 @@ class ModelCallError(CallError):
             may_be_billed=self.may_be_billed,
             attempts=attempts,
         )
+
+
+class UnsettledCallError(CallError):
+    """An attempt may be billed: the run settles it at its worst case, and reserves anew for the next.
+
+    Attributes:
+        tries: Attempts that failed so far.
+        delay_seconds: How long to wait before the next.
+    """
+
+    def __init__(self, message: str, *, tries: int = 0, delay_seconds: float = 0) -> None:
+        """Say what happened to the attempt."""
+        self.tries = tries
+        self.delay_seconds = delay_seconds
+        super().__init__(message, tries=tries, delay_seconds=delay_seconds)
 
 
 class ToolError(CallError):

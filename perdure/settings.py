@@ -10,6 +10,7 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from decimal import Decimal
 from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Any, Literal, cast
@@ -99,6 +100,38 @@ class ProviderTable(BaseModel):
         return value
 
 
+def _read_usd(value: object) -> object:
+    """Take numbers alone, as they are written: a binary fraction is no price."""
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return Decimal(str(value))
+    raise ValueError("should be a number of US dollars per million tokens")
+
+
+Usd = Annotated[Decimal, BeforeValidator(_read_usd), Field(ge=0, le=100_000)]
+
+
+class PriceTable(BaseModel):
+    """The price of a model, from `[tool.perdure.prices."provider:model"]`: US dollars per million tokens."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    input_usd: Usd
+    output_usd: Usd
+    """Reasoning included."""
+    cached_input_usd: Usd | None = None
+    """Input that the vendor read from its cache; as `input_usd` when not given."""
+    cache_write_usd: Usd | None = None
+    """Input that the vendor wrote to its cache; as `input_usd` when not given."""
+
+
+def _check_models(value: dict[str, PriceTable]) -> dict[str, PriceTable]:
+    for name in value:
+        provider, colon, model = name.partition(":")
+        if not (provider and colon and model):
+            raise ValueError(f'are of models, such as "openai:gpt-5-mini", and {name!r} is none')
+    return value
+
+
 class Settings(BaseModel):
     """What the user configured; frozen. Make it with `Settings.resolve`."""
 
@@ -140,6 +173,10 @@ class Settings(BaseModel):
     """The least level that is logged."""
     providers: dict[str, ProviderTable] = Field(default_factory=dict[str, ProviderTable])
     """The user's providers, by the prefix of their models."""
+    prices: Annotated[dict[str, PriceTable], AfterValidator(_check_models)] = Field(
+        default_factory=dict[str, PriceTable]
+    )
+    """Prices over those that perdure knows, by model."""
     project_dir: Annotated[Path, Field(strict=False)] = Path()
     """The folder of the pyproject.toml with `[tool.perdure]`, else the working directory. Found, not set."""
 
@@ -202,6 +239,8 @@ def _fields() -> dict[str, tuple[str, FieldInfo]]:
 _FIELDS = _fields()
 _KEYS = {key: name for key, (name, _) in _FIELDS.items()}
 """The attribute of each key that the environment and the file know."""
+_TABLES: Mapping[str, type[BaseModel]] = {"providers": ProviderTable, "prices": PriceTable}
+"""Settings that are tables of tables, which no variable can hold."""
 _FLAGS = {"dev_port": "--port", "dev_ui_port": "--ui-port"}
 """Flags that aren't called like their setting."""
 
@@ -232,7 +271,7 @@ def _collect(
         if key in flags:
             values[key] = flags[key]
             sources[key] = f"flag {_FLAGS.get(key, '--' + key.replace('_', '-'))}"
-        elif key != "providers" and environ.get(variable):
+        elif key not in _TABLES and environ.get(variable):
             values[key] = _from_text(environ[variable], field)
             sources[key] = f"environment {variable}"
         elif key in table:
@@ -298,11 +337,11 @@ def _explain(error: ValidationError, values: Mapping[str, Any], sources: Mapping
     key, source = path[0], sources[path[0]]
     if first["type"] == "extra_forbidden":
         try:
-            _check_key(path[-1], ProviderTable.model_fields, f"{source}, {'.'.join(path[:-1])}")
+            _check_key(path[-1], _TABLES[key].model_fields, f"{source}, {'.'.join(path[:-1])}")
         except SettingsError as unknown:
             return unknown
     problem = _PROBLEMS.get(first["type"]) or first["msg"].removeprefix("Value error, ").removeprefix("Input ")
-    was = "" if key == "providers" else f"; it is {values[key]!r}"
+    was = "" if key in _TABLES else f"; it is {values[key]!r}"
     return SettingsError(f"{source}: {'.'.join(path)} {problem}{was}.", source=source, key=".".join(path))
 
 

@@ -25,6 +25,7 @@ from perdure.activities.selecting import SelectionActivities
 from perdure.activities.tools import ToolActivities, ToolHost
 from perdure.activities.verifying import VerifyActivities
 from perdure.app import App
+from perdure.contracts.usage import Price
 from perdure.providers._redact import redact
 from perdure.providers.prices import find_model
 from perdure.providers.registry import ProviderConfig, Providers
@@ -82,6 +83,17 @@ def make_providers(app: App, settings: Settings) -> Providers:
     return Providers(configs, extra=app.providers)
 
 
+def models_known(settings: Settings) -> Callable[[str], tuple[Price | None, int | None]]:
+    """Return what finds the price and the context window of a model: the user's own prices come first."""
+    own = {name: Price(**table.model_dump()) for name, table in settings.prices.items()}
+
+    def find(name: str) -> tuple[Price | None, int | None]:
+        price, window = find_model(name)
+        return own.get(name, price), window
+
+    return find
+
+
 def make_parts(app: App, settings: Settings) -> Parts:
     """Return the parts of a worker; nothing is opened yet."""
     providers = make_providers(app, settings)
@@ -93,7 +105,7 @@ def make_parts(app: App, settings: Settings) -> Parts:
     policy = LoadingPolicy(
         heartbeat_timeout=settings.heartbeat_timeout,
         search_attributes=_remembered_attributes(),
-        find_model=find_model,
+        find_model=models_known(settings),
         redact=host.redact,
     )
     models = ModelActivities(
@@ -102,7 +114,8 @@ def make_parts(app: App, settings: Settings) -> Parts:
     tools = ToolActivities(registry=app.registry, lookup=lookup, host=host)
     verifying = VerifyActivities(registry=app.registry, lookup=lookup, redact=host.redact)
     loading = LoadingActivities(registry=app.registry, providers=providers, lookup=lookup, policy=policy)
-    chooser = Chooser(providers=providers, find_price=lambda model: find_model(model)[0], redact=host.redact)
+    find_price = models_known(settings)
+    chooser = Chooser(providers=providers, find_price=lambda model: find_price(model)[0], redact=host.redact)
     selecting = SelectionActivities(
         registry=app.registry, chooser=chooser, reader=ScoreboardReader(), scoreboard=settings.scoreboard
     )

@@ -64,6 +64,10 @@ class Flights:
             call.add_done_callback(lambda _: self._land(key, flight))
         return flight
 
+    def is_open(self, key: FlightKey) -> bool:
+        """Say whether an attempt would join a call rather than make one."""
+        return key in self._flights
+
     async def reply(self, key: FlightKey, flight: Flight) -> ModelReply:
         """Wait for the reply.
 

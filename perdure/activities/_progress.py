@@ -25,19 +25,22 @@ class Heart:
 
     Attributes:
         tries: Attempts that failed before this one, from the heartbeat details of the last.
+        unbilled: Attempts up to this one are known to have cost nothing.
         open_calls: How many hearts beat in this worker.
     """
 
     open_calls = 0
 
-    def __init__(self) -> None:
-        """Take over what the last attempt left."""
+    def __init__(self, *, tries: int = 0) -> None:
+        """Take over what the last attempt left; `tries` failed before the first."""
         info = activity.info()
         timeout = info.heartbeat_timeout
         self._interval = None if timeout is None else timeout.total_seconds() / _BEATS_PER_TIMEOUT
         self._timer: asyncio.TimerHandle | None = None
         self._pieces: list[str] = []
-        self.tries = _last_progress().tries
+        last = last_progress()
+        self.tries = max(last.tries, tries)
+        self.unbilled = last.unbilled
 
     def __enter__(self) -> Self:
         """Start beating."""
@@ -69,8 +72,14 @@ class Heart:
         """Note that this attempt failed, for the next one, and return how many have."""
         self.tries += 1
         if self._interval is not None:
-            activity.heartbeat(Progress(tries=self.tries))
+            activity.heartbeat(Progress(tries=self.tries, unbilled=self.unbilled))
         return self.tries
+
+    def clear(self) -> None:
+        """Note, for the next attempt, that this one and all before it cost nothing."""
+        self.unbilled = activity.info().attempt
+        if self._interval is not None:
+            activity.heartbeat(Progress(tries=self.tries, unbilled=self.unbilled))
 
     def _schedule(self) -> None:
         if self._interval is not None:
@@ -79,11 +88,14 @@ class Heart:
     def _beat(self) -> None:
         text = self.text
         tail = text[-_TAIL_CHARS:]
-        activity.heartbeat(Progress(tries=self.tries, offset=len(text) - len(tail), text=tail))
+        activity.heartbeat(
+            Progress(tries=self.tries, offset=len(text) - len(tail), text=tail, unbilled=self.unbilled)
+        )
         self._schedule()
 
 
-def _last_progress() -> Progress:
+def last_progress() -> Progress:
+    """Return what the last attempt left in its heartbeat."""
     details = activity.info().heartbeat_details
     return Progress.model_validate(details[0]) if details else Progress()
 

@@ -92,6 +92,7 @@ class LoadingActivities:
             context=request.context,
             heartbeat_timeout=self._pulse.next_timeout(),
             search_attributes=tuple(sorted(await self._policy.search_attributes())),
+            is_metered=True,
         )
         _check_prices(spec)
         if len(spec.to_bytes()) > _MAX_SPEC_BYTES:
@@ -192,10 +193,11 @@ class LoadingActivities:
 def _check_prices(spec: AgentSpec) -> None:
     """Refuse a limit in dollars that nothing could be counted against."""
     unknown = [model.name for model in spec.models if model.price is None]
-    if spec.limits.max_cost_usd is not None and unknown:
+    if spec.limits.max_cost_usd is not None and unknown and not spec.limits.allow_unknown_prices:
         raise UserError(
-            f"max_cost_usd is set, but the price of {', '.join(unknown)} is not known: "
-            "limit max_total_tokens instead."
+            f"max_cost_usd is set, but the price of {', '.join(unknown)} is not known: set it in "
+            "[tool.perdure.prices], limit max_total_tokens instead, or set the limit allow_unknown_prices=true, "
+            "with which such a model's calls are not counted."
         )
 
 

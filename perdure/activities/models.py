@@ -10,6 +10,7 @@ from perdure.activities._blobs import BlobStore
 from perdure.activities._cache import ConversationKey, Slot
 from perdure.activities._flights import FlightKey, Flights
 from perdure.activities._lookup import Lookup
+from perdure.activities._metering import check_extra
 from perdure.activities._outputs import MAX_REPLY_BYTES, find_problem
 from perdure.activities._progress import Heart, backoff
 from perdure.agents.registry import Registry
@@ -18,7 +19,7 @@ from perdure.contracts.messages import Message, TextPart
 from perdure.contracts.names import CALL_MODEL
 from perdure.contracts.spec import AgentSpec
 from perdure.contracts.usage import Usage
-from perdure.errors import ModelCallError, PerdureError
+from perdure.errors import ConversationUnavailableError, ModelCallError, PerdureError, UnsettledCallError
 from perdure.providers.base import Fragment, ModelReply, ModelRequest, Provider, TextSink
 from perdure.providers.registry import Providers
 
@@ -59,22 +60,45 @@ class ModelActivities:
             ModelCallError: Retryable if the vendor's fault may pass and attempts are left.
             UnknownModelError: No provider for the model, or no key. Not retryable.
             ConversationUnavailableError: Retryable, no attempt at the vendor.
+            UnsettledCallError: The call is metered, and an attempt may be billed. Not retryable here.
         """
         info = activity.info()
         workflow_id, run_id = info.workflow_id or "", info.workflow_run_id or ""
         key = ConversationKey(workflow_id, run_id, request.conversation, request.epoch)
+        heart = Heart(tries=request.tries)
         try:
+            self._check_reservation(request, heart)
             spec = await self._lookup.spec(request.spec, workflow_id, run_id)
             slots = await self._lookup.slots(key, request.slots, request.new)
-            with Heart() as heart:
+            if request.is_metered:
+                check_extra(spec.settings)
+            with heart:
                 reply = await self._ask(request, spec, key, slots, heart)
             result = self._judge(spec, request, reply)
             self._lookup.cache.put(key, {request.slots: Slot(result.message)})
             return result
+        except ConversationUnavailableError:
+            if request.is_metered and heart.unbilled == info.attempt - 1:
+                heart.clear()
+            raise
         except (ApplicationError, asyncio.CancelledError):
             raise
         except Exception as error:
             raise self._defect(error) from None
+
+    def _check_reservation(self, request: CallModelRequest, heart: Heart) -> None:
+        """Send nothing on a reservation that another attempt may have used up.
+
+        Temporal retries without asking the workflow. Joining a request that is still open makes no second bill.
+        """
+        attempt = activity.info().attempt
+        if not request.is_metered or heart.unbilled >= attempt - 1 or self._flights.is_open(_flight_key()):
+            return
+        raise UnsettledCallError(
+            f"Attempt {attempt - 1} may be billed: its worker stopped, or was too slow. The run settles it, and "
+            "asks again if its limits allow it.",
+            tries=heart.tries,
+        )
 
     async def _ask(
         self,
@@ -84,14 +108,13 @@ class ModelActivities:
         slots: Sequence[Slot],
         heart: Heart,
     ) -> ModelReply:
-        info = activity.info()
-        flight_key = FlightKey(key.workflow_id, key.run_id, info.activity_id)
+        flight_key = _flight_key()
         flight = self._flights.board(flight_key, lambda on_text: self._call(request, spec, key, slots, on_text))
         heart.follow(flight.pieces)
         try:
             return await self._flights.reply(flight_key, flight)
         except ModelCallError as error:
-            raise _after_failure(error, heart, spec.settings.max_attempts) from None
+            raise _after_failure(error, heart, spec.settings.max_attempts, is_metered=request.is_metered) from None
         except asyncio.CancelledError:
             if _is_cancel_requested() and heart.text:
                 return _interrupted(heart.text)
@@ -156,13 +179,28 @@ def _interrupted(text: str) -> ModelReply:
     return ModelReply(message=message, usage=Usage(), is_usage_known=False)
 
 
-def _after_failure(error: ModelCallError, heart: Heart, max_attempts: int) -> ModelCallError:
+def _flight_key() -> FlightKey:
+    info = activity.info()
+    return FlightKey(info.workflow_id or "", info.workflow_run_id or "", info.activity_id)
+
+
+def _after_failure(
+    error: ModelCallError, heart: Heart, max_attempts: int, *, is_metered: bool
+) -> ModelCallError | UnsettledCallError:
     """Decide what becomes of a failed attempt. Waiting out a rate limit is none."""
     if error.kind == "transient" and heart.count_try() >= max_attempts:
         return error.as_last_of(heart.tries)
-    if error.kind in ("transient", "rate_limited"):
-        return error.delayed(backoff(max(heart.tries, activity.info().attempt) - 1))
-    return error
+    if error.kind not in ("transient", "rate_limited"):
+        return error
+    delayed = error.delayed(backoff(max(heart.tries, activity.info().attempt) - 1))
+    if is_metered and error.may_be_billed:
+        wait = delayed.retry_after
+        return UnsettledCallError(
+            error.message, tries=heart.tries, delay_seconds=wait.total_seconds() if wait else 0
+        )
+    if is_metered:
+        heart.clear()
+    return delayed
 
 
 def _is_cancel_requested() -> bool:

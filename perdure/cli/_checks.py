@@ -237,7 +237,7 @@ def _values(resolved: Resolved) -> list[tuple[str, str, str]]:
         value: Any = getattr(settings, name)
         if isinstance(value, timedelta):
             name, value = f"{name}_seconds", f"{value.total_seconds():g}"
-        elif name == "providers":
+        elif name in ("providers", "prices"):
             value = json.dumps({key: table.model_dump(exclude_none=True) for key, table in value.items()})
         found.append((name, str(value), source))
     return found

@@ -115,20 +115,20 @@ def _fit(name: str, text: str, kind: Any) -> Any:
             ) from None
 
 
-def parse_limits(given: Iterable[str]) -> Limits | None:
+def parse_limits(given: Iterable[str], option: str = "--limit") -> Limits | None:
     """Read `--limit KEY=N`.
 
     Raises:
         InvalidInputError: No such limit, or no such value. Not retryable.
     """
-    values = _pairs(given, "--limit")
-    names = {field.serialization_alias or name for name, field in Limits.model_fields.items()}
+    values = _pairs(given, option)
+    names = {field.serialization_alias or name for name, field in Limits.model_fields.items()} | {"wall_clock"}
     for key in values.keys() - names:
         raise InvalidInputError(f"There is no limit {key!r}.{suggest(key, names)}")
     try:
         return Limits.model_validate(values) if values else None
     except ValidationError as error:
-        raise InvalidInputError(f"--limit: {_first_problem(error)}.") from None
+        raise InvalidInputError(f"{option}: {_first_problem(error)}.") from None
 
 
 def parse_context(given: Iterable[str]) -> dict[str, JsonValue] | None:

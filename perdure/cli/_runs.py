@@ -7,6 +7,7 @@ from rich.text import Text
 
 from perdure.cli._context import say
 from perdure.cli._format import ago, clean, cost, duration, one_line, plural, size, stamp
+from perdure.cli._limits import money_pairs
 from perdure.cli._render import console, print_pairs, print_table, status_text
 from perdure.cli._tree import print_tree
 from perdure.client import PendingCall, RunDetails, RunInfo
@@ -71,6 +72,7 @@ def _agent_pairs(run: RunDetails) -> Iterator[tuple[str, str]]:
         yield "cost", cost(usage.cost_usd)
     others = {key: value for key, value in run.limits.items() if key != "max_turns"}
     yield "limits", ", ".join(f"{key}={value}" for key, value in others.items())
+    yield from money_pairs(run.money)
     yield "messages", str(run.messages)
 
 

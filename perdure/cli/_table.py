@@ -35,6 +35,7 @@ COMMANDS: Final[dict[str, dict[str, Entry]]] = {
     "Steer": {
         "signal": Entry("perdure.cli.signal", "Send a signal to a run."),
         "update": Entry("perdure.cli.update", "Send an update to a run, and print its answer."),
+        "limit": Entry("perdure.cli.limit", "Set limits of an open run, such as max_cost_usd=5."),
         "score": Entry("perdure.cli.score", "Say how good a run was, from 0 to 1."),
         "cancel": Entry("perdure.cli.cancel", "Ask a run to end; it cleans up."),
         "terminate": Entry("perdure.cli.terminate", "End a run at once."),

@@ -3,7 +3,7 @@
 from perdure.client._children import ChildRun
 from perdure.client._queues import has_pollers, pollers
 from perdure.client._runs import RunInfo, RunStatusName
-from perdure.client._show import PendingCall, RunDetails
+from perdure.client._show import Money, PendingCall, RunDetails
 from perdure.client._transcript import TranscriptEntry
 from perdure.client._tree import Tree, TreeNode
 from perdure.client._watch import WatchEvent
@@ -11,6 +11,7 @@ from perdure.client.perdure_client import PerdureClient, StartedRun
 
 __all__ = [
     "ChildRun",
+    "Money",
     "PendingCall",
     "PerdureClient",
     "RunDetails",

@@ -10,9 +10,10 @@ from temporalio.client import Client
 
 from perdure.client._runs import RunInfo
 from perdure.client._tree import Tree
+from perdure.contracts.budget import NOTHING, Amount, Budget, amount_of
 from perdure.contracts.calls import Progress
 from perdure.contracts.plan import PlanStatus
-from perdure.contracts.run import Counters
+from perdure.contracts.run import Counters, RunStatus
 from perdure.contracts.selection import Selection
 from perdure.contracts.spec import AgentSpec
 from perdure.history import RecordedRun
@@ -34,6 +35,20 @@ class PendingCall(BaseModel):
     """The end of the text so far; None before the first heartbeat."""
 
 
+class Money(BaseModel):
+    """What a run has taken of its limits of money and tokens."""
+
+    model_config = ConfigDict(frozen=True)
+
+    budget: Budget
+    spent: Amount
+    """As limits count it: what the vendor didn't tell counts at its worst case."""
+    reserved: Amount | None = None
+    """None where no worker answered: then `spent` is what history has."""
+    left: Amount | None = None
+    """Of the limits that are set; None where no worker answered."""
+
+
 class RunDetails(BaseModel):
     """A run in detail."""
 
@@ -45,6 +60,8 @@ class RunDetails(BaseModel):
     messages: int
     models: tuple[str, ...] = ()
     limits: dict[str, JsonValue] = {}
+    money: Money | None = None
+    """None where no limit of money or tokens holds."""
     pending: tuple[PendingCall, ...] = ()
     input: str = ""
     failure: str = ""
@@ -79,6 +96,22 @@ async def details(
         selections=tuple(run.selections),
         task_attempt=max(described.pending_workflow_task.attempt, 1),
     )
+
+
+def money_of(run: RecordedRun, status: RunStatus | None) -> Money | None:
+    """Return what a run has spent, as it says itself, else as its history does."""
+    if status is not None and status.budget is not None and status.spent is not None:
+        taken = status.spent + (status.reserved or NOTHING)
+        left = Amount(
+            tokens=(status.budget.tokens or taken.tokens) - taken.tokens,
+            cost_usd=(status.budget.cost_usd or taken.cost_usd) - taken.cost_usd,
+        )
+        return Money(budget=status.budget, spent=status.spent, reserved=status.reserved or NOTHING, left=left)
+    spec = next(iter(run.specs.values()), None)
+    if spec is None:
+        return None
+    budget = Budget(tokens=spec.limits.max_total_tokens, cost_usd=spec.limits.max_cost_usd)
+    return Money(budget=budget, spent=amount_of(count(run).usage)) if budget.is_bound else None
 
 
 def count(run: RecordedRun) -> Counters:

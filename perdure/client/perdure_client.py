@@ -28,16 +28,24 @@ from perdure.client._maps import MapItems, map_input, progress, whole_result
 from perdure.client._queues import has_pollers
 from perdure.client._runs import RunInfo, describe, first_start, list_query, list_runs, not_found, to_info
 from perdure.client._scores import judged, read_table, send_judgement
-from perdure.client._show import RunDetails, details
+from perdure.client._show import RunDetails, details, money_of
 from perdure.client._transcript import TranscriptEntry, transcript
 from perdure.client._tree import make_tree, plan_from_history
 from perdure.client._watch import WatchEvent, watch
 from perdure.contracts.limits import Limits
 from perdure.contracts.map import MapProgress, MapResult, OnError
 from perdure.contracts.messages import ContentPart, TextPart
-from perdure.contracts.names import AGENT_WORKFLOW, MAP_QUERY, MAP_WORKFLOW, PLAN_QUERY, PLAN_WORKFLOW
+from perdure.contracts.names import (
+    AGENT_WORKFLOW,
+    LIMIT_UPDATE,
+    MAP_QUERY,
+    MAP_WORKFLOW,
+    PLAN_QUERY,
+    PLAN_WORKFLOW,
+    STATUS_QUERY,
+)
 from perdure.contracts.plan import PlanResult, PlanStatus
-from perdure.contracts.run import RunInput, RunResult
+from perdure.contracts.run import RunInput, RunResult, RunStatus
 from perdure.contracts.scores import Outcome, ScoreTable, scoreboard_id
 from perdure.contracts.texts import one_line
 from perdure.contracts.times import TASK_TIMEOUT
@@ -312,13 +320,26 @@ class PerdureClient:
             await run.read(event)
             await children.read(event)
         found = await details(info, described, run.run, self.temporal)
+        money = money_of(run.run, await self._status(info))
         known = list(children.children.values())
         plan = await self._plan(info)
         if plan is None and children.plan is not None:
             plan = plan_from_history(info, children.plan, known)
         since = await first_start(self.temporal, described)
         tree = await make_tree(self.temporal, info, known, plan, since=since, depth=depth, is_all=is_all)
-        return found.model_copy(update={"failure": await self._failure(info), "plan": plan, "tree": tree})
+        return found.model_copy(
+            update={"failure": await self._failure(info), "plan": plan, "tree": tree, "money": money}
+        )
+
+    async def _status(self, info: RunInfo) -> RunStatus | None:
+        """Ask an agent's run where it stands: None when nobody answers at once."""
+        if info.workflow != AGENT_WORKFLOW or info.status != "running":
+            return None
+        handle: WorkflowHandle[Any, Any] = self.temporal.get_workflow_handle(info.workflow_id, run_id=info.run_id)
+        with suppress(RPCError, WorkflowQueryFailedError, WorkflowQueryRejectedError, ValidationError):
+            if await has_pollers(self.temporal, info.task_queue):
+                return await handle.query(STATUS_QUERY, result_type=RunStatus, rpc_timeout=_PLAN_TIMEOUT)
+        return None
 
     async def _plan(self, info: RunInfo) -> PlanStatus | None:
         """Ask a workflow for its plan: None when it has none, or nobody answers at once."""
@@ -395,6 +416,23 @@ class PerdureClient:
                 return await _asked(workflow_id, name, handle.execute_update(name, args=args))
         except TimeoutError:
             raise _no_worker(workflow_id, name) from None
+
+    async def set_limits(self, workflow_id: str, limits: Limits) -> Limits:
+        """Set limits of an open run of an agent; those that are None stay as they are.
+
+        Returns:
+            All limits that hold now.
+
+        Raises:
+            RunNotFoundError: There is no such run, or it is closed. Not retryable.
+            InvalidInputError: It is no run of an agent, or a limit is below what is spent. Not retryable.
+            NoWorkerError: It wasn't done within 30 seconds; it may be yet. Retryable.
+        """
+        described = await describe(self.temporal, workflow_id)
+        workflow = described.workflow_execution_info.type.name
+        if workflow != AGENT_WORKFLOW:
+            raise InvalidInputError(f"{workflow_id!r} is a run of {workflow}: limits are set on runs of agents.")
+        return Limits.model_validate(await self.update(workflow_id, LIMIT_UPDATE, limits))
 
     async def scoreboard(self, *, kind: str | None = None) -> ScoreTable:
         """Return what became of work, by kind and by agent or model; nothing while there was none.

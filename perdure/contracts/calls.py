@@ -46,6 +46,10 @@ class CallModelRequest(Contract):
     is_final: bool = False
     """The last call: no tools, answer with what there is."""
     max_output_tokens: int | None = None
+    is_metered: bool = False
+    """Its worst case is reserved, for one attempt that may be billed: another needs a reservation of its own."""
+    tries: int = 0
+    """Attempts that failed before this call, each settled."""
 
 
 class CallModelResult(Contract):
@@ -161,3 +165,5 @@ class Progress(Contract):
     """Where `text` starts in the reply."""
     text: str = ""
     """The end of the reply so far, at most 8 kB."""
+    unbilled: int = 0
+    """Attempts up to this one are known to have cost nothing."""

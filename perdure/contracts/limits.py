@@ -20,9 +20,13 @@ class Limits(Contract):
     """Model calls that the conversation may take, re-asks included."""
     max_model_calls: _Count | None = None
     max_tool_calls: _Count | None = None
-    max_total_tokens: Annotated[int, Field(ge=1)] | None = None
+    max_total_tokens: Annotated[int, Field(ge=1, le=1_000_000_000_000)] | None = None
     """Input and output tokens of all model calls together."""
-    max_cost_usd: Annotated[Decimal, Field(gt=0)] | None = None
+    max_cost_usd: Annotated[Decimal, Field(gt=0, le=1_000_000_000)] | None = None
+    """US dollars of all model calls together, at the prices that the run is pinned to."""
+    allow_unknown_prices: bool | None = None
+    """Start although `max_cost_usd` is set and a model's price is unknown: calls of that model count as nothing
+    towards `max_cost_usd`, so that `max_total_tokens` should be set too."""
     wall_clock: timedelta | None = Field(
         default=None,
         gt=timedelta(0),

@@ -28,6 +28,8 @@ MAP_QUERY: Final = "perdure.map"
 PLAN_QUERY: Final = "perdure.plan"
 SCOREBOARD_QUERY: Final = "perdure.scoreboard"
 
+LIMIT_UPDATE: Final = "perdure.limit"
+
 OUTCOMES_SIGNAL: Final = "perdure.outcomes"
 
 MAIN_CONVERSATION: Final = "main"

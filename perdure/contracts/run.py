@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, JsonValue
 
 from perdure.contracts._base import Contract
+from perdure.contracts.budget import Amount, Budget, Ledger
 from perdure.contracts.limits import Limits
 from perdure.contracts.messages import (
     ContentPart,
@@ -17,7 +18,7 @@ from perdure.contracts.messages import (
 from perdure.contracts.names import MAIN_CONVERSATION
 from perdure.contracts.usage import NO_USAGE, Usage
 
-RunState = Literal["starting", "working", "finishing", "completed", "failed"]
+RunState = Literal["starting", "working", "waiting_limit", "finishing", "completed", "failed"]
 
 
 class Counters(Contract):
@@ -49,6 +50,10 @@ class Carried(Contract):
     """When the first run of the chain started."""
     epoch: int = 0
     counters: Counters = Counters()
+    ledger: Ledger | None = None
+    """Set where limits of money or tokens hold."""
+    raised: Limits = Limits()
+    """Limits that were set while the run was open, over those of the spec."""
 
 
 class AnswersCall(Contract):
@@ -121,6 +126,12 @@ class RunStatus(Contract):
     conversation: str
     spec: str = ""
     """Digest of the pinned `AgentSpec`; empty before it is loaded."""
+    spent: Amount | None = None
+    """Settled, as limits count it; None where no limit of money or tokens holds."""
+    reserved: Amount | None = None
+    """Held back for what is open."""
+    budget: Budget | None = None
+    """What may be spent in all."""
 
 
 class MessagesQuery(Contract):

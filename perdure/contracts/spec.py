@@ -93,6 +93,8 @@ class AgentSpec(Contract):
     """After how long without a sign of life a worker counts as dead."""
     search_attributes: tuple[str, ...] = ()
     """Those of ours that the server had when the run started; others are never written."""
+    is_metered: bool = False
+    """Whether limits of money and tokens hold by reservations. Runs of before there were any lack it."""
 
     @cached_property
     def digest(self) -> str:

@@ -1,33 +1,74 @@
 """Asking a model, then its fallbacks. Workflow side."""
 
+import asyncio
 from collections.abc import Callable
 
+from temporalio import workflow
 from temporalio.exceptions import ActivityError, ApplicationError, is_cancelled_exception
 
 from perdure.contracts.calls import CallModelRequest, CallModelResult
 from perdure.contracts.spec import AgentSpec
-from perdure.errors import AgentBug, ModelUnavailable, PerdureError, revive
+from perdure.errors import AgentBug, ModelUnavailable, PerdureError, UnsettledCallError, revive
 from perdure.workflows._calls import call_model
+from perdure.workflows._meter import Meter
 
 
 async def ask_models(
-    spec: AgentSpec, request: CallModelRequest, *, turn: int, show: Callable[[str], None]
+    spec: AgentSpec,
+    request: CallModelRequest,
+    *,
+    turn: int,
+    show: Callable[[str], None],
+    meter: Meter | None = None,
 ) -> CallModelResult:
     """Return the reply of the first model that gives one.
 
+    Args:
+        spec: The agent, with its models.
+        request: What to ask; which model is set here.
+        turn: For the eyes of whoever reads the history.
+        show: Is told what is waited for.
+        meter: Pays for it; None where no limit of money or tokens holds.
+
     Raises:
+        OutOfBudget: The next attempt could exceed a limit.
         ModelUnavailable: None of them could be reached, or all refused for good. Not retryable.
     """
     for index, model in enumerate(spec.models):
         show(f"turn {turn} · waiting for {model.name}")
+        asked = request.model_copy(update={"model": index})
         try:
-            return await call_model(spec, request.model_copy(update={"model": index}), turn=turn)
+            if meter is None:
+                return await call_model(spec, asked, turn=turn)
+            return await _ask_metered(spec, asked, turn=turn, meter=meter)
         except ActivityError as error:
             if is_cancelled_exception(error):
                 raise
             if index + 1 == len(spec.models):
                 raise _failure(error, model.name) from error
     raise AssertionError("unreachable: a spec has a model")
+
+
+async def _ask_metered(spec: AgentSpec, request: CallModelRequest, *, turn: int, meter: Meter) -> CallModelResult:
+    """Ask one model. Each attempt that may be billed has a reservation of its own."""
+    until = workflow.now() + spec.settings.max_wait
+    while True:
+        hold = meter.reserve(spec, request)
+        request = request.model_copy(update={"is_metered": True, "max_output_tokens": hold.output_tokens})
+        try:
+            result = await call_model(spec, request, turn=turn)
+        except BaseException as error:
+            meter.settle_failure(hold, error)
+            cause = revive(error.cause) if isinstance(error, ActivityError) and error.cause else error
+            if not isinstance(cause, UnsettledCallError) or workflow.now() >= until:
+                raise
+            # What was new is recorded with the attempt before.
+            request = request.model_copy(update={"tries": cause.tries, "new": ()})
+            if cause.delay_seconds:
+                await asyncio.sleep(cause.delay_seconds)
+        else:
+            meter.settle_reply(spec, request, hold, result)
+            return result
 
 
 def _failure(error: ActivityError, model: str) -> PerdureError:

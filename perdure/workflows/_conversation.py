@@ -57,6 +57,10 @@ class Conversation:
         self._new.clear()
         return new
 
+    def put_back(self, new: tuple[SlotMessage, ...]) -> None:
+        """Take back what a model call that was not made would have recorded."""
+        self._new.extend(new)
+
     def page(self, query: MessagesQuery) -> MessagesPage:
         """Return consecutive filled slots from `query.start`, at most 1 MB of them but at least one."""
         stop = len(self._slots) if query.stop is None else min(query.stop, len(self._slots))

@@ -18,6 +18,7 @@ from temporalio.exceptions import (
 )
 
 from perdure.contracts.calls import CallToolRequest
+from perdure.contracts.limits import Limits
 from perdure.contracts.messages import Message, ToolCallPart, tool_message
 from perdure.contracts.run import AnswersCall, answer_message
 from perdure.contracts.spec import AgentSpec, ToolSpec
@@ -44,10 +45,15 @@ class _Call:
 
 
 class ToolCalls:
-    """Runs the tool calls of messages of one conversation."""
+    """Runs the tool calls of messages of one conversation.
 
-    def __init__(self, spec: AgentSpec, conversation: Conversation, *, depth: int) -> None:
+    Attributes:
+        limits: What holds now.
+    """
+
+    def __init__(self, spec: AgentSpec, conversation: Conversation, *, depth: int, limits: Limits) -> None:
         """Work for this conversation; `depth` runs of agents are above it."""
+        self.limits = limits
         self._depth = depth
         self._spec = spec
         self._conversation = conversation
@@ -63,7 +69,7 @@ class ToolCalls:
         call_slot = len(self._conversation) - 1
         first = self._conversation.reserve(len(parts))
         calls = [_Call(part, i, first_ordinal + i, call_slot, first + i) for i, part in enumerate(parts)]
-        gate = asyncio.Semaphore(self._spec.limits.max_parallel_tool_calls or _DEFAULT_PARALLEL)
+        gate = asyncio.Semaphore(self.limits.max_parallel_tool_calls or _DEFAULT_PARALLEL)
         return await gather(*(self._answer(call, gate, room) for call in calls))
 
     async def _answer(self, call: _Call, gate: asyncio.Semaphore, room: int) -> Message:
@@ -103,7 +109,7 @@ class ToolCalls:
 
     def _subagent_input(self, part: ToolCallPart) -> str:
         """Return what a subagent is asked; raise what the model is told instead."""
-        deepest = self._spec.limits.max_depth
+        deepest = self.limits.max_depth
         if deepest is not None and self._depth >= deepest:
             raise LimitExceeded(f"Not run: agents may call agents {deepest} levels deep (max_depth).")
         try:

@@ -11,9 +11,11 @@ from temporalio import workflow
 from temporalio.common import SearchAttributeKey, SearchAttributeUpdate
 
 from perdure.contracts.calls import CopyConversationRequest, LoadAgentRequest
+from perdure.contracts.limits import Limits
 from perdure.contracts.messages import Message
 from perdure.contracts.names import (
     AGENT_WORKFLOW,
+    LIMIT_UPDATE,
     MAIN_CONVERSATION,
     MESSAGES_QUERY,
     SPEC_QUERY,
@@ -30,10 +32,11 @@ from perdure.contracts.run import (
     RunStatus,
 )
 from perdure.contracts.spec import AgentSpec
-from perdure.errors import PerdureError, UserError
+from perdure.errors import InvalidInputError, PerdureError, UserError
 from perdure.workflows._calls import copy_conversation, load_agent
 from perdure.workflows._conversation import INLINE_BYTES, Conversation
 from perdure.workflows._guard import typed_activity_failure, typed_failures
+from perdure.workflows._raising import check_new_limits
 from perdure.workflows.loop import AgentLoop, Answer
 
 _MAX_RESULT_CHARS = 250_000
@@ -60,6 +63,7 @@ class AgentWorkflow:
         self._conversation = Conversation(epoch=0 if carried is None else carried.epoch)
         self._loop: AgentLoop | None = None
         self._end: RunState | None = None
+        self._has_waited = False
         self._base_events = 0
         self._base_bytes = 0
         if carried is None:
@@ -88,6 +92,8 @@ class AgentWorkflow:
             depth=request.depth,
             reload=lambda name: self._load(name, spec.context),
             on_progress=self._show,
+            ledger=None if request.carried is None else request.carried.ledger,
+            raised=None if request.carried is None else request.carried.raised,
         )
         self._loop = loop
         if request.carried is None:
@@ -166,6 +172,8 @@ class AgentWorkflow:
                 started_at=self._started_at,
                 epoch=self._conversation.epoch,
                 counters=loop.counters,
+                ledger=None if loop.meter is None else loop.meter.ledger,
+                raised=loop.raised,
             ),
         )
 
@@ -207,8 +215,11 @@ class AgentWorkflow:
             workflow.upsert_search_attributes(updates)
 
     def _show(self) -> None:
-        """Write the run's details for the web UI, in Markdown."""
+        """Write the run's details for the web UI, in Markdown; and that it waits, for whoever lists runs."""
         status = self.status()
+        self._has_waited = self._has_waited or status.state == "waiting_limit"
+        if self._has_waited and self._end is None:
+            self._write_attributes(PerdureState=status.state)
         usage = status.counters.usage
         cost = "unknown" if usage.cost_usd is None else f"${usage.cost_usd:.4f}"
         workflow.set_current_details(
@@ -227,11 +238,28 @@ class AgentWorkflow:
             slots=len(self._conversation),
             epoch=self._conversation.epoch,
             counters=self._counters if loop is None else loop.counters,
-            limits=self._request.limits if loop is None else loop.spec.limits,
+            limits=self._request.limits if loop is None else loop.limits,
+            spent=None if loop is None or loop.meter is None else loop.meter.ledger.spent,
+            reserved=None if loop is None or loop.meter is None else loop.meter.ledger.reserved,
+            budget=None if loop is None or loop.meter is None else loop.meter.budget,
             activity="" if loop is None or self._end else loop.activity,
             conversation=MAIN_CONVERSATION,
             spec="" if loop is None else loop.spec.digest,
         )
+
+    @workflow.update(name=LIMIT_UPDATE)
+    def set_limits(self, given: Limits) -> Limits:
+        """Set limits of the open run, and return all that hold."""
+        assert self._loop is not None, "the validator has refused it"
+        self._loop.set_limits(given)
+        return self._loop.limits
+
+    @set_limits.validator
+    def _check_limits(self, given: Limits) -> None:
+        if self._loop is None or self._end is not None:
+            raise InvalidInputError("The run is starting or ending: try again in a moment.")
+        elapsed = workflow.now() - self._started_at
+        check_new_limits(given, self._loop, elapsed)
 
     @workflow.query(name=MESSAGES_QUERY)
     def messages(self, query: MessagesQuery) -> MessagesPage:

@@ -11,7 +11,9 @@ from typing import Any
 from temporalio import workflow
 
 from perdure.contracts.answers import is_answer, output_text, output_value
+from perdure.contracts.budget import Ledger, amount_of
 from perdure.contracts.calls import CallModelRequest, CallModelResult
+from perdure.contracts.limits import Limits
 from perdure.contracts.messages import Message
 from perdure.contracts.run import Counters, RunState
 from perdure.contracts.spec import AgentSpec
@@ -29,6 +31,7 @@ from perdure.workflows._decisions import (
     rejection,
     repetition_note,
 )
+from perdure.workflows._meter import Meter, OutOfBudget, new_ledger
 from perdure.workflows._repeats import Repeats
 from perdure.workflows._tool_calls import ToolCalls
 from perdure.workflows._verifying import judge
@@ -70,9 +73,14 @@ class AgentLoop:
         depth: int,
         reload: Callable[[str], Awaitable[AgentSpec]],
         on_progress: Callable[[], None],
+        ledger: Ledger | None = None,
+        raised: Limits | None = None,
     ) -> None:
         """Go on with a conversation whose last message awaits the model."""
         self.spec = spec
+        self.raised = raised or Limits()
+        self.meter = None if ledger is None else Meter(ledger, conversation)
+        self._limits_set = 0
         self.conversation = conversation
         self.counters = counters
         self.state: RunState = "working"
@@ -81,7 +89,7 @@ class AgentLoop:
         self._on_progress = on_progress
         self._depth = depth
         self._reload = reload
-        self._tools = ToolCalls(spec, conversation, depth=depth)
+        self._tools = ToolCalls(spec, conversation, depth=depth, limits=self.limits)
         self._repeats = Repeats()
         for message in conversation.messages():
             self._repeats.note(message)
@@ -96,15 +104,58 @@ class AgentLoop:
             LimitExceeded, UnexpectedModelBehavior, ModelUnavailable: Not retryable.
         """
         while True:
-            limit = limit_reached(self.spec.limits, self.counters, workflow.now() - self._started_at)
-            if limit is not None:
-                return await self._finish(limit)
-            result = await self._ask()
-            answer = await self._take(result)
+            answer = await self._turn()
             if answer is not None:
                 return answer
             if should_pause():
                 return None
+
+    async def _turn(self) -> Answer | None:
+        limit = limit_reached(self._counted_limits(), self.counters, workflow.now() - self._started_at)
+        if limit is None:
+            try:
+                return await self._take(await self._ask())
+            except OutOfBudget as reached:
+                limit = reached.limit
+        if self.spec.on_limit == "ask":
+            await self._wait_for_limits(limit)
+            return None
+        return await self._finish(limit)
+
+    @property
+    def limits(self) -> Limits:
+        """What holds now: what was set while the run was open, else what it is pinned to."""
+        return self.raised.over(self.spec.limits)
+
+    def set_limits(self, given: Limits) -> None:
+        """Change limits of the open run."""
+        self.raised = given.over(self.raised)
+        self._tools.limits = self.limits
+        if self.meter is not None:
+            self.meter.raise_to(given)
+        self._limits_set += 1
+
+    def _counted_limits(self) -> Limits:
+        """Return the limits that are reached by counting; the others hold by reservations."""
+        if not self.spec.is_metered:
+            return self.limits
+        return self.limits.model_copy(update={"max_total_tokens": None, "max_cost_usd": None})
+
+    def _open_meter(self) -> Meter | None:
+        """Return what pays for the next call; None where no limit of money or tokens holds."""
+        if self.meter is None and self.spec.is_metered:
+            ledger = new_ledger(amount_of(self.counters.usage), self.limits)
+            self.meter = Meter(ledger, self.conversation) if ledger.budget.is_bound else None
+        return self.meter
+
+    async def _wait_for_limits(self, limit: str) -> None:
+        """Wait until somebody sets a limit; no worker is needed meanwhile."""
+        self.state = "waiting_limit"
+        self._show(f"the limit {limit} is reached · waits for `perdure limit`")
+        seen = self._limits_set
+        await workflow.wait_condition(lambda: self._limits_set > seen)
+        self.state = "working"
+        self._show("")
 
     async def _take(self, result: CallModelResult) -> Answer | None:
         message = result.message
@@ -129,7 +180,7 @@ class AgentLoop:
             return replace(answer, score=verdict.score)
         rejections = self.counters.rejections + 1
         self.counters = self.counters.model_copy(update={"rejections": rejections})
-        if rejections > (self.spec.limits.max_rejections or 0):
+        if rejections > (self.limits.max_rejections or 0):
             raise UnexpectedModelBehavior(
                 f"{self.spec.verify} rejected the answer {rejections} times. The last reason: {verdict.reason}",
                 problem="rejected",
@@ -150,7 +201,7 @@ class AgentLoop:
     async def _hand_over(self, message: Message, index: int, target: str) -> None:
         """Go on with the same conversation as another agent."""
         path = (*self.counters.handoffs, self.spec.name)
-        most = self.spec.limits.max_handoffs
+        most = self.limits.max_handoffs
         if most is not None and len(path) > most:
             raise LimitExceeded(
                 f"The limit max_handoffs={most} is reached: {' → '.join((*path, target))}.",
@@ -160,7 +211,9 @@ class AgentLoop:
         for answer in handoff_answers(message.tool_calls, index, f"Handed over to {target}."):
             self.conversation.append(answer, is_recorded=False)
         self.spec = await self._reload(target)
-        self._tools = ToolCalls(self.spec, self.conversation, depth=self._depth)
+        self._tools = ToolCalls(self.spec, self.conversation, depth=self._depth, limits=self.limits)
+        if self.meter is not None:
+            self.meter.tighten(self.spec.limits)
         self.counters = self.counters.model_copy(update={"handoffs": path})
 
     async def _ask(self, *, is_final: bool = False) -> CallModelResult:
@@ -173,7 +226,12 @@ class AgentLoop:
             new=self.conversation.take_new(),
             is_final=is_final,
         )
-        result = await ask_models(self.spec, request, turn=self.counters.turns + 1, show=self._show)
+        turn, meter = self.counters.turns + 1, self._open_meter()
+        try:
+            result = await ask_models(self.spec, request, turn=turn, show=self._show, meter=meter)
+        except OutOfBudget:
+            self.conversation.put_back(request.new)
+            raise
         self.conversation.append(result.message, is_recorded=True)
         self.counters = after_model(self.counters, result.usage, is_usable=not result.problem)
         return result
@@ -182,7 +240,7 @@ class AgentLoop:
         calls = message.tool_calls
         self._show(f"turn {self.counters.turns} · " + ", ".join(call_summary(call) for call in calls[:5]))
         made = self.counters.tool_calls
-        room = (self.spec.limits.max_tool_calls or _UNBOUNDED) - made
+        room = (self.limits.max_tool_calls or _UNBOUNDED) - made
         self.counters = self.counters.model_copy(update={"tool_calls": made + min(len(calls), max(room, 0))})
         results = await self._tools.run(calls, first_ordinal=made, room=room)
         self.counters = after_tools(self.counters, results)
@@ -196,7 +254,7 @@ class AgentLoop:
 
     def _look_for_repeats(self, message: Message, results: Sequence[Message]) -> None:
         """Tell the model that it goes in circles; end the run when that doesn't help."""
-        most = self.spec.limits.max_repeats
+        most = self.limits.max_repeats
         self._repeats.note(message)
         counts = [self._repeats.note(result) for result in results]
         tool, count = max(counts, key=lambda each: each[1], default=("", 0))
@@ -231,7 +289,14 @@ class AgentLoop:
             )
         self.state = "finishing"
         self.conversation.append(last_call(limit), is_recorded=False)
-        result = await self._ask(is_final=True)
+        try:
+            result = await self._ask(is_final=True)
+        except OutOfBudget as reached:
+            raise LimitExceeded(
+                f"The limit {reached.limit} is reached, and leaves no room for a last call.",
+                limit=reached.limit,
+                partial=self._partial(),
+            ) from None
         if result.problem or not is_answer(result.message):
             raise LimitExceeded(
                 f"The limit {limit} is reached, and the last reply was no answer. {result.problem}".rstrip(),
@@ -250,7 +315,7 @@ class AgentLoop:
 
     @property
     def _max_errors(self) -> int:
-        return self.spec.limits.max_consecutive_errors or _DEFAULT_ERRORS
+        return self.limits.max_consecutive_errors or _DEFAULT_ERRORS
 
     def _partial(self) -> str:
         """The last text that the model wrote, for whoever gets the error."""

@@ -84,11 +84,12 @@ class Rig:
         return self.attributes
 
     def environment(
-        self, *, tries: int = 0, heartbeat: float = 30, client: object = None, **info: Any
+        self, *, tries: int = 0, unbilled: int = 0, heartbeat: float = 30, client: object = None, **info: Any
     ) -> ActivityEnvironment:
-        """Return an attempt; `tries` is what the last one left in its heartbeat."""
+        """Return an attempt; `tries` and `unbilled` are what the last one left in its heartbeat."""
         environment = ActivityEnvironment(client=cast("Client", client))
-        details = [Progress(tries=tries).model_dump(mode="json")] if tries else []
+        left = Progress(tries=tries, unbilled=unbilled)
+        details = [left.model_dump(mode="json")] if left != Progress() else []
         info.setdefault("heartbeat_timeout", timedelta(seconds=heartbeat))
         environment.info = replace(
             environment.info, workflow_id="wf", workflow_run_id="run", heartbeat_details=details, **info

@@ -65,11 +65,28 @@ def test_parts_that_are_wrong(project: Project) -> None:
         (("--limit", "max_turn=5"), "Did you mean 'max_turns'?"),
         (("--limit", "max_turns=many"), "max_turns: Input should be a valid integer"),
         (("--limit", "max_turns"), "should be KEY=VALUE"),
+        (("--limit", "max_cost_usd=-1"), "max_cost_usd: Input should be greater than 0"),
+        (("--limit", "max_cost_usd=1e12"), "max_cost_usd: Input should be less than or equal to 1000000000"),
+        (("--limit", "max_cost_usd=NaN"), "max_cost_usd: Input should be a finite number"),
+        (("--limit", "max_total_tokens=0"), "max_total_tokens: Input should be greater than or equal to 1"),
+        (("--limit", "wall_clock=-5"), "wall_clock"),
         (("--context", "=x"), "should be KEY=VALUE"),
     ],
 )
 def test_limits_and_context(project: Project, args: tuple[str, ...], problem: str) -> None:
     assert problem in one_line(project.fail("start", "calc", "-i", "x", *args, code=2))
+
+
+@pytest.mark.parametrize(
+    ("given", "problem"),
+    [
+        ("max_cost=5", "Did you mean 'max_cost_usd'?"),
+        ("max_cost_usd=0", "limit: max_cost_usd: Input should be greater than 0"),
+        ("max_cost_usd", "should be KEY=VALUE"),
+    ],
+)
+def test_limits_of_an_open_run(project: Project, given: str, problem: str) -> None:
+    assert problem in one_line(project.fail("limit", "some-run", given, code=2))
 
 
 def test_no_input_for_an_agent(project: Project) -> None:

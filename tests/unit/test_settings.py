@@ -1,14 +1,17 @@
 """Settings: precedence, sources, and mistakes told in one line."""
 
 from datetime import timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
 from pydantic import ValidationError
 
+from perdure.contracts.usage import Price
 from perdure.errors import SettingsError
 from perdure.settings import ProviderTable, Resolved, Settings
+from perdure.wiring import models_known
 
 
 def write(folder: Path, body: str) -> Path:
@@ -132,6 +135,19 @@ def test_settings_are_frozen() -> None:
         ('log_level = "loud"', "log_level should be 'DEBUG', 'INFO'"),
         ("log_level = 3", "log_level should be"),
         ("state_dir = 3", "state_dir should be a path; it is 3."),
+        (
+            'prices."openai:x" = {input_usd=-1, output_usd=1}',
+            "prices.openai:x.input_usd should be greater than or",
+        ),
+        ('prices."openai:x" = {input_usd=1, output_usd=1e9}', "prices.openai:x.output_usd should be less than or"),
+        (
+            'prices."openai:x" = {input_usd=1, output_usd=nan}',
+            "prices.openai:x.output_usd should be a finite number",
+        ),
+        ('prices."openai:x" = {input_usd="1", output_usd=1}', "should be a number of US dollars per million"),
+        ('prices."openai:x" = {input_usd=1}', "prices.openai:x.output_usd is missing."),
+        ('prices."openai:x" = {input_usd=1, output=1}', "'output'. Did you mean 'output_usd'?"),
+        ("prices.gpt = {input_usd=1, output_usd=1}", "'gpt' is none"),
         ("providers = 3", "providers should be a table."),
         ("providers.x = 3", "providers.x should be a table"),
         ('providers.x.protocol = "openai"', "providers.x.base_url is missing."),
@@ -187,3 +203,11 @@ def test_a_file_in_another_encoding(tmp_path: Path) -> None:
     (tmp_path / "pyproject.toml").write_bytes(b"\xff\xfe")
     with pytest.raises(SettingsError, match="Can't read"):
         Settings.resolve(environ={}, start=tmp_path)
+
+
+def test_prices(tmp_path: Path) -> None:
+    body = '[tool.perdure.prices."openai:x"]\ninput_usd = 0.1\noutput_usd = 4'
+    settings = resolve(tmp_path, body).settings
+    price, _ = models_known(settings)("openai:x")
+    assert price == Price(input_usd=Decimal("0.1"), output_usd=Decimal(4))
+    assert models_known(settings)("openai:no-such-model-there")[0] is None

@@ -10,7 +10,7 @@ from typing import Any
 from hypothesis import find
 
 from perdure.contracts._base import Contract
-from tests.unit.contracts.strategies import CONTRACTS, contracts
+from tests.unit.contracts.strategies import CONTRACTS, full_contracts
 from tests.unit.contracts.test_contracts import GOLDEN, as_json, recorded, written_names
 
 
@@ -24,7 +24,7 @@ def has_no_default(value: Contract) -> bool:
 
 def sample(cls: type[Contract]) -> dict[str, Any]:
     """Return a full sample, the fields that must be there, and the defaults of the others."""
-    value = find(contracts(cls), has_no_default)
+    value = find(full_contracts(cls), has_no_default)
     full, names = recorded(value), written_names(cls)
     must = {
         names[name] for name, field in cls.model_fields.items() if field.is_required() or name in ("kind", "url")

@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 from pydantic import JsonValue
 from pydantic.fields import FieldInfo
 
-from perdure.contracts import calls, limits, messages, plan, run, scores, selection, spec, usage
+from perdure.contracts import budget, calls, limits, messages, plan, run, scores, selection, spec, usage
 from perdure.contracts import map as map_
 from perdure.contracts._base import Contract
 
-MODULES = (calls, limits, map_, messages, plan, run, scores, selection, spec, usage)
+MODULES = (budget, calls, limits, map_, messages, plan, run, scores, selection, spec, usage)
 CONTRACTS: list[type[Contract]] = sorted(
     {
         each
@@ -57,6 +57,19 @@ def contracts(cls: type[Contract]) -> st.SearchStrategy[Any]:
         rest = {name: each for name, each in fields.items() if name not in ("url", "blob")}
         merged = st.builds(dict.__or__, sources, st.fixed_dictionaries(rest))
         return merged.map(cls.model_validate)
+    return st.builds(cls, **fields)
+
+
+def full_contracts(cls: type[Contract]) -> st.SearchStrategy[Any]:
+    """Return a strategy for values of which no field has its default; chance alone finds none of many fields."""
+    if "blob" in cls.model_fields:
+        return contracts(cls)
+    fields = {
+        name: _of(field.annotation, field.metadata).filter(
+            lambda value, f=field: f.is_required() or value != f.default
+        )
+        for name, field in cls.model_fields.items()
+    }
     return st.builds(cls, **fields)
 
 

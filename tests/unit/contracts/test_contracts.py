@@ -2,6 +2,7 @@
 
 import json
 from datetime import timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, get_args
 
@@ -42,6 +43,8 @@ def as_json(value: Any) -> Any:
         return recorded(value)
     if isinstance(value, timedelta):
         return value.total_seconds()
+    if isinstance(value, Decimal):
+        return str(value)
     return list(value) if isinstance(value, tuple) else value
 
 

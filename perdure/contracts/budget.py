@@ -1,0 +1,85 @@
+"""What runs may spend, and what they have spent: money and tokens, reserved and settled. Both sides."""
+
+from decimal import Decimal
+
+from perdure.contracts._base import Contract
+from perdure.contracts.usage import Usage
+
+
+class Amount(Contract):
+    """Tokens and dollars. Sums are exact: dollars are decimals, never floats."""
+
+    tokens: int = 0
+    cost_usd: Decimal = Decimal(0)
+
+    def __add__(self, other: "Amount") -> "Amount":
+        """Return the sum."""
+        return Amount(tokens=self.tokens + other.tokens, cost_usd=self.cost_usd + other.cost_usd)
+
+    def __sub__(self, other: "Amount") -> "Amount":
+        """Return the difference; it may be negative."""
+        return Amount(tokens=self.tokens - other.tokens, cost_usd=self.cost_usd - other.cost_usd)
+
+
+NOTHING = Amount()
+
+
+class Budget(Contract):
+    """The most that may be spent; None where there is no bound."""
+
+    tokens: int | None = None
+    cost_usd: Decimal | None = None
+
+    @property
+    def is_bound(self) -> bool:
+        """Whether there is any bound."""
+        return self.tokens is not None or self.cost_usd is not None
+
+    def tightened(self, other: "Budget") -> "Budget":
+        """Return the lower of each bound."""
+        tokens = [each for each in (self.tokens, other.tokens) if each is not None]
+        costs = [each for each in (self.cost_usd, other.cost_usd) if each is not None]
+        return Budget(tokens=min(tokens, default=None), cost_usd=min(costs, default=None))
+
+    def holds(self, amount: Amount) -> bool:
+        """Say whether `amount` is within the bounds."""
+        return self.short_of(amount) is None
+
+    def short_of(self, amount: Amount) -> str | None:
+        """Return the limit that `amount` would exceed, as `name=value`; None when it fits."""
+        if self.cost_usd is not None and amount.cost_usd > self.cost_usd:
+            return f"max_cost_usd={self.cost_usd}"
+        if self.tokens is not None and amount.tokens > self.tokens:
+            return f"max_total_tokens={self.tokens}"
+        return None
+
+
+class PromptSize(Contract):
+    """How many tokens a prompt was, as its vendor counted them: what later prompts of the model begin with."""
+
+    spec: str
+    """Digest of the `AgentSpec` whose instructions and tools were part of it."""
+    model: int
+    """Index into the spec's models: every model counts in its own way."""
+    slots: int
+    """The prompt held slots 0 to `slots` - 1."""
+    tokens: int
+    epoch: int = 0
+
+
+class Ledger(Contract):
+    """What a run has spent and what it holds back; it goes along when the run continues as new."""
+
+    budget: Budget = Budget()
+    """What may be spent in all."""
+    spent: Amount = NOTHING
+    """Settled: by the usage that the vendor reported, else at the worst case."""
+    reserved: Amount = NOTHING
+    """For calls that are open."""
+    prompt: PromptSize | None = None
+    """The last prompt that was counted."""
+
+
+def amount_of(usage: Usage) -> Amount:
+    """Return what a usage takes from a budget; an unknown cost is none."""
+    return Amount(tokens=usage.total_tokens, cost_usd=usage.cost_usd or Decimal(0))

@@ -1,0 +1,143 @@
+"""Limits of money and tokens on a real server: what the vendor billed never exceeds them."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from temporalio.client import Client
+
+from perdure import Agent, App, Limits, ModelSettings, tool
+from perdure.client import PerdureClient
+from perdure.contracts.messages import Message, TextPart
+from perdure.contracts.run import RunResult, RunStatus
+from perdure.contracts.usage import Usage
+from perdure.errors import InvalidInputError, LimitExceeded, ModelCallError
+from perdure.providers.base import BlobReader, Fragment, ModelReply, ModelRequest, TextSink
+from perdure.testing import calls
+from tests.support.workers import worker
+
+TIME = timedelta(seconds=20)
+
+
+@tool(idempotent=True, local=True)
+def think(about: str) -> str:
+    """Think."""
+    return f"thought about {about}"
+
+
+@dataclass
+class Biller:
+    """A vendor that counts tokens and bills each call that reached it, whatever became of the call."""
+
+    next_end: Callable[[int], str] = lambda number: "ok"
+    turns: int = 1000
+    output_share: float = 0.5
+    delay_seconds: float = 0
+    name: str = "biller"
+    protocol: str = "biller"
+    billed_tokens: int = 0
+    requests: list[ModelRequest] = field(default_factory=list[ModelRequest])
+
+    def check(self) -> None:
+        """Nothing is needed."""
+
+    def encode(self, message: Message, read_blob: BlobReader) -> Fragment:
+        return Fragment(message.role, message.to_bytes())
+
+    async def call(self, request: ModelRequest, on_text: TextSink) -> ModelReply:
+        self.requests.append(request)
+        end = self.next_end(len(self.requests))
+        if end == "busy":
+            raise ModelCallError("busy", kind="rate_limited", retry_after_seconds=0.01)
+        assert request.max_output_tokens is not None, "a call without a bound"
+        prompt = 200 + sum(len(each.body) for each in request.fragments) // 3
+        usage = Usage(input_tokens=prompt, output_tokens=int(request.max_output_tokens * self.output_share))
+        self.billed_tokens += usage.total_tokens
+        await asyncio.sleep(self.delay_seconds)
+        if end == "broken":
+            raise ModelCallError("cut", kind="transient", may_be_billed=True, retry_after_seconds=0.01)
+        asked = sum(fragment.role == "assistant" for fragment in request.fragments)
+        if request.may_call_tools and asked < self.turns:
+            message = calls(("think", {"about": f"number {asked}"}))
+        else:
+            message = Message(role="assistant", parts=(TextPart(text="that is all"),), stop="end")
+        return ModelReply(message=message, usage=usage, is_usage_known=end != "unknown")
+
+
+def make_app(biller: Biller, limits: Limits, **options: Any) -> App:
+    settings = ModelSettings(max_output_tokens=1000)
+    agent = Agent("worker", model="biller:x", tools=[think], limits=limits, settings=settings, **options)
+    return App(agents=[agent], providers=[biller])
+
+
+async def finished(client: PerdureClient, workflow_id: str) -> RunResult:
+    result = await client.result(workflow_id, timeout=TIME)
+    assert isinstance(result, RunResult)
+    return result
+
+
+async def test_a_limit_holds_and_most_of_it_is_used(temporal: Client) -> None:
+    biller = Biller(next_end=lambda number: ["ok", "ok", "busy", "broken", "unknown"][number % 5])
+    async with worker(make_app(biller, Limits(max_total_tokens=20_000)), temporal) as client:
+        run = await client.start_agent("worker", "go")
+        result = await finished(client, run.workflow_id)
+    assert result.limit == "max_total_tokens=20000"
+    assert result.output == "that is all"
+    assert 8_000 < biller.billed_tokens <= 20_000
+    assert {"broken", "busy", "unknown"} <= {biller.next_end(n) for n in range(1, len(biller.requests) + 1)}
+
+
+async def test_a_reply_is_shortened_to_what_is_left(temporal: Client) -> None:
+    biller = Biller(output_share=1.0)
+    app = make_app(biller, Limits(max_total_tokens=2_000), on_limit="fail")
+    async with worker(app, temporal) as client:
+        run = await client.start_agent("worker", "go")
+        with pytest.raises(LimitExceeded, match="max_total_tokens=2000"):
+            await client.result(run.workflow_id, timeout=TIME)
+    assert biller.billed_tokens <= 2_000
+    assert biller.requests[0].max_output_tokens is not None
+    assert biller.requests[0].max_output_tokens < 1000
+
+
+async def test_without_such_a_limit_nothing_is_bounded(temporal: Client) -> None:
+    biller = Biller(turns=0)
+    app = make_app(biller, Limits())
+    async with worker(app, temporal) as client:
+        run = await client.start_agent("worker", "go")
+        await finished(client, run.workflow_id)
+        status: RunStatus = await client.temporal.get_workflow_handle(run.workflow_id).query(
+            "perdure.status", result_type=RunStatus
+        )
+    assert status.budget is None
+
+
+async def test_a_run_that_asks_waits_until_its_limit_is_raised(temporal: Client) -> None:
+    biller = Biller(turns=8)
+    app = make_app(biller, Limits(max_total_tokens=5_000), on_limit="ask")
+    queue = "money-ask"
+    async with worker(app, temporal, queue=queue) as client:
+        run = await client.start_agent("worker", "go")
+        assert (await waiting(client, run.workflow_id)).state == "waiting_limit"
+        used = biller.billed_tokens
+        assert used <= 5_000
+    async with worker(app, temporal, queue=queue) as client:
+        with pytest.raises(InvalidInputError, match="below what is spent"):
+            await client.set_limits(run.workflow_id, Limits(max_total_tokens=100))
+        limits = await client.set_limits(run.workflow_id, Limits(max_total_tokens=50_000))
+        assert limits.max_total_tokens == 50_000
+        result = await finished(client, run.workflow_id)
+    assert result.limit is None
+    assert used < biller.billed_tokens <= 50_000
+
+
+async def waiting(client: PerdureClient, workflow_id: str) -> RunStatus:
+    handle = client.temporal.get_workflow_handle(workflow_id)
+    async with asyncio.timeout(TIME.total_seconds()):
+        while True:
+            status = await handle.query("perdure.status", result_type=RunStatus)
+            if status.state not in ("starting", "working"):
+                return status
+            await asyncio.sleep(0.05)
