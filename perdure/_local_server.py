@@ -24,6 +24,7 @@ from temporalio.api.workflowservice.v1 import (
 from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
 
+from perdure.connection import logging_runtime
 from perdure.errors import DevServerError
 
 HOST = "127.0.0.1"
@@ -43,7 +44,7 @@ os.execv(command[0], command)
 async def probe(address: str, timeout: timedelta) -> str:
     """Return the server's version if its namespace, its visibility store and its history shard all answer."""
     async with asyncio.timeout(timeout.total_seconds()):
-        client = await Client.connect(address)
+        client = await Client.connect(address, runtime=logging_runtime())
         service = client.workflow_service
         info = await service.get_system_info(GetSystemInfoRequest())
         await service.describe_namespace(DescribeNamespaceRequest(namespace=_NAMESPACE))

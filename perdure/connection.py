@@ -5,15 +5,17 @@ Where to and how is Temporal's own configuration, unchanged: `TEMPORAL_*` variab
 """
 
 import asyncio
+import logging
 import os
 from collections.abc import Sequence
 from datetime import timedelta
+from functools import cache
 
 from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest
 from temporalio.client import Client, Interceptor, Plugin
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.envconfig import ClientConfig, ClientConnectConfig
-from temporalio.runtime import Runtime
+from temporalio.runtime import LogForwardingConfig, LoggingConfig, Runtime, TelemetryConfig, TelemetryFilter
 from temporalio.service import RPCError, RPCStatusCode
 
 from perdure.errors import ServerUnreachableError, SettingsError
@@ -28,6 +30,7 @@ async def connect(
     interceptors: Sequence[Interceptor] = (),
     runtime: Runtime | None = None,
     address: str | None = None,
+    origin: str = "the address given",
     timeout: timedelta = timedelta(seconds=8),
 ) -> Client:
     """Return a client of a server that answers and has the namespace.
@@ -35,8 +38,9 @@ async def connect(
     Args:
         plugins: Temporal plugins; they may change the data converter, which is the pydantic one.
         interceptors: Temporal client interceptors.
-        runtime: Temporal's runtime, for its metrics and logs.
+        runtime: Temporal's runtime, for its metrics and logs; when None one that logs by Python's `logging`.
         address: A plain local server, such as the embedded one; Temporal's configuration is then left aside.
+        origin: What an error says of where `address` came from.
         timeout: For all of it.
 
     Raises:
@@ -47,7 +51,7 @@ async def connect(
         config = _load_config()
         origin = _origin(is_configured="target_host" in config)
     else:
-        config, origin = ClientConnectConfig(target_host=address), "the address given"
+        config = ClientConnectConfig(target_host=address)
     where = f"{config.setdefault('target_host', _DEFAULT_ADDRESS)} ({origin})"
     try:
         async with asyncio.timeout(timeout.total_seconds()):
@@ -55,7 +59,7 @@ async def connect(
                 **config,
                 plugins=plugins,
                 interceptors=interceptors,
-                runtime=runtime,
+                runtime=runtime or logging_runtime(),
                 data_converter=pydantic_data_converter,
             )
             await _check_namespace(client)
@@ -66,6 +70,19 @@ async def connect(
     except (RuntimeError, ValueError) as error:
         raise _unreachable(where, _name_problem(str(error), config)) from error
     return client
+
+
+@cache
+def logging_runtime() -> Runtime:
+    """Return the process's runtime whose log goes to Python's `logging`.
+
+    Temporal's default writes to stdout, such as a warning of every large payload, in the middle of a result.
+    """
+    log = LoggingConfig(
+        filter=TelemetryFilter(core_level="WARN", other_level="ERROR"),
+        forwarding=LogForwardingConfig(logger=logging.getLogger("temporalio")),
+    )
+    return Runtime(telemetry=TelemetryConfig(logging=log))
 
 
 def _load_config() -> ClientConnectConfig:

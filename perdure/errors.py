@@ -7,6 +7,7 @@ PerdureError
 │   ├── InvalidNameError      a name that perdure can't register
 │   ├── DuplicateNameError    two things of one name
 │   ├── UnknownAgentError     no agent of that name
+│   ├── NoCandidateError      no agent that could be chosen for a task
 │   ├── UnknownToolError      no tool of that name
 │   ├── UnknownModelError     no provider for the model's prefix, or no key for it
 │   ├── InvalidToolError      a function or options that can't be a tool
@@ -88,6 +89,13 @@ class PerdureError(ApplicationError):
             next_retry_delay=next_retry_delay,
         )
 
+    def told_by(self, prefix: str, **attributes: Any) -> "PerdureError":
+        """Return the same error with a prefix to its message, and more attributes where its type takes them."""
+        known = {**self.attributes, **attributes}
+        return _rebuild(
+            type(self).__name__, f"{prefix}{self.message}", known, not self.non_retryable, self.next_retry_delay
+        )
+
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle by type and attributes."""
         retry = (not self.non_retryable, self.next_retry_delay)
@@ -153,6 +161,10 @@ class DuplicateNameError(UserError):
 
 class UnknownAgentError(UserError):
     """No agent of that name."""
+
+
+class NoCandidateError(UserError):
+    """No agent that could be chosen has the capabilities that the task asks for."""
 
 
 class UnknownToolError(UserError):

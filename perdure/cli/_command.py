@@ -1,5 +1,6 @@
 """What commands are made of: the class, and the options that several of them have."""
 
+import re
 from collections.abc import Callable
 from functools import partial
 from typing import Any, TypeVar
@@ -8,6 +9,7 @@ import click
 
 from perdure.cli._errors import DEBUG
 
+_SURROGATES = re.compile("[\ud800-\udfff]")
 _F = TypeVar("_F", bound=Callable[..., Any])
 FORMATS = ("text", "json", "jsonl")
 
@@ -18,7 +20,7 @@ def _set_debug(ctx: click.Context, _: click.Parameter, is_given: bool) -> None:
 
 
 class Command(click.Command):
-    """A command with `--debug`."""
+    """A command with `--debug`; its arguments are text."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         """Add the option at the end."""
@@ -34,6 +36,15 @@ class Command(click.Command):
             )
         )
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Refuse what is no UTF-8: no server takes it."""
+        for each in args:
+            if _SURROGATES.search(each):
+                from perdure.errors import InvalidInputError
+
+                raise InvalidInputError(f"The argument {ascii(each)[:80]} isn't UTF-8 text: give it in UTF-8.")
+        return super().parse_args(ctx, args)
+
 
 cli_command = partial(click.command, cls=Command)
 """Makes a function the command of its module; its name is the module's."""
@@ -48,6 +59,20 @@ output_option = click.option(
     "-o", "--output", type=click.Choice(FORMATS), default="text", help="How to print.  [default: text]"
 )
 id_argument = click.argument("workflow_id", metavar="ID")
+
+
+def tree_options(function: _F) -> _F:
+    """Add what says how much of a run's tree is shown."""
+    all_option = click.option(
+        "--all",
+        "is_all",
+        is_flag=True,
+        help="Every child; else those in trouble or at work first, others by number.",
+    )
+    depth_option = click.option(
+        "--depth", type=click.IntRange(0, 20), default=2, metavar="N", help="Levels of the tree.  [default: 2]"
+    )
+    return depth_option(all_option(function))
 
 
 def start_options(function: _F) -> _F:

@@ -15,7 +15,8 @@ from perdure.cli._format import call, clean, cost, duration, one_line, plural, s
 from perdure.cli._messages import MessagePrinter
 from perdure.cli._render import print_labelled, status_text
 from perdure.cli._runs import describe_pending
-from perdure.client import PendingCall, WatchEvent
+from perdure.cli._tree import child_label, describe_child, print_tree, tree_lines
+from perdure.client import PendingCall, Tree, WatchEvent
 from perdure.client._runs import describe, to_info
 from perdure.contracts.names import CALL_MODEL, CALL_TOOL
 
@@ -43,10 +44,10 @@ async def follow(client: "PerdureClient", workflow_id: str, out: Console) -> Non
     Raises:
         RunFailed: It did not complete.
     """
-    shown = Follower(out)
+    shown = Follower(out, workflow_id)
     live = Live(console=out, transient=True, refresh_per_second=8) if out.is_terminal else None
     with live or nullcontext():
-        async for event in client.watch(workflow_id):
+        async for event in client.watch(workflow_id, with_tree=live is not None):
             shown.show(event)
             if live is not None:
                 live.update(shown.live())
@@ -69,15 +70,18 @@ async def _print_summary(client: "PerdureClient", workflow_id: str, out: Console
             *([cost(usage.cost_usd)] if usage.cost_usd else []),
             *facts,
         ]
+    print_tree(out, run.tree)
     print_labelled(out, status_text(run.info.status), Text(" · ".join(facts), style="dim"))
 
 
 class Follower:
     """Prints the events of a run, and knows what goes on."""
 
-    def __init__(self, out: Console) -> None:
+    def __init__(self, out: Console, workflow_id: str) -> None:
         """Start with nothing seen."""
         self._out = out
+        self._workflow_id = workflow_id
+        self._tree = Tree()
         self._messages = MessagePrinter(out)
         self._pending: tuple[PendingCall, ...] = ()
         self._told: set[tuple[str, int]] = set()
@@ -86,7 +90,12 @@ class Follower:
         """Take an event in, and print what is final about it."""
         if event.entry is not None:
             self._messages.print(event.entry)
-        self._pending = event.pending
+        if event.kind in ("message", "pending", "continued", "closed"):
+            self._pending = event.pending
+        if event.tree is not None:
+            self._tree = event.tree
+        if event.child is not None and not self._out.is_terminal:
+            print_labelled(self._out, child_label(event.child), describe_child(event.child, self._workflow_id))
         if event.kind == "pending" and not self._out.is_terminal:
             self._tell_failures()
         if event.kind == "continued" and event.info is not None:
@@ -95,7 +104,7 @@ class Follower:
 
     def live(self) -> Group:
         """Return what goes on, to be shown below."""
-        lines: list[Spinner | Text] = []
+        lines: list[Spinner | Text] = list(tree_lines(self._tree))
         for each in self._pending:
             lines.append(Spinner("dots", self._describe(each)))
             if each.progress is not None and each.progress.text:

@@ -153,9 +153,24 @@ def _pairs(given: Iterable[str], option: str) -> dict[str, Any]:
 
 def _json_or(text: str, otherwise: Any) -> Any:
     try:
-        return json.loads(text)
+        value = json.loads(text)
     except ValueError:
         return otherwise
+    check_text(value)
+    return value
+
+
+def check_text(value: Any) -> None:
+    """Refuse JSON with half a surrogate pair in it, which is no text.
+
+    Raises:
+        InvalidInputError: Not retryable.
+    """
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        found = ascii(error.object[error.start : error.start + 1])
+        raise InvalidInputError(f"The input has {found}, half of a surrogate pair: that is no text.") from None
 
 
 def _first_problem(error: ValidationError) -> str:

@@ -12,7 +12,7 @@ from rich.text import Text
 from perdure.cli._context import say, warn_without_workers
 from perdure.cli._errors import run_outcome
 from perdure.cli._format import plural
-from perdure.cli._input import agent_input, parse_context, parse_limits, read_input
+from perdure.cli._input import agent_input, check_text, parse_context, parse_limits, read_input
 from perdure.cli._outcome import print_outcomes
 from perdure.cli._render import console
 from perdure.contracts.map import MapProgress, MapResult, OnError
@@ -85,6 +85,7 @@ def parse_items(text: str) -> list[str | Sequence[ContentPart]]:
         except ValueError:
             value = None
     items: list[str | Sequence[ContentPart]]
+    check_text(value)
     if isinstance(value, list):
         items = [_item(each) for each in cast("list[Any]", value)]
     else:

@@ -68,6 +68,15 @@ def print_rows(out: Console, rows: Iterable[Sequence[str | Text]], *, widths: Se
     _print(out, grid)
 
 
+def print_lines(out: Console, lines: Iterable[Text]) -> None:
+    """Print lines, each as long as the terminal is wide at most."""
+    for line in lines:
+        if out.is_terminal:
+            out.print(line, no_wrap=True, overflow="ellipsis")
+        else:
+            out.file.write(line.plain.rstrip() + "\n")
+
+
 def print_labelled(out: Console, label: str | Text, body: str | Text, *, width: int = 10) -> None:
     """Print a text with a label in front, and its other lines under its first."""
     if out.is_terminal:

@@ -7,11 +7,11 @@ from rich.text import Text
 
 from perdure.cli._context import say
 from perdure.cli._format import ago, clean, cost, duration, one_line, plural, size, stamp
-from perdure.cli._render import console, print_pairs, print_rows, print_table, status_text
+from perdure.cli._render import console, print_pairs, print_table, status_text
+from perdure.cli._tree import print_tree
 from perdure.client import PendingCall, RunDetails, RunInfo
-from perdure.contracts.plan import PlanStatus, TaskResult
 
-_TASK_STYLES = {"running": "cyan", "done": "green", "failed": "red", "cancelled": "yellow", "skipped": "dim"}
+_MAX_SELECTIONS = 10
 
 
 def print_runs(runs: Sequence[RunInfo]) -> None:
@@ -53,11 +53,11 @@ def print_details(run: RunDetails) -> None:
     pairs.append(("history", f"{plural(info.history_events, 'event')}, {size(info.history_bytes)}"))
     if run.input:
         pairs.append(("input", one_line(run.input)))
+    pairs.extend(_selection_pairs(run))
     pairs.extend(_trouble(run))
     pairs.extend(("waits for", describe_pending(call)) for call in run.pending)
     print_pairs(out, pairs)
-    if run.plan is not None:
-        print_rows(out, _task_rows(run.plan), widths=(9, 8, 8))
+    print_tree(out, run.tree)
 
 
 def _agent_pairs(run: RunDetails) -> Iterator[tuple[str, str]]:
@@ -74,6 +74,19 @@ def _agent_pairs(run: RunDetails) -> Iterator[tuple[str, str]]:
     yield "messages", str(run.messages)
 
 
+def _selection_pairs(run: RunDetails) -> Iterator[tuple[str, Text]]:
+    if run.plan is not None and any(task.chosen_by for task in run.plan.tasks):
+        return  # its tree tells
+    left_out = len(run.selections) - _MAX_SELECTIONS
+    for each in run.selections[-_MAX_SELECTIONS:]:
+        told = Text(clean(one_line(f"{each.agent} by {each.strategy}: {each.why}", 300)))
+        if each.note:
+            told.append(f" · {one_line(each.note, 300)}", style="yellow")
+        yield "chose", told
+    if left_out > 0:
+        yield "", Text(f"and {left_out} before", style="dim")
+
+
 def _trouble(run: RunDetails) -> Iterator[tuple[str, Text]]:
     if run.failure:
         yield "failure", Text(clean(run.failure), style="red")
@@ -85,20 +98,6 @@ def _trouble(run: RunDetails) -> Iterator[tuple[str, Text]]:
                 style="red",
             ),
         )
-
-
-def _task_rows(status: PlanStatus) -> Iterator[tuple[str | Text, ...]]:
-    """Yield a row for each task: its state, its agent and what there is to say."""
-    for task in status.tasks:
-        yield Text(task.state, style=_TASK_STYLES.get(task.state, "")), task.id, task.agent, _note(task)
-
-
-def _note(task: TaskResult) -> str:
-    if task.failure is not None:
-        return one_line(f"{task.failure.type}: {task.failure.message}")
-    if task.waits_for:
-        return f"waits for {', '.join(task.waits_for)}"
-    return f"attempt {task.attempts}" if task.attempts > 1 else ""
 
 
 def describe_pending(call: PendingCall, what: Text | None = None) -> Text:

@@ -1,7 +1,5 @@
 """`perdure query`."""
 
-from typing import Any
-
 import click
 
 from perdure.cli._command import cli_command, id_argument, output_option
@@ -17,15 +15,6 @@ def command(workflow_id: str, name: str, args: tuple[str, ...], output: str) -> 
 
     Each of ARGS is JSON where it parses, else text; @FILE and - work too.
     """
-    from perdure.cli._context import with_client
-    from perdure.cli._follow import warn_if_idle
-    from perdure.cli._input import parse_args
-    from perdure.cli._outcome import print_result
+    from perdure.cli._asking import ask
 
-    values = parse_args(args)
-
-    async def main(client: Any) -> Any:
-        await warn_if_idle(client, workflow_id)
-        return await client.query(workflow_id, name, *values)
-
-    print_result(with_client(main), output)
+    ask(lambda client: client.query, workflow_id, name, args, output)

@@ -1,13 +1,16 @@
 """What the command line, and users' own services, call. Client side."""
 
+from perdure.client._children import ChildRun
 from perdure.client._queues import has_pollers, pollers
 from perdure.client._runs import RunInfo, RunStatusName
 from perdure.client._show import PendingCall, RunDetails
 from perdure.client._transcript import TranscriptEntry
+from perdure.client._tree import Tree, TreeNode
 from perdure.client._watch import WatchEvent
 from perdure.client.perdure_client import PerdureClient, StartedRun
 
 __all__ = [
+    "ChildRun",
     "PendingCall",
     "PerdureClient",
     "RunDetails",
@@ -15,6 +18,8 @@ __all__ = [
     "RunStatusName",
     "StartedRun",
     "TranscriptEntry",
+    "Tree",
+    "TreeNode",
     "WatchEvent",
     "has_pollers",
     "pollers",

@@ -104,6 +104,18 @@ async def describe(client: Client, workflow_id: str, run_id: str = "") -> Descri
         raise not_found(error, workflow_id) from None
 
 
+async def first_start(client: Client, described: DescribeWorkflowExecutionResponse) -> datetime:
+    """Return when the first run of a chain started, as far as the server still knows."""
+    info = described.workflow_execution_info
+    if info.first_run_id in ("", info.execution.run_id):
+        return _time(info.start_time)
+    try:
+        first = await describe(client, info.execution.workflow_id, info.first_run_id)
+    except RunNotFoundError:
+        return _time(info.start_time)
+    return _time(first.workflow_execution_info.start_time)
+
+
 def not_found(error: RPCError, workflow_id: str) -> Exception:
     """Return RunNotFoundError where that is what the server says, else `error`."""
     if error.status == RPCStatusCode.NOT_FOUND and "already completed" in error.message:
@@ -150,7 +162,7 @@ def list_query(*, status: str | None, agent: str | None, extra: str | None) -> s
             raise InvalidInputError(f"Runs can't be listed by status {status!r}.{suggest(status, _CAMEL)}")
         parts.append(f"ExecutionStatus = '{_CAMEL[status]}'")
     if agent:
-        parts.append(f"PerdureAgent = '{_quoted(agent)}'")
+        parts.append(f"PerdureAgent = '{quoted(agent)}'")
     if extra:
         parts.append(f"({extra})")
     return " AND ".join(parts)
@@ -167,7 +179,7 @@ _CAMEL = {
 }
 
 
-def _quoted(text: str) -> str:
+def quoted(text: str) -> str:
     return text.replace("\\", "\\\\").replace("'", "\\'")
 
 

@@ -4,7 +4,9 @@ Live text costs no history and needs no worker to answer: it is what the open ca
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import datetime
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
@@ -12,12 +14,19 @@ from temporalio.api.enums.v1 import EventType
 from temporalio.client import Client
 from temporalio.service import RPCError
 
-from perdure.client._runs import RunInfo, describe, not_found, to_info
+from perdure.client._children import ChildReader, ChildRun
+from perdure.client._runs import RunInfo, describe, first_start, not_found, to_info
 from perdure.client._show import PendingCall, details
 from perdure.client._transcript import TranscriptEntry, transcript
-from perdure.history import RecordedRun, RunReader
+from perdure.client._tree import Tree, make_tree, plan_from_history
+from perdure.contracts.plan import PlanStatus
+from perdure.history import RunReader
 
 _POLL_SECONDS = 1.0
+_TREE_SECONDS = 3.0
+"""What is further below changes without a trace in the run's own history, so the tree is drawn anew after this."""
+
+AskPlan = Callable[[RunInfo], Awaitable[PlanStatus | None]]
 
 
 class WatchEvent(BaseModel):
@@ -25,17 +34,26 @@ class WatchEvent(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    kind: Literal["message", "pending", "continued", "closed"]
+    kind: Literal["message", "pending", "child", "tree", "continued", "closed"]
     entry: TranscriptEntry | None = None
     """A new message, when `kind` is `message`."""
     pending: tuple[PendingCall, ...] = ()
     """All calls in flight, when `kind` is `pending`; it comes about once a second while there are any."""
+    child: ChildRun | None = None
+    """A child run that started or ended, when `kind` is `child`."""
+    tree: Tree | None = None
+    """All that is below the run, when `kind` is `tree`: after changes, and only where it was asked for."""
     info: RunInfo | None = None
     """The run, when it `closed` or `continued` as new."""
 
 
-async def watch(client: Client, workflow_id: str) -> AsyncIterator[WatchEvent]:
+async def watch(client: Client, workflow_id: str, *, ask_plan: AskPlan | None = None) -> AsyncIterator[WatchEvent]:
     """Yield what is there, then what comes, until the last run of the chain is closed.
+
+    Args:
+        client: Of Temporal.
+        workflow_id: The run.
+        ask_plan: Asks a run for its plan; given where the tree is wanted.
 
     Raises:
         RunNotFoundError: There is no such run. Not retryable.
@@ -44,14 +62,10 @@ async def watch(client: Client, workflow_id: str) -> AsyncIterator[WatchEvent]:
     run_id = described.workflow_execution_info.execution.run_id
     seen = -1
     while run_id:
-        queue: asyncio.Queue[WatchEvent | None] = asyncio.Queue()
-        reader = RunReader(client.data_converter)
-        tasks = [
-            asyncio.create_task(_follow(client, workflow_id, run_id, reader, queue)),
-            asyncio.create_task(_poll(client, workflow_id, run_id, reader.run, queue)),
-        ]
+        run = _Run(client, workflow_id, run_id, ask_plan)
+        tasks = [asyncio.create_task(run.follow()), asyncio.create_task(run.poll())]
         try:
-            while (event := await queue.get()) is not None:
+            while (event := await run.queue.get()) is not None:
                 if event.entry is not None:
                     if event.entry.slot <= seen:
                         continue
@@ -62,51 +76,82 @@ async def watch(client: Client, workflow_id: str) -> AsyncIterator[WatchEvent]:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-        run_id = reader.next_run_id
+        run_id = run.reader.next_run_id
         info = to_info((await describe(client, workflow_id, run_id)).workflow_execution_info, client)
         yield WatchEvent(kind="continued" if run_id else "closed", info=info)
 
 
-async def _follow(
-    client: Client,
-    workflow_id: str,
-    run_id: str,
-    reader: RunReader,
-    queue: "asyncio.Queue[WatchEvent | None]",
-) -> None:
-    handle = client.get_workflow_handle(workflow_id, run_id=run_id)
-    shown = 0
-    try:
-        async for event in handle.fetch_history_events(wait_new_event=True):
-            await reader.read(event)
-            if event.event_type == EventType.EVENT_TYPE_WORKFLOW_TASK_STARTED:
-                continue
-            entries = _consecutive(transcript(reader.run))
-            for entry in entries[shown:]:
-                queue.put_nowait(WatchEvent(kind="message", entry=entry))
-            shown = len(entries)
-    except RPCError as error:
-        raise not_found(error, workflow_id) from None
-    finally:
-        queue.put_nowait(None)
+class _Run:
+    """One run of the chain.
+
+    Attributes:
+        queue: What is new; None at the end.
+        reader: What was read of its history.
+    """
+
+    def __init__(self, client: Client, workflow_id: str, run_id: str, ask_plan: AskPlan | None) -> None:
+        self.queue: asyncio.Queue[WatchEvent | None] = asyncio.Queue()
+        self.reader = RunReader(client.data_converter)
+        self._children = ChildReader(client.data_converter)
+        self._client = client
+        self._workflow_id = workflow_id
+        self._run_id = run_id
+        self._ask_plan = ask_plan
+        self._events = 0
+        self._drawn = (0, 0.0)
+
+    async def follow(self) -> None:
+        """Read the history as it grows."""
+        handle = self._client.get_workflow_handle(self._workflow_id, run_id=self._run_id)
+        shown = 0
+        try:
+            async for event in handle.fetch_history_events(wait_new_event=True):
+                self._events += 1
+                await self.reader.read(event)
+                child = await self._children.read(event)
+                if child is not None:
+                    self.queue.put_nowait(WatchEvent(kind="child", child=child))
+                if event.event_type == EventType.EVENT_TYPE_WORKFLOW_TASK_STARTED:
+                    continue
+                entries = _consecutive(transcript(self.reader.run))
+                for entry in entries[shown:]:
+                    self.queue.put_nowait(WatchEvent(kind="message", entry=entry))
+                shown = len(entries)
+        except RPCError as error:
+            raise not_found(error, self._workflow_id) from None
+        finally:
+            self.queue.put_nowait(None)
+
+    async def poll(self) -> None:
+        """Ask what history doesn't tell: calls in flight, and what is further below."""
+        while True:
+            await asyncio.sleep(_POLL_SECONDS)
+            described = await describe(self._client, self._workflow_id, self._run_id)
+            info = to_info(described.workflow_execution_info, self._client)
+            pending = (await details(info, described, self.reader.run, self._client)).pending
+            if pending:
+                self.queue.put_nowait(WatchEvent(kind="pending", pending=pending))
+            if self._is_tree_due():
+                since = await first_start(self._client, described)
+                self.queue.put_nowait(WatchEvent(kind="tree", tree=await self._tree(info, since)))
+
+    def _is_tree_due(self) -> bool:
+        if self._ask_plan is None or not (self._children.children or self._children.plan):
+            return False
+        events, at = self._drawn
+        if self._events == events and time.monotonic() - at < _TREE_SECONDS:
+            return False
+        self._drawn = self._events, time.monotonic()
+        return True
+
+    async def _tree(self, info: RunInfo, since: datetime) -> Tree:
+        assert self._ask_plan is not None
+        children, plan = list(self._children.children.values()), await self._ask_plan(info)
+        if plan is None and self._children.plan is not None:
+            plan = plan_from_history(info, self._children.plan, children)
+        return await make_tree(self._client, info, children, plan, since=since)
 
 
 def _consecutive(entries: list[TranscriptEntry]) -> list[TranscriptEntry]:
     """Return the entries up to the first gap: a tool call that is still running."""
     return [entry for position, entry in enumerate(entries) if entry.slot == entries[0].slot + position]
-
-
-async def _poll(
-    client: Client,
-    workflow_id: str,
-    run_id: str,
-    run: RecordedRun,
-    queue: "asyncio.Queue[WatchEvent | None]",
-) -> None:
-    while True:
-        await asyncio.sleep(_POLL_SECONDS)
-        described = await describe(client, workflow_id, run_id)
-        info = to_info(described.workflow_execution_info, client)
-        pending = (await details(info, described, run, client)).pending
-        if pending:
-            queue.put_nowait(WatchEvent(kind="pending", pending=pending))

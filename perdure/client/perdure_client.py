@@ -23,11 +23,14 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from perdure.agents.registry import Registry
 from perdure.client._attributes import StartAttributes
+from perdure.client._children import ChildReader
 from perdure.client._maps import MapItems, map_input, progress, whole_result
 from perdure.client._queues import has_pollers
-from perdure.client._runs import RunInfo, describe, list_query, list_runs, not_found, to_info
+from perdure.client._runs import RunInfo, describe, first_start, list_query, list_runs, not_found, to_info
+from perdure.client._scores import judged, read_table, send_judgement
 from perdure.client._show import RunDetails, details
 from perdure.client._transcript import TranscriptEntry, transcript
+from perdure.client._tree import make_tree, plan_from_history
 from perdure.client._watch import WatchEvent, watch
 from perdure.contracts.limits import Limits
 from perdure.contracts.map import MapProgress, MapResult, OnError
@@ -35,7 +38,9 @@ from perdure.contracts.messages import ContentPart, TextPart
 from perdure.contracts.names import AGENT_WORKFLOW, MAP_QUERY, MAP_WORKFLOW, PLAN_QUERY, PLAN_WORKFLOW
 from perdure.contracts.plan import PlanResult, PlanStatus
 from perdure.contracts.run import RunInput, RunResult
+from perdure.contracts.scores import Outcome, ScoreTable, scoreboard_id
 from perdure.contracts.texts import one_line
+from perdure.contracts.times import TASK_TIMEOUT
 from perdure.errors import (
     InvalidInputError,
     NoWorkerError,
@@ -48,7 +53,7 @@ from perdure.errors import (
     StillRunningError,
     revive,
 )
-from perdure.history import read_output, read_run
+from perdure.history import RunReader, read_output, read_run
 
 MAX_INPUT_BYTES = 1_500_000
 """Temporal's limit is 2 MiB for a payload; the rest is room for what perdure adds."""
@@ -56,8 +61,6 @@ MAX_INPUT_BYTES = 1_500_000
 _UPDATE_SECONDS = 30
 _PLAN_TIMEOUT = timedelta(seconds=3)
 """For what is pleasant to see and no reason to wait."""
-_TASK_TIMEOUT = timedelta(seconds=3)
-"""How long a worker may take over one workflow task; a dead worker's is given to another after that."""
 
 
 class StartedRun(BaseModel):
@@ -76,13 +79,22 @@ class PerdureClient:
         client: A connected Temporal client with the pydantic data converter.
         task_queue: Where the workers are.
         registry: The agents, if they are known here: then an unknown one is found before it is started.
+        scoreboard: The workflow id of the scoreboard, where one is configured.
     """
 
-    def __init__(self, client: Client, *, task_queue: str = "perdure", registry: Registry | None = None) -> None:
+    def __init__(
+        self,
+        client: Client,
+        *,
+        task_queue: str = "perdure",
+        registry: Registry | None = None,
+        scoreboard: str | None = None,
+    ) -> None:
         """Work with these."""
         self.temporal = client
         self.task_queue = task_queue
         self._registry = registry
+        self._scoreboard = scoreboard_id(scoreboard, task_queue)
         self._attributes = StartAttributes(client)
 
     async def start_agent(
@@ -220,7 +232,7 @@ class PerdureClient:
                 args=args,
                 id=workflow_id,
                 task_queue=self.task_queue,
-                task_timeout=_TASK_TIMEOUT,
+                task_timeout=TASK_TIMEOUT,
                 id_conflict_policy=WorkflowIDConflictPolicy.FAIL,
                 static_summary=summary,
                 search_attributes=await self._attributes.of(attributes) if attributes else None,
@@ -281,18 +293,32 @@ class PerdureClient:
         async for info in list_runs(self.temporal, list_query(status=status, agent=agent, extra=query), limit):
             yield info
 
-    async def show(self, workflow_id: str) -> RunDetails:
-        """Return a run in detail, from history: it needs no worker.
+    async def show(self, workflow_id: str, *, depth: int = 2, is_all: bool = False) -> RunDetails:
+        """Return a run in detail, and what is below it, from history: it needs no worker.
+
+        Args:
+            workflow_id: The run.
+            depth: How many levels of its tree.
+            is_all: Every child; else those in trouble or at work first, and the others by number.
 
         Raises:
             RunNotFoundError: There is no such run. Not retryable.
         """
         described = await describe(self.temporal, workflow_id)
         info = to_info(described.workflow_execution_info, self.temporal)
-        run = await read_run(self.temporal, workflow_id, info.run_id)
-        found = await details(info, described, run, self.temporal)
+        run, children = RunReader(self.temporal.data_converter), ChildReader(self.temporal.data_converter)
+        handle = self.temporal.get_workflow_handle(workflow_id, run_id=info.run_id)
+        async for event in handle.fetch_history_events():
+            await run.read(event)
+            await children.read(event)
+        found = await details(info, described, run.run, self.temporal)
+        known = list(children.children.values())
         plan = await self._plan(info)
-        return found.model_copy(update={"failure": await self._failure(info), "plan": plan})
+        if plan is None and children.plan is not None:
+            plan = plan_from_history(info, children.plan, known)
+        since = await first_start(self.temporal, described)
+        tree = await make_tree(self.temporal, info, known, plan, since=since, depth=depth, is_all=is_all)
+        return found.model_copy(update={"failure": await self._failure(info), "plan": plan, "tree": tree})
 
     async def _plan(self, info: RunInfo) -> PlanStatus | None:
         """Ask a workflow for its plan: None when it has none, or nobody answers at once."""
@@ -327,13 +353,13 @@ class PerdureClient:
         except RPCError as error:
             raise not_found(error, workflow_id) from None
 
-    def watch(self, workflow_id: str) -> AsyncIterator[WatchEvent]:
-        """Yield what is there, then what comes, until the run is closed.
+    def watch(self, workflow_id: str, *, with_tree: bool = False) -> AsyncIterator[WatchEvent]:
+        """Yield what is there, then what comes, until the run is closed; with its tree, where that is wanted.
 
         Raises:
             RunNotFoundError: There is no such run. Not retryable.
         """
-        return watch(self.temporal, workflow_id)
+        return watch(self.temporal, workflow_id, ask_plan=self._plan if with_tree else None)
 
     async def query(self, workflow_id: str, name: str, *args: Any) -> Any:
         """Ask a run; a worker must be up.
@@ -369,6 +395,38 @@ class PerdureClient:
                 return await _asked(workflow_id, name, handle.execute_update(name, args=args))
         except TimeoutError:
             raise _no_worker(workflow_id, name) from None
+
+    async def scoreboard(self, *, kind: str | None = None) -> ScoreTable:
+        """Return what became of work, by kind and by agent or model; nothing while there was none.
+
+        Args:
+            kind: Only work of this kind.
+
+        Raises:
+            NoWorkerError: No worker answered within 10 seconds. Retryable.
+        """
+        call = read_table(self.temporal, self._scoreboard, kind)
+        table: ScoreTable = await _asked(self._scoreboard, "perdure.scoreboard", call)
+        return table
+
+    async def score(self, workflow_id: str, score: float, *, note: str = "") -> Outcome:
+        """Add a person's judgement of an agent's run to the scoreboard; no worker is needed.
+
+        Args:
+            workflow_id: The run.
+            score: From 0, bad, to 1, good.
+            note: What there is to say about it.
+
+        Returns:
+            What the scoreboard was told.
+
+        Raises:
+            RunNotFoundError: There is no such run. Not retryable.
+            InvalidInputError: It is no run of an agent, or the score is out of range. Not retryable.
+        """
+        outcome = await judged(self.temporal, workflow_id, score, note)
+        await send_judgement(self.temporal, self._scoreboard, self.task_queue, outcome)
+        return outcome
 
     async def cancel(self, workflow_id: str) -> None:
         """Ask a run to end; it stops what it does, and cleans up.

@@ -77,6 +77,8 @@ class RunInput(Contract):
     """How many runs of agents are above this one."""
     answers: AnswersCall | None = None
     """Set on a subagent's run."""
+    task_kind: str = ""
+    """The `Task.kind` of the work, for those who judge it."""
     carried: Carried | None = None
     """Set by perdure when a run continues as new."""
 
@@ -92,6 +94,10 @@ class RunResult(Contract):
     counters: Counters = Counters()
     limit: str | None = None
     """The limit that ended the work, when the agent was asked to finish with what it had."""
+    model: str = ""
+    """The model that gave the answer."""
+    score: float | None = None
+    """The verifier's, 0 to 1, if it gave one."""
 
 
 def answer_message(call: AnswersCall, result: RunResult) -> Message:
@@ -122,7 +128,7 @@ class MessagesQuery(Contract):
 
     conversation: str
     start: Annotated[int, Field(ge=0)] = 0
-    stop: int | None = None
+    stop: Annotated[int, Field(ge=0)] | None = None
     epoch: int | None = None
     """The epoch that the slots belong to; the current one when None."""
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from perdure.contracts.messages import Message, TextPart, ToolCallPart
 from perdure.contracts.usage import Usage
+from perdure.errors import InvalidInputError
 from perdure.providers.base import BlobReader, Fragment, ModelReply, ModelRequest, TextSink
 
 Reply = str | Message | Exception
@@ -33,6 +34,9 @@ class ScriptedModel:
         name: The prefix of its models.
         delay_seconds: How long each call takes.
 
+    Raises:
+        InvalidInputError: The script has no reply. Not retryable.
+
     Attributes:
         requests: What it was asked, in order.
     """
@@ -41,6 +45,8 @@ class ScriptedModel:
 
     def __init__(self, script: Script, *, name: str = "scripted", delay_seconds: float = 0) -> None:
         """Take the script."""
+        if not callable(script) and not script:
+            raise InvalidInputError("A script needs at least one reply; the last one is repeated.")
         self.name = name
         self.requests: list[ModelRequest] = []
         self._script = script

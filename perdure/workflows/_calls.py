@@ -38,14 +38,15 @@ from perdure.contracts.names import (
     LOAD_TOOL,
     READ_OUTPUT,
     READ_PAGE,
+    RECORD_OUTCOMES,
     RUN_TOOL,
+    SELECT_AGENT,
     VERIFY,
 )
 from perdure.contracts.plan import CheckPlanRequest, CheckPlanResult
+from perdure.contracts.scores import OutcomeBatch, RecordOutcomesResult
+from perdure.contracts.selection import Selection, SelectRequest
 from perdure.contracts.spec import AgentSpec, ToolSpec
-
-TASK_TIMEOUT = timedelta(seconds=3)
-"""How long a worker may take over one workflow task; a dead worker's is given to another after that."""
 
 T = TypeVar("T")
 
@@ -184,6 +185,45 @@ async def read_page(request: ReadPageRequest) -> ReadPageResult:
         schedule_to_close_timeout=timedelta(hours=1),
         retry_policy=_retries(100),
         summary=f"outcomes from item {request.start}",
+    )
+
+
+async def select_agent(request: SelectRequest) -> Selection:
+    """Choose an agent: in a local activity, or one of its own where a model is asked."""
+    summary = " · ".join(filter(None, ("select an agent", request.kind, f"by {request.strategy}")))
+    if request.strategy != "model":
+        return await _execute_local(
+            SELECT_AGENT,
+            request,
+            result_type=Selection,
+            start_to_close_timeout=timedelta(seconds=5),
+            schedule_to_close_timeout=timedelta(minutes=1),
+            retry_policy=_retries(5),
+            summary=summary,
+        )
+    return await workflow.execute_activity(
+        SELECT_AGENT,
+        request,
+        result_type=Selection,
+        start_to_close_timeout=timedelta(minutes=2),
+        schedule_to_close_timeout=timedelta(minutes=10),
+        heartbeat_timeout=_HEARTBEAT_TIMEOUT,
+        retry_policy=_retries(5),
+        cancellation_type=_WAIT,
+        summary=summary,
+    )
+
+
+async def record_outcomes(batch: OutcomeBatch) -> RecordOutcomesResult:
+    """Send a batch to the scoreboard, once."""
+    return await _execute_local(
+        RECORD_OUTCOMES,
+        batch,
+        result_type=RecordOutcomesResult,
+        start_to_close_timeout=timedelta(seconds=5),
+        schedule_to_close_timeout=timedelta(seconds=10),
+        retry_policy=_retries(1),
+        summary=f"{len(batch.outcomes)} outcomes for the scoreboard",
     )
 
 

@@ -15,6 +15,7 @@ from perdure.contracts.run import MessagesPage, MessagesQuery
 from perdure.contracts.spec import AgentSpec
 from perdure.errors import UserError
 from perdure.workflows._conversation import Conversation
+from perdure.workflows._outcomes import Outbox
 
 _ATTRIBUTE = "_perdure_host"
 
@@ -24,11 +25,13 @@ class Host:
 
     Attributes:
         depth: How many runs of agents are above what this workflow starts.
+        outcomes: What the scoreboard is to be told.
     """
 
     def __init__(self) -> None:
         """Know nothing yet."""
         self.depth = 0
+        self.outcomes = Outbox()
         self._numbers: Counter[str] = Counter()
         self._conversations: dict[str, Conversation] = {}
         self._specs: dict[str, AgentSpec] = {}

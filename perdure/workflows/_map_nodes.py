@@ -8,9 +8,10 @@ from temporalio.workflow import ChildWorkflowCancellationType, ParentClosePolicy
 
 from perdure.contracts.map import MapInput, MapOutcome, MapPage, MapSlice, ReadPageRequest
 from perdure.contracts.names import MAP_NODE
+from perdure.contracts.times import TASK_TIMEOUT
 from perdure.contracts.usage import NO_USAGE, Usage
 from perdure.errors import PerdureError, RunCancelled, RunTerminated, revive
-from perdure.workflows._calls import TASK_TIMEOUT, read_page
+from perdure.workflows._calls import read_page
 from perdure.workflows._map_items import Progress, is_stopping, start_budget, to_outcome, typed_failure
 from perdure.workflows._map_slices import Slices, lane_windows
 from perdure.workflows.gathering import gather

@@ -12,8 +12,8 @@ from perdure.contracts.messages import TextPart
 from perdure.contracts.names import AGENT_WORKFLOW
 from perdure.contracts.run import AnswersCall, RunInput, RunResult
 from perdure.contracts.texts import one_line
+from perdure.contracts.times import TASK_TIMEOUT
 from perdure.errors import PerdureError, RunTerminated, TaskFailed, revive
-from perdure.workflows._calls import TASK_TIMEOUT
 from perdure.workflows._host import current_host
 
 
@@ -66,9 +66,7 @@ def _child_failure(error: ChildWorkflowError, agent: str, workflow_id: str) -> P
     revived = revive(cause) if cause is not None else error
     known: dict[str, Any] = {"agent": agent, "workflow_id": workflow_id}
     if isinstance(revived, PerdureError):
-        named = type(revived)(f"agent {agent!r}: {revived.message}", **revived.attributes)
-        named.attributes.update(known)
-        return named
+        return revived.told_by(f"agent {agent!r}: ", **known)
     if isinstance(cause, TemporalTimeoutError):
         return RunTerminated(f"agent {agent!r}: did not end within its time.", **known)
     if isinstance(cause, ApplicationError):

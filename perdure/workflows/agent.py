@@ -158,6 +158,7 @@ class AgentWorkflow:
             tenant=self._request.tenant,
             depth=self._request.depth,
             answers=self._request.answers,
+            task_kind=self._request.task_kind,
             carried=Carried(
                 from_run_id=workflow.info().run_id,
                 spec=loop.spec.digest,
@@ -176,6 +177,8 @@ class AgentWorkflow:
             agent=loop.spec.name,
             counters=loop.counters,
             limit=answer.limit,
+            model=answer.model,
+            score=answer.score,
         )
 
     def _close(self, state: RunState) -> None:

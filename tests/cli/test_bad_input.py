@@ -170,3 +170,32 @@ def test_dev_without_an_app_starts_no_server(project: Project) -> None:
     (project.folder / "pyproject.toml").unlink()
     assert "No app is configured" in one_line(project.fail("dev", code=4))
     assert not DevServer(project.folder / ".perdure").log_file.exists()
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ("start", "calc", "-i", "caf\udce9"),
+        ("start", "calc", "-i", '[{"kind": "text", "text": "\\ud83d"}]'),
+        ("start", "calc", "-i", "x", "--context", 'mood="\\ud83d"'),
+        ("start", "calc", "-i", "x", "--id", "\udcff"),
+        ("signal", "some-run", "note", '"\\ud83d"'),
+        ("plan", "check", "plan-\udce9.yaml"),
+    ],
+)
+def test_what_is_no_text(project: Project, args: tuple[str, ...]) -> None:
+    stderr = one_line(project.fail(*args, code=2))
+    assert "isn't UTF-8 text" in stderr or "surrogate" in stderr
+
+
+def test_items_that_are_no_text(project: Project) -> None:
+    stderr = one_line(project.fail("map", "calc", "--items", "-", code=2, input='["\\ud83d"]'))
+    assert "half of a surrogate pair" in stderr
+
+
+def test_the_projects_server_is_named(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("TEMPORAL_ADDRESS")
+    monkeypatch.setenv("TEMPORAL_CONFIG_FILE", os.devnull)
+    monkeypatch.setenv("PERDURE_DEV_PORT", "1")
+    stderr = one_line(project.fail("list", code=3))
+    assert "Can't reach Temporal at 127.0.0.1:1 (this project's embedded server)" in stderr

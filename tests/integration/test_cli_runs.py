@@ -54,6 +54,14 @@ def test_start_prints_the_id_and_nothing_else(project: CliProject) -> None:
     assert "'from stdin'" in project.out("result", started["workflow_id"])
 
 
+def test_a_large_input_leaves_json_alone(project: CliProject) -> None:
+    """Temporal's core warns of payloads over 512 kB, and its default is to write that to stdout."""
+    ended = project.run("start", "calc", "-i", "-", "-o", "json", input="x " * 500_000)
+    assert json.loads(ended.stdout)["workflow_id"].startswith("calc-")
+    assert "exceeded" in ended.stderr
+    project.invoke("terminate", json.loads(ended.stdout)["workflow_id"])
+
+
 def test_result(project: CliProject, finished: str) -> None:
     assert project.run("result", finished).stdout == "The answer to '1 + 2' is 3.\n"
     result = json.loads(project.out("result", finished, "-o", "json"))

@@ -193,3 +193,18 @@ def test_the_tree_in_the_docstring_is_the_tree() -> None:
 )
 def test_suggestions(name: str, known: list[str], said: str) -> None:
     assert suggest(name, known) == said
+
+
+@pytest.mark.parametrize("error", [AgentBug("it broke"), LimitExceeded("too much", limit="max_turns=1")])
+async def test_who_tells_of_an_error_is_told_on_the_other_side(error: PerdureError) -> None:
+    told = revive(await through_temporal(error.told_by("agent 'a': ", agent="a", workflow_id="w")))
+    assert type(told) is type(error)
+    assert isinstance(told, PerdureError)
+    assert told.message == f"agent 'a': {error.message}"
+    assert told.attributes == {**error.attributes, "agent": "a", "workflow_id": "w"}
+
+
+def test_an_error_with_attributes_of_its_own_takes_no_others() -> None:
+    told = ModelCallError("no", kind="fatal", status_code=401).told_by("agent 'a': ", agent="a")
+    assert (told.message, told.attributes["status_code"]) == ("agent 'a': no", 401)
+    assert told.non_retryable

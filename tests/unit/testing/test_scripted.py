@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from perdure.contracts.messages import BlobRef, Message, TextPart, user_message
-from perdure.errors import ModelCallError
+from perdure.errors import InvalidInputError, ModelCallError
 from perdure.providers.base import ModelReply, ModelRequest, Provider, TextSink
 from perdure.testing import ScriptedModel, calls
 
@@ -77,3 +77,8 @@ def test_calls_have_ids_of_their_own() -> None:
     message = calls(("add", {"a": 1}), ("add", {"a": 2}))
     assert message.stop == "tool_calls"
     assert len({call.id for call in message.tool_calls}) == 2
+
+
+def test_a_script_has_a_reply() -> None:
+    with pytest.raises(InvalidInputError, match="at least one reply"):
+        ScriptedModel([])

@@ -2,8 +2,10 @@
 
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from perdure.contracts.calls import SlotMessage
 from perdure.contracts.messages import Message, TextPart, user_message
@@ -136,3 +138,9 @@ def test_the_last_text_is_the_models() -> None:
 def test_it_knows_its_name_and_epoch() -> None:
     assert (Conversation().name, Conversation().epoch) == ("main", 0)
     assert (Conversation("side", 2).name, Conversation("side", 2).epoch) == ("side", 2)
+
+
+@pytest.mark.parametrize("bounds", [{"start": -1}, {"stop": -1}])
+def test_slots_are_counted_from_the_front(bounds: dict[str, int]) -> None:
+    with pytest.raises(ValidationError, match="greater than or equal to 0"):
+        MessagesQuery.model_validate({"conversation": "main", **bounds})
