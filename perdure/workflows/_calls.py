@@ -47,6 +47,7 @@ from perdure.contracts.plan import CheckPlanRequest, CheckPlanResult
 from perdure.contracts.scores import OutcomeBatch, RecordOutcomesResult
 from perdure.contracts.selection import Selection, SelectRequest
 from perdure.contracts.spec import AgentSpec, ToolSpec
+from perdure.workflows._decisions import model_summary
 
 T = TypeVar("T")
 
@@ -111,7 +112,7 @@ async def call_model(spec: AgentSpec, request: CallModelRequest, *, turn: int) -
         heartbeat_timeout=spec.heartbeat_timeout,
         retry_policy=_retries(0),
         cancellation_type=_WAIT,
-        summary=f"turn {turn} · {spec.models[request.model].name}",
+        summary=model_summary(turn, spec.models[request.model].name, request),
     )
 
 
