@@ -18,6 +18,7 @@ from perdure.activities._cache import MessageCache, SpecCache
 from perdure.activities._choosing import Chooser
 from perdure.activities._lookup import Lookup
 from perdure.activities._scores import ScoreboardReader
+from perdure.activities._sharing import Sharing
 from perdure.activities.loading import LoadingActivities, LoadingPolicy
 from perdure.activities.models import ModelActivities
 from perdure.activities.planning import PlanActivities
@@ -47,6 +48,8 @@ class Parts:
     """What a Temporal worker is given."""
 
     activities: Sequence[Callable[..., Any]]
+    shared_activities: Sequence[Callable[..., Any]]
+    """Those of calls that several runs share; they run on a task queue of their own."""
     workflows: Sequence[type]
     interceptors: Sequence[Interceptor]
     workflow_runner: WorkflowRunner
@@ -99,7 +102,8 @@ def make_parts(app: App, settings: Settings) -> Parts:
     models = ModelActivities(
         registry=app.registry, providers=providers, lookup=lookup, blobs=host.blobs, redact=host.redact
     )
-    tools = ToolActivities(registry=app.registry, lookup=lookup, host=host)
+    sharing = Sharing(settings.cache_scope)
+    tools = ToolActivities(registry=app.registry, lookup=lookup, host=host, sharing=sharing)
     verifying = VerifyActivities(registry=app.registry, lookup=lookup, redact=host.redact)
     loading = LoadingActivities(registry=app.registry, providers=providers, lookup=lookup, policy=policy)
     chooser = Chooser(providers=providers, find_price=lambda model: find_model(model)[0], redact=host.redact)
@@ -121,6 +125,7 @@ def make_parts(app: App, settings: Settings) -> Parts:
             selecting.select_agent,
             selecting.record_outcomes,
         ],
+        shared_activities=[tools.run_shared_tool],
         workflows=[AgentWorkflow, MapNode, MapWorkflow, PlanWorkflow, Scoreboard, *app.workflows.values()],
         interceptors=[PerdureInterceptor()],
         workflow_runner=sandboxed_runner(),

@@ -18,6 +18,7 @@ from temporalio.client import Client
 from temporalio.worker import Worker
 
 from perdure.app import App
+from perdure.contracts.names import SHARED_QUEUE_SUFFIX
 from perdure.settings import Settings
 from perdure.wiring import Parts, make_parts
 
@@ -51,8 +52,12 @@ async def run_worker(
     """
     asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(_MAX_THREADS, "perdure-tool"))
     parts = make_parts(app, settings)
-    async with parts.opened():
+    async with AsyncExitStack() as stack:
+        await stack.enter_async_context(parts.opened())
         worker = _make_worker(client, settings, parts)
+        shared = [make_shared_worker(client, settings, parts)] if app.registry.shares_calls else []
+        for each in shared:
+            await stack.enter_async_context(each)
         running = asyncio.create_task(worker.run())
         try:
             if on_ready is not None:
@@ -61,7 +66,9 @@ async def run_worker(
             await asyncio.wait([running, stopping], return_when=asyncio.FIRST_COMPLETED)
             stopping.cancel()
         finally:
-            await _drain(worker, settings, parts, drain_client)
+            await asyncio.gather(
+                _drain(worker, settings, parts, drain_client), *(each.shutdown() for each in shared)
+            )
             await running
 
 
@@ -87,6 +94,19 @@ def _make_worker(client: Client, settings: Settings, parts: Parts) -> Worker:
         max_concurrent_workflow_tasks=settings.max_concurrent_workflow_tasks,
         max_concurrent_activities=settings.max_concurrent_activities,
         sticky_queue_schedule_to_start_timeout=_STICKY_TIMEOUT,
+        max_heartbeat_throttle_interval=_HEARTBEAT_THROTTLE,
+        default_heartbeat_throttle_interval=_HEARTBEAT_THROTTLE,
+        graceful_shutdown_timeout=settings.grace_period,
+    )
+
+
+def make_shared_worker(client: Client, settings: Settings, parts: Parts) -> Worker:
+    """Return the worker of the calls that several runs share, whose slots no waiting call can take."""
+    return Worker(
+        client,
+        task_queue=settings.task_queue + SHARED_QUEUE_SUFFIX,
+        activities=parts.shared_activities,
+        max_concurrent_activities=settings.max_concurrent_shared_calls,
         max_heartbeat_throttle_interval=_HEARTBEAT_THROTTLE,
         default_heartbeat_throttle_interval=_HEARTBEAT_THROTTLE,
         graceful_shutdown_timeout=settings.grace_period,

@@ -29,6 +29,12 @@ class Registry:
             for target in agent.handoffs:
                 self.agent(target if isinstance(target, str) else target.name)
 
+    @property
+    def shares_calls(self) -> bool:
+        """Whether calls of a tool or of a model may be shared between runs."""
+        tools = any(each.spec.cache == "shared" for each in self.tools.values())
+        return tools or any(each.settings.cache == "shared" for each in self.agents.values())
+
     def agent(self, name: str) -> Agent:
         """Return the agent of that name.
 

@@ -42,6 +42,11 @@ class Tool:
         """Show the name."""
         return f"Tool({self.name!r})"
 
+    @property
+    def sees_context(self) -> bool:
+        """Whether the function is given a `ToolContext`."""
+        return self._signature.context_parameter is not None
+
     def is_same(self, other: "Tool") -> bool:
         """Say whether `other` is made of the same function, with the same policy."""
         return self._function == other._function and self.spec == other.spec
