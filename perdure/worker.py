@@ -17,6 +17,7 @@ from types import FrameType
 from temporalio.client import Client
 from temporalio.worker import Worker
 
+from perdure._retention import check_retention
 from perdure.app import App
 from perdure.contracts.names import SHARED_QUEUE_SUFFIX
 from perdure.settings import Settings
@@ -55,7 +56,10 @@ async def run_worker(
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(parts.opened())
         worker = _make_worker(client, settings, parts)
-        shared = [make_shared_worker(client, settings, parts)] if app.registry.shares_calls else []
+        shared: list[Worker] = []
+        if app.registry.shares_calls:
+            await check_retention(client, app.registry)
+            shared.append(make_shared_worker(client, settings, parts))
         for each in shared:
             await stack.enter_async_context(each)
         running = asyncio.create_task(worker.run())
@@ -100,11 +104,18 @@ def _make_worker(client: Client, settings: Settings, parts: Parts) -> Worker:
     )
 
 
-def make_shared_worker(client: Client, settings: Settings, parts: Parts) -> Worker:
-    """Return the worker of the calls that several runs share, whose slots no waiting call can take."""
+def make_shared_worker(client: Client, settings: Settings, parts: Parts, *, task_queue: str = "") -> Worker:
+    """Return the worker of the calls that several runs share, whose slots no waiting call can take.
+
+    Args:
+        client: A connected client.
+        settings: Sizes and times.
+        parts: Of the worker beside it.
+        task_queue: Of the worker beside it, where that is not the one in the settings.
+    """
     return Worker(
         client,
-        task_queue=settings.task_queue + SHARED_QUEUE_SUFFIX,
+        task_queue=(task_queue or settings.task_queue) + SHARED_QUEUE_SUFFIX,
         activities=parts.shared_activities,
         max_concurrent_activities=settings.max_concurrent_shared_calls,
         max_heartbeat_throttle_interval=_HEARTBEAT_THROTTLE,

@@ -7,13 +7,18 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import pytest
 from temporalio.client import Client
+from temporalio.worker import Worker
 
 from perdure import Agent, App, ToolContext, tool
 from perdure.agents.tool import Tool
 from perdure.client import PerdureClient
 from perdure.contracts.messages import ToolResultPart
 from perdure.contracts.run import RunResult
+from perdure.errors import SettingsError
+from perdure.plugin import PerdurePlugin
+from perdure.settings import Settings
 from perdure.testing import ScriptedModel, calls
 from tests.support.shared_app import SECONDS
 from tests.support.workers import WorkerProcess, worker
@@ -122,3 +127,22 @@ async def test_a_failure_is_told_to_all_who_waited_and_is_not_kept(temporal: Cli
     assert {text for text, _ in together} == {f"survey failed: ValueError: no way, {count}"}
     assert count == 3, "one execution, of three attempts"
     assert again[0] == "survey failed: ValueError: no way, 6"
+
+
+async def test_a_worker_of_the_users_own_shares_too(temporal: Client) -> None:
+    plugin = PerdurePlugin(make_app("west"), Settings(project_dir=Path("/tmp")))
+    config = {**temporal.config(), "plugins": [plugin]}
+    client = PerdureClient(Client(**config), task_queue="own-queue")  # pyright: ignore
+    async with Worker(client.temporal, task_queue="own-queue"):
+        assert await _told(client) == ("west 1 None", 1)
+
+
+async def test_a_ttl_that_the_server_cannot_keep_is_refused_at_the_start(temporal: Client) -> None:
+    @tool(idempotent=True, cache="shared", ttl=timedelta(days=3000))
+    def ask() -> str:
+        """Ask."""
+        return ""
+
+    with pytest.raises(SettingsError, match="'ask': its ttl is 3000 days"):
+        async with worker(App(agents=[], tools=[ask]), temporal):
+            pass
