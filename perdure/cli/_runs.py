@@ -79,6 +79,8 @@ def _agent_pairs(run: RunDetails) -> Iterator[tuple[str, str]]:
 
 
 def _selection_pairs(run: RunDetails) -> Iterator[tuple[str, Text]]:
+    if run.plan is not None and any(task.chosen_by for task in run.plan.tasks):
+        return  # its tree tells
     left_out = len(run.selections) - _MAX_SELECTIONS
     for each in run.selections[-_MAX_SELECTIONS:]:
         told = Text(clean(one_line(f"{each.agent} by {each.strategy}: {each.why}", 300)))
