@@ -14,8 +14,7 @@ from perdure._retention import check_retention
 from perdure.app import App
 from perdure.errors import RunError, SettingsError, UserError
 from perdure.settings import Settings
-from perdure.wiring import PASSTHROUGH, make_parts
-from perdure.worker import make_shared_worker
+from perdure.wiring import PASSTHROUGH, make_parts, make_shared_worker
 
 
 class PerdurePlugin(SimplePlugin):

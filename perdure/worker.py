@@ -19,16 +19,13 @@ from temporalio.worker import Worker
 
 from perdure._retention import check_retention
 from perdure.app import App
-from perdure.contracts.names import SHARED_QUEUE_SUFFIX
 from perdure.settings import Settings
-from perdure.wiring import Parts, make_parts
+from perdure.wiring import HEARTBEAT_THROTTLE, Parts, make_parts, make_shared_worker
 
 _log = logging.getLogger(__name__)
 
 _STICKY_TIMEOUT = timedelta(seconds=1)
 """A dead worker's workflow task goes to another after this long; Temporal's default is 10 s."""
-_HEARTBEAT_THROTTLE = timedelta(seconds=1)
-"""How late a worker learns that a call was cancelled; Temporal's default is 60 s."""
 _MAX_THREADS = 64
 
 
@@ -98,28 +95,8 @@ def _make_worker(client: Client, settings: Settings, parts: Parts) -> Worker:
         max_concurrent_workflow_tasks=settings.max_concurrent_workflow_tasks,
         max_concurrent_activities=settings.max_concurrent_activities,
         sticky_queue_schedule_to_start_timeout=_STICKY_TIMEOUT,
-        max_heartbeat_throttle_interval=_HEARTBEAT_THROTTLE,
-        default_heartbeat_throttle_interval=_HEARTBEAT_THROTTLE,
-        graceful_shutdown_timeout=settings.grace_period,
-    )
-
-
-def make_shared_worker(client: Client, settings: Settings, parts: Parts, *, task_queue: str = "") -> Worker:
-    """Return the worker of the calls that several runs share, whose slots no waiting call can take.
-
-    Args:
-        client: A connected client.
-        settings: Sizes and times.
-        parts: Of the worker beside it.
-        task_queue: Of the worker beside it, where that is not the one in the settings.
-    """
-    return Worker(
-        client,
-        task_queue=(task_queue or settings.task_queue) + SHARED_QUEUE_SUFFIX,
-        activities=parts.shared_activities,
-        max_concurrent_activities=settings.max_concurrent_shared_calls,
-        max_heartbeat_throttle_interval=_HEARTBEAT_THROTTLE,
-        default_heartbeat_throttle_interval=_HEARTBEAT_THROTTLE,
+        max_heartbeat_throttle_interval=HEARTBEAT_THROTTLE,
+        default_heartbeat_throttle_interval=HEARTBEAT_THROTTLE,
         graceful_shutdown_timeout=settings.grace_period,
     )
 
