@@ -19,6 +19,7 @@ from perdure.activities._lookup import Lookup
 from perdure.activities.loading import LoadingActivities, LoadingPolicy
 from perdure.activities.models import ModelActivities
 from perdure.activities.planning import PlanActivities
+from perdure.activities.resuming import ResumeActivities
 from perdure.activities.tools import ToolActivities, ToolHost
 from perdure.activities.verifying import VerifyActivities
 from perdure.app import App
@@ -96,6 +97,7 @@ def make_parts(app: App, settings: Settings) -> Parts:
     tools = ToolActivities(registry=app.registry, lookup=lookup, host=host)
     verifying = VerifyActivities(registry=app.registry, lookup=lookup, redact=host.redact)
     loading = LoadingActivities(registry=app.registry, providers=providers, lookup=lookup, policy=policy)
+    resuming = ResumeActivities()
     return Parts(
         activities=[
             models.call_model,
@@ -108,6 +110,8 @@ def make_parts(app: App, settings: Settings) -> Parts:
             verifying.verify,
             loading.read_page,
             PlanActivities(registry=app.registry).check_plan,
+            resuming.find_earlier,
+            resuming.resume_run,
         ],
         workflows=[AgentWorkflow, MapNode, MapWorkflow, PlanWorkflow, *app.workflows.values()],
         interceptors=[PerdureInterceptor()],

@@ -17,6 +17,8 @@ VERIFY: Final = "perdure.verify"
 READ_OUTPUT: Final = "perdure.read_output"
 READ_PAGE: Final = "perdure.read_page"
 CHECK_PLAN: Final = "perdure.check_plan"
+FIND_EARLIER: Final = "perdure.find_earlier"
+RESUME_RUN: Final = "perdure.resume_run"
 
 STATUS_QUERY: Final = "perdure.status"
 MESSAGES_QUERY: Final = "perdure.messages"

@@ -33,14 +33,17 @@ from perdure.contracts.names import (
     CALL_TOOL,
     CHECK_PLAN,
     COPY_CONVERSATION,
+    FIND_EARLIER,
     LOAD_AGENT,
     LOAD_TOOL,
     READ_OUTPUT,
     READ_PAGE,
+    RESUME_RUN,
     RUN_TOOL,
     VERIFY,
 )
 from perdure.contracts.plan import CheckPlanRequest, CheckPlanResult
+from perdure.contracts.rerun import FindEarlierRequest, FindEarlierResult, ResumeRunRequest, ResumeRunResult
 from perdure.contracts.spec import AgentSpec, ToolSpec
 
 T = TypeVar("T")
@@ -160,6 +163,32 @@ async def verify(spec: AgentSpec, request: VerifyRequest) -> Verdict:
         schedule_to_close_timeout=timedelta(hours=1),
         retry_policy=_retries(10),
         summary=f"verify by {spec.verify}",
+    )
+
+
+async def find_earlier(request: FindEarlierRequest) -> FindEarlierResult:
+    """Find the child runs of before a reset."""
+    return await workflow.execute_activity(
+        FIND_EARLIER,
+        request,
+        result_type=FindEarlierResult,
+        start_to_close_timeout=timedelta(minutes=2),
+        schedule_to_close_timeout=timedelta(hours=1),
+        retry_policy=_retries(100),
+        summary="child runs of before the reset",
+    )
+
+
+async def resume_run(request: ResumeRunRequest) -> ResumeRunResult:
+    """Find out what is good of a run that is over."""
+    return await workflow.execute_activity(
+        RESUME_RUN,
+        request,
+        result_type=ResumeRunResult,
+        start_to_close_timeout=timedelta(minutes=2),
+        schedule_to_close_timeout=timedelta(hours=1),
+        retry_policy=_retries(100),
+        summary=f"keep {request.run.workflow_id}",
     )
 
 
