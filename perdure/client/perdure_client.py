@@ -29,7 +29,7 @@ from perdure.client._rerun import RerunResult, rerun
 from perdure.client._runs import RunInfo, describe, first_start, list_query, list_runs, not_found, to_info
 from perdure.client._show import RunDetails, details
 from perdure.client._transcript import TranscriptEntry, transcript
-from perdure.client._tree import make_tree, plan_from_history
+from perdure.client._tree import make_tree, plan_from_history, with_earlier
 from perdure.client._watch import WatchEvent, watch
 from perdure.contracts.limits import Limits
 from perdure.contracts.map import MapProgress, MapResult, OnError
@@ -281,11 +281,11 @@ class PerdureClient:
             await run.read(event)
             await children.read(event)
         found = await details(info, described, run.run, self.temporal)
-        known = list(children.children.values())
+        since = await first_start(self.temporal, described)
+        known = await with_earlier(self.temporal, info, list(children.children.values()), since)
         plan = await self._plan(info)
         if plan is None and children.plan is not None:
             plan = plan_from_history(info, children.plan, known)
-        since = await first_start(self.temporal, described)
         tree = await make_tree(self.temporal, info, known, plan, since=since, depth=depth, is_all=is_all)
         return found.model_copy(update={"failure": await self._failure(info), "plan": plan, "tree": tree})
 

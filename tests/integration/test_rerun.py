@@ -162,6 +162,8 @@ async def test_a_plan_keeps_its_finished_tasks(client: PerdureClient) -> None:
     failing.clear()
     await client.rerun(workflow_id)
     result = PlanResult.model_validate(await client.result(workflow_id, timeout=TIME))
+    shown = (await client.show(workflow_id)).tree.children
+    assert {node.name: node.state for node in shown} == dict.fromkeys("abcde", "done")
     assert result.outputs["e"] == "<e <b> <d>>"
     assert {task.state for task in result.tasks} == {"done"}
     assert before["b:2"] == 1
@@ -214,6 +216,18 @@ async def test_a_cancelled_workflow_goes_on(client: PerdureClient) -> None:
     await client.rerun(workflow_id)
     assert len(await client.result(workflow_id, timeout=TIME)) == 5
     assert {asked[f"w-{n}:0"] for n in range(3)} == {1}
+
+
+async def test_a_tool_that_may_have_taken_effect_is_not_called_again(client: PerdureClient) -> None:
+    failing.add("w-paid")
+    workflow_id = (await client.start_workflow("Chain", ["w"])).workflow_id
+    await _until(lambda: "w-paid" in {what for what, _ in effects})
+    await client.terminate(workflow_id, reason="the test")
+    failing.clear()
+    with pytest.raises(InvalidInputError, match="would call pay again, which may have taken effect"):
+        await client.rerun(workflow_id)
+    await client.rerun(workflow_id, is_repeating=True)
+    assert (await client.result(workflow_id, timeout=TIME))[1] == "did w-paid"
 
 
 @pytest.mark.parametrize("workflow", ["Chain", PLAN_WORKFLOW, MAP_WORKFLOW, "AgentWorkflow"])
