@@ -9,10 +9,10 @@ from temporalio import workflow
 from perdure.agents.agent import Agent, check_unique
 from perdure.agents.registry import Registry
 from perdure.agents.tool import Tool
-from perdure.contracts.names import AGENT_WORKFLOW, MAP_NODE, MAP_WORKFLOW, PLAN_WORKFLOW
+from perdure.contracts.names import AGENT_WORKFLOW, MAP_NODE, MAP_WORKFLOW, PLAN_WORKFLOW, SCOREBOARD_WORKFLOW
 from perdure.errors import DuplicateNameError, UserError
 
-_RESERVED = (AGENT_WORKFLOW, MAP_NODE, MAP_WORKFLOW, PLAN_WORKFLOW)
+_RESERVED = (AGENT_WORKFLOW, MAP_NODE, MAP_WORKFLOW, PLAN_WORKFLOW, SCOREBOARD_WORKFLOW)
 
 Lifespan = Callable[["App"], AbstractAsyncContextManager[Mapping[str, Any] | None]]
 """Opened once on each worker; the mapping that it yields is `ToolContext.resources`."""

@@ -7,6 +7,7 @@ PerdureError
 │   ├── InvalidNameError      a name that perdure can't register
 │   ├── DuplicateNameError    two things of one name
 │   ├── UnknownAgentError     no agent of that name
+│   ├── NoCandidateError      no agent that could be chosen for a task
 │   ├── UnknownToolError      no tool of that name
 │   ├── UnknownModelError     no provider for the model's prefix, or no key for it
 │   ├── InvalidToolError      a function or options that can't be a tool
@@ -160,6 +161,10 @@ class DuplicateNameError(UserError):
 
 class UnknownAgentError(UserError):
     """No agent of that name."""
+
+
+class NoCandidateError(UserError):
+    """No agent that could be chosen has the capabilities that the task asks for."""
 
 
 class UnknownToolError(UserError):

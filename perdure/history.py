@@ -33,20 +33,24 @@ from perdure.contracts.names import (
     COPY_CONVERSATION,
     LOAD_AGENT,
     MAIN_CONVERSATION,
+    SELECT_AGENT,
 )
 from perdure.contracts.run import RunInput, RunResult, answer_message
+from perdure.contracts.selection import Selection, SelectRequest
 from perdure.contracts.spec import AgentSpec
 
 _REQUESTS: dict[str, type[Any]] = {
     CALL_MODEL: CallModelRequest,
     CALL_TOOL: CallToolRequest,
     COPY_CONVERSATION: CopyConversationRequest,
+    SELECT_AGENT: SelectRequest,
 }
 _RESULTS: dict[str, type[Any]] = {
     CALL_MODEL: CallModelResult,
     CALL_TOOL: CallToolResult,
     COPY_CONVERSATION: CopyConversationResult,
     LOAD_AGENT: AgentSpec,
+    SELECT_AGENT: Selection,
 }
 
 Conversation = dict[int, Message]
@@ -60,6 +64,7 @@ class RecordedRun:
         conversations: Messages by slot, by (conversation, epoch).
         specs: Pinned specs by digest.
         model_results: Results of model calls by (conversation, epoch, slot).
+        selections: The agents that it chose, in order.
         request: The run's input, when it is an agent's run.
     """
 
@@ -68,6 +73,7 @@ class RecordedRun:
     model_results: dict[tuple[str, int, int], CallModelResult] = field(
         default_factory=dict[tuple[str, int, int], CallModelResult]
     )
+    selections: list[Selection] = field(default_factory=list[Selection])
     request: RunInput | None = None
 
     def conversation(self, name: str = MAIN_CONVERSATION, epoch: int | None = None) -> Conversation:
@@ -246,6 +252,8 @@ class RunReader:
                     self.run.put(asked.conversation, asked.epoch, slot, message)
                 if page.spec is not None:
                     self.run.specs[page.spec.digest] = page.spec
+            case _, Selection() as selection:
+                self.run.selections.append(selection)
             case None, AgentSpec() as spec:
                 self.run.specs[spec.digest] = spec
             case _:

@@ -130,6 +130,8 @@ class Settings(BaseModel):
     """The embedded server's port; 0 is any free one."""
     dev_ui_port: Port = 8233
     """The port of its web UI; 0 is any free one."""
+    scoreboard: str | None = None
+    """The workflow id of the scoreboard, for apps that share one; one for each Task Queue when not set."""
     json_logs: bool = False
     """Whether log lines are JSON."""
     log_level: Annotated[

@@ -15,11 +15,14 @@ from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxR
 from perdure._search_attributes import existing_search_attributes
 from perdure.activities._blobs import BlobStore
 from perdure.activities._cache import MessageCache, SpecCache
+from perdure.activities._choosing import Chooser
 from perdure.activities._lookup import Lookup
+from perdure.activities._scores import ScoreboardReader
 from perdure.activities.loading import LoadingActivities, LoadingPolicy
 from perdure.activities.models import ModelActivities
 from perdure.activities.planning import PlanActivities
 from perdure.activities.resuming import ResumeActivities
+from perdure.activities.selecting import SelectionActivities
 from perdure.activities.tools import ToolActivities, ToolHost
 from perdure.activities.verifying import VerifyActivities
 from perdure.app import App
@@ -31,6 +34,7 @@ from perdure.workflows.agent import AgentWorkflow
 from perdure.workflows.interceptor import PerdureInterceptor
 from perdure.workflows.map_workflows import MapNode, MapWorkflow
 from perdure.workflows.plan_workflow import PlanWorkflow
+from perdure.workflows.scoreboard import Scoreboard
 
 PASSTHROUGH = ("perdure.contracts", "perdure.agents", "perdure.errors", "pydantic", "pydantic_core")
 """Data packages that the sandbox shares. Never `perdure.workflows`: that would switch its checks off."""
@@ -47,6 +51,7 @@ class Parts:
     workflows: Sequence[type]
     interceptors: Sequence[Interceptor]
     workflow_runner: WorkflowRunner
+    models: ModelActivities
     providers: Providers
     host: ToolHost
     app: App
@@ -57,6 +62,7 @@ class Parts:
         async with AsyncExitStack() as stack:
             stack.push_async_callback(self.providers.aclose)
             stack.push_async_callback(self.host.http.aclose)
+            stack.push_async_callback(self.models.aclose)
             if self.app.lifespan is not None:
                 self.host.resources = await stack.enter_async_context(self.app.lifespan(self.app)) or {}
             yield
@@ -98,6 +104,10 @@ def make_parts(app: App, settings: Settings) -> Parts:
     verifying = VerifyActivities(registry=app.registry, lookup=lookup, redact=host.redact)
     loading = LoadingActivities(registry=app.registry, providers=providers, lookup=lookup, policy=policy)
     resuming = ResumeActivities()
+    chooser = Chooser(providers=providers, find_price=lambda model: find_model(model)[0], redact=host.redact)
+    selecting = SelectionActivities(
+        registry=app.registry, chooser=chooser, reader=ScoreboardReader(), scoreboard=settings.scoreboard
+    )
     return Parts(
         activities=[
             models.call_model,
@@ -112,10 +122,13 @@ def make_parts(app: App, settings: Settings) -> Parts:
             PlanActivities(registry=app.registry).check_plan,
             resuming.find_earlier,
             resuming.resume_run,
+            selecting.select_agent,
+            selecting.record_outcomes,
         ],
-        workflows=[AgentWorkflow, MapNode, MapWorkflow, PlanWorkflow, *app.workflows.values()],
+        workflows=[AgentWorkflow, MapNode, MapWorkflow, PlanWorkflow, Scoreboard, *app.workflows.values()],
         interceptors=[PerdureInterceptor()],
         workflow_runner=sandboxed_runner(),
+        models=models,
         providers=providers,
         host=host,
         app=app,

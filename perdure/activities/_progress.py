@@ -58,12 +58,12 @@ class Heart:
     def text(self) -> str:
         """The reply so far."""
         if len(self._pieces) > 1:
-            self._pieces = ["".join(self._pieces)]
+            self._pieces[:] = ["".join(self._pieces)]
         return self._pieces[0] if self._pieces else ""
 
-    def add_text(self, piece: str) -> None:
-        """Note a piece of the reply."""
-        self._pieces.append(piece)
+    def follow(self, pieces: list[str]) -> None:
+        """Show the reply that grows in `pieces`; they may be joined in place."""
+        self._pieces = pieces
 
     def count_try(self) -> int:
         """Note that this attempt failed, for the next one, and return how many have."""

@@ -8,6 +8,7 @@ from temporalio.exceptions import ApplicationError
 
 from perdure.activities._blobs import BlobStore
 from perdure.activities._cache import ConversationKey, Slot
+from perdure.activities._flights import FlightKey, Flights
 from perdure.activities._lookup import Lookup
 from perdure.activities._outputs import MAX_REPLY_BYTES, find_problem
 from perdure.activities._progress import Heart, backoff
@@ -18,7 +19,7 @@ from perdure.contracts.names import CALL_MODEL
 from perdure.contracts.spec import AgentSpec
 from perdure.contracts.usage import Usage
 from perdure.errors import ModelCallError, PerdureError
-from perdure.providers.base import Fragment, ModelReply, ModelRequest, Provider
+from perdure.providers.base import Fragment, ModelReply, ModelRequest, Provider, TextSink
 from perdure.providers.registry import Providers
 
 
@@ -40,13 +41,19 @@ class ModelActivities:
         self._providers = providers
         self._lookup = lookup
         self._blobs = blobs
+        self._flights = Flights()
+
+    async def aclose(self) -> None:
+        """Stop the calls that no attempt waits for."""
+        await self._flights.aclose()
 
     @activity.defn(name=CALL_MODEL)
     async def call_model(self, request: CallModelRequest) -> CallModelResult:
         """Ask the model for the message after the first `request.slots` of a conversation.
 
         Heartbeats every third of the heartbeat timeout, with the end of the text so far. When the call is
-        cancelled, what came until then is the reply, with `stop` set to `interrupted`.
+        cancelled, what came until then is the reply, with `stop` set to `interrupted`. A call that Temporal gave
+        up, for want of heartbeats, is joined by the next attempt on the same worker.
 
         Raises:
             ModelCallError: Retryable if the vendor's fault may pass and attempts are left.
@@ -77,8 +84,28 @@ class ModelActivities:
         slots: Sequence[Slot],
         heart: Heart,
     ) -> ModelReply:
-        name = spec.models[request.model].name
-        provider, model = self._providers.resolve(name)
+        info = activity.info()
+        flight_key = FlightKey(key.workflow_id, key.run_id, info.activity_id)
+        flight = self._flights.board(flight_key, lambda on_text: self._call(request, spec, key, slots, on_text))
+        heart.follow(flight.pieces)
+        try:
+            return await self._flights.reply(flight_key, flight)
+        except ModelCallError as error:
+            raise _after_failure(error, heart, spec.settings.max_attempts) from None
+        except asyncio.CancelledError:
+            if _is_cancel_requested() and heart.text:
+                return _interrupted(heart.text)
+            raise
+
+    async def _call(
+        self,
+        request: CallModelRequest,
+        spec: AgentSpec,
+        key: ConversationKey,
+        slots: Sequence[Slot],
+        on_text: TextSink,
+    ) -> ModelReply:
+        provider, model = self._providers.resolve(spec.models[request.model].name)
         provider.check()
         ask = ModelRequest(
             model=model,
@@ -91,14 +118,7 @@ class ModelActivities:
             max_output_tokens=request.max_output_tokens or spec.settings.max_output_tokens,
             cache_key=request.spec,
         )
-        try:
-            return await provider.call(ask, heart.add_text)
-        except ModelCallError as error:
-            raise _after_failure(error, heart, spec.settings.max_attempts) from None
-        except asyncio.CancelledError:
-            if _is_cancel_requested() and heart.text:
-                return _interrupted(heart.text)
-            raise
+        return await provider.call(ask, on_text)
 
     def _encode(self, provider: Provider, key: ConversationKey, slots: Sequence[Slot]) -> list[Fragment]:
         protocol = provider.protocol

@@ -9,7 +9,7 @@ from temporalio.client import Client, WorkflowExecutionStatus, WorkflowHandle
 from temporalio.service import RPCError, RPCStatusCode
 
 from perdure.contracts.names import AGENT_WORKFLOW, FIND_EARLIER, RESUME_RUN
-from perdure.contracts.rerun import FindEarlierRequest, FindEarlierResult, ResumeRunRequest, ResumeRunResult
+from perdure.contracts.rerun import FindEarlierResult, ResumeRunRequest, ResumeRunResult
 from perdure.contracts.run import EarlierRun
 from perdure.errors import StillRunningError
 from perdure.resuming import read_closed
@@ -19,7 +19,7 @@ class ResumeActivities:
     """Reads runs of before."""
 
     @activity.defn(name=FIND_EARLIER)
-    async def find_earlier(self, request: FindEarlierRequest) -> FindEarlierResult:
+    async def find_earlier(self) -> FindEarlierResult:
         """Return the child runs that the workflow had started after the point that it was reset to.
 
         Where it was reset several times, the last run of each workflow id counts.

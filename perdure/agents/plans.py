@@ -3,7 +3,7 @@
 from collections.abc import Collection, Iterator, Sequence
 
 from perdure.agents._names import is_name
-from perdure.contracts.plan import MAX_TASKS, Plan, PlanFault, RetryWith, Task
+from perdure.contracts.plan import AUTO, MAX_TASKS, Plan, PlanFault, RetryWith, Task
 from perdure.contracts.references import references
 from perdure.errors import InvalidPlanError, suggest
 
@@ -58,7 +58,14 @@ def _id_faults(index: int, task: Task, seen: Collection[str]) -> Iterator[PlanFa
 
 
 def _agent_faults(index: int, task: Task, known: Collection[str] | None) -> Iterator[PlanFault]:
-    named: list[tuple[str, tuple[str | int, ...]]] = [(task.agent, ("tasks", index, "agent"))]
+    named: list[tuple[str, tuple[str | int, ...]]] = []
+    if task.agent != AUTO:
+        named.append((task.agent, ("tasks", index, "agent")))
+        if task.candidates or task.select is not None:
+            where = ("tasks", index, "candidates" if task.candidates else "select")
+            message = f"Task {task.id!r} names its agent, and so none is chosen: write agent: {AUTO}."
+            yield PlanFault(message=message, path=where)
+    named.extend((name, ("tasks", index, "candidates", place)) for place, name in enumerate(task.candidates))
     if isinstance(task.on_error, RetryWith):
         named.append((task.on_error.retry_with, ("tasks", index, "on_error", "retry_with")))
     for name, where in named:

@@ -107,7 +107,10 @@ async def open_client(project: Project, *, address: str | None = None) -> "Perdu
     known = address or local_address(project.settings)
     temporal = await connect(address=known, origin="this project's embedded server")
     registry = project.app.registry if project.app else None
-    return PerdureClient(temporal, task_queue=project.settings.task_queue, registry=registry)
+    settings = project.settings
+    return PerdureClient(
+        temporal, task_queue=settings.task_queue, registry=registry, scoreboard=settings.scoreboard
+    )
 
 
 async def warn_without_workers(client: "PerdureClient", task_queue: str | None = None) -> None:

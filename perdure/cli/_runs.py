@@ -11,6 +11,8 @@ from perdure.cli._render import console, print_pairs, print_table, status_text
 from perdure.cli._tree import print_tree
 from perdure.client import PendingCall, RunDetails, RunInfo
 
+_MAX_SELECTIONS = 10
+
 
 def print_runs(runs: Sequence[RunInfo]) -> None:
     """Print a line for each run."""
@@ -51,6 +53,7 @@ def print_details(run: RunDetails) -> None:
     pairs.append(("history", f"{plural(info.history_events, 'event')}, {size(info.history_bytes)}"))
     if run.input:
         pairs.append(("input", one_line(run.input)))
+    pairs.extend(_selection_pairs(run))
     pairs.extend(_trouble(run))
     pairs.extend(("waits for", describe_pending(call)) for call in run.pending)
     print_pairs(out, pairs)
@@ -69,6 +72,19 @@ def _agent_pairs(run: RunDetails) -> Iterator[tuple[str, str]]:
     others = {key: value for key, value in run.limits.items() if key != "max_turns"}
     yield "limits", ", ".join(f"{key}={value}" for key, value in others.items())
     yield "messages", str(run.messages)
+
+
+def _selection_pairs(run: RunDetails) -> Iterator[tuple[str, Text]]:
+    if run.plan is not None and any(task.chosen_by for task in run.plan.tasks):
+        return  # its tree tells
+    left_out = len(run.selections) - _MAX_SELECTIONS
+    for each in run.selections[-_MAX_SELECTIONS:]:
+        told = Text(clean(one_line(f"{each.agent} by {each.strategy}: {each.why}", 300)))
+        if each.note:
+            told.append(f" · {one_line(each.note, 300)}", style="yellow")
+        yield "chose", told
+    if left_out > 0:
+        yield "", Text(f"and {left_out} before", style="dim")
 
 
 def _trouble(run: RunDetails) -> Iterator[tuple[str, Text]]:

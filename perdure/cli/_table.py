@@ -30,11 +30,13 @@ COMMANDS: Final[dict[str, dict[str, Entry]]] = {
         "result": Entry("perdure.cli.result", "Wait for a run and print its output."),
         "transcript": Entry("perdure.cli.transcript", "Print the conversation of a run."),
         "query": Entry("perdure.cli.query", "Ask a run something."),
+        "scoreboard": Entry("perdure.cli.scoreboard", "Show what became of work, by kind and agent."),
     },
     "Steer": {
         "signal": Entry("perdure.cli.signal", "Send a signal to a run."),
         "update": Entry("perdure.cli.update", "Send an update to a run, and print its answer."),
         "rerun": Entry("perdure.cli.rerun", "Start a failed run again from its last good turn or task."),
+        "score": Entry("perdure.cli.score", "Say how good a run was, from 0 to 1."),
         "cancel": Entry("perdure.cli.cancel", "Ask a run to end; it cleans up."),
         "terminate": Entry("perdure.cli.terminate", "End a run at once."),
     },

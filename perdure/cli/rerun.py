@@ -17,7 +17,7 @@ from perdure.cli._command import cli_command, id_argument, output_option
 )
 @output_option
 def command(workflow_id: str, limits: tuple[str, ...], repeat_tools: bool, output: str) -> None:
-    """Start a run again that failed, was cancelled or terminated, from its last good turn or task.
+    """Start a failed run again from its last good turn or task; or a cancelled or terminated one.
 
     It keeps the workflow id, and what is done: no finished model or tool call, task or item is repeated.
     """

@@ -15,10 +15,21 @@ from temporalio.api.history.v1 import HistoryEvent
 from temporalio.contrib.pydantic import pydantic_data_converter
 
 from perdure.contracts.calls import RunToolRequest
-from perdure.contracts.names import AGENT_WORKFLOW, MAP_NODE, RUN_TOOL
+from perdure.contracts.names import (
+    AGENT_WORKFLOW,
+    FIND_EARLIER,
+    MAP_NODE,
+    READ_OUTPUT,
+    READ_PAGE,
+    RECORD_OUTCOMES,
+    RESUME_RUN,
+    RUN_TOOL,
+    SELECT_AGENT,
+    VERIFY,
+)
 from perdure.contracts.run import EarlierRun
 
-_HARMLESS = ("perdure.resume_run", "perdure.read_output", "perdure.read_page", "perdure.verify")
+_HARMLESS = (FIND_EARLIER, RESUME_RUN, READ_OUTPUT, READ_PAGE, VERIFY, SELECT_AGENT, RECORD_OUTCOMES)
 _END = re.compile(
     "(?P<kind>child_workflow_execution|activity_task)_(?P<word>completed|failed|canceled|terminated|timed_out)"
     "_event_attributes"

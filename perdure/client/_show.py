@@ -13,6 +13,7 @@ from perdure.client._tree import Tree
 from perdure.contracts.calls import Progress
 from perdure.contracts.plan import PlanStatus
 from perdure.contracts.run import Counters
+from perdure.contracts.selection import Selection
 from perdure.contracts.spec import AgentSpec
 from perdure.history import RecordedRun
 
@@ -48,6 +49,8 @@ class RunDetails(BaseModel):
     input: str = ""
     failure: str = ""
     """What a run failed with: the type of the error and its message."""
+    selections: tuple[Selection, ...] = ()
+    """The agents that it chose, in order, and why."""
     plan: PlanStatus | None = None
     """The tasks of its plan, where it has one and a worker answered."""
     tree: Tree = Tree()
@@ -73,6 +76,7 @@ async def details(
         limits=_limits(spec),
         pending=tuple(pending),
         input=text,
+        selections=tuple(run.selections),
         task_attempt=max(described.pending_workflow_task.attempt, 1),
     )
 

@@ -22,11 +22,13 @@ from temporalio.exceptions import TimeoutError as TemporalTimeoutError
 from temporalio.service import RPCError, RPCStatusCode
 
 from perdure.agents.registry import Registry
+from perdure.client._attributes import StartAttributes
 from perdure.client._children import ChildReader
 from perdure.client._maps import MapItems, map_input, progress, whole_result
 from perdure.client._queues import has_pollers
 from perdure.client._rerun import RerunResult, rerun
 from perdure.client._runs import RunInfo, describe, first_start, list_query, list_runs, not_found, to_info
+from perdure.client._scores import judged, read_table, send_judgement
 from perdure.client._show import RunDetails, details
 from perdure.client._transcript import TranscriptEntry, transcript
 from perdure.client._tree import make_tree, plan_from_history, with_earlier
@@ -37,6 +39,7 @@ from perdure.contracts.messages import ContentPart, TextPart
 from perdure.contracts.names import AGENT_WORKFLOW, MAP_QUERY, MAP_WORKFLOW, PLAN_QUERY, PLAN_WORKFLOW
 from perdure.contracts.plan import PlanResult, PlanStatus
 from perdure.contracts.run import RunInput, RunResult
+from perdure.contracts.scores import Outcome, ScoreTable, scoreboard_id
 from perdure.contracts.texts import one_line
 from perdure.contracts.times import TASK_TIMEOUT
 from perdure.errors import (
@@ -77,13 +80,23 @@ class PerdureClient:
         client: A connected Temporal client with the pydantic data converter.
         task_queue: Where the workers are.
         registry: The agents, if they are known here: then an unknown one is found before it is started.
+        scoreboard: The workflow id of the scoreboard, where one is configured.
     """
 
-    def __init__(self, client: Client, *, task_queue: str = "perdure", registry: Registry | None = None) -> None:
+    def __init__(
+        self,
+        client: Client,
+        *,
+        task_queue: str = "perdure",
+        registry: Registry | None = None,
+        scoreboard: str | None = None,
+    ) -> None:
         """Work with these."""
         self.temporal = client
         self.task_queue = task_queue
         self._registry = registry
+        self._scoreboard = scoreboard_id(scoreboard, task_queue)
+        self._attributes = StartAttributes(client)
 
     async def start_agent(
         self,
@@ -127,7 +140,17 @@ class PerdureClient:
                 "that a tool can read, and start the run with its name."
             )
         text = "".join(part.text for part in parts if isinstance(part, TextPart))
-        return await self._start(AGENT_WORKFLOW, [request], id or _new_id(agent), f"{agent}: {one_line(text)}")
+        return await self._start(
+            AGENT_WORKFLOW,
+            [request],
+            id or _new_id(agent),
+            f"{agent}: {one_line(text)}",
+            attributes=self._agent_attributes(agent, tenant),
+        )
+
+    def _agent_attributes(self, agent: str, tenant: str) -> dict[str, str]:
+        model = self._registry.agent(agent).models[0] if self._registry is not None else ""
+        return {"PerdureAgent": agent, "PerdureModel": model, "PerdureState": "working", "PerdureTenant": tenant}
 
     async def start_workflow(
         self,
@@ -195,7 +218,15 @@ class PerdureClient:
         """
         return await _asked(workflow_id, MAP_QUERY, progress(self.temporal, workflow_id))
 
-    async def _start(self, workflow: str, args: Sequence[Any], workflow_id: str, summary: str) -> StartedRun:
+    async def _start(
+        self,
+        workflow: str,
+        args: Sequence[Any],
+        workflow_id: str,
+        summary: str,
+        *,
+        attributes: Mapping[str, str] | None = None,
+    ) -> StartedRun:
         try:
             handle = await self.temporal.start_workflow(
                 workflow,
@@ -205,6 +236,7 @@ class PerdureClient:
                 task_timeout=TASK_TIMEOUT,
                 id_conflict_policy=WorkflowIDConflictPolicy.FAIL,
                 static_summary=summary,
+                search_attributes=await self._attributes.of(attributes) if attributes else None,
             )
         except WorkflowAlreadyStartedError:
             raise RunExistsError(
@@ -364,6 +396,38 @@ class PerdureClient:
                 return await _asked(workflow_id, name, handle.execute_update(name, args=args))
         except TimeoutError:
             raise _no_worker(workflow_id, name) from None
+
+    async def scoreboard(self, *, kind: str | None = None) -> ScoreTable:
+        """Return what became of work, by kind and by agent or model; nothing while there was none.
+
+        Args:
+            kind: Only work of this kind.
+
+        Raises:
+            NoWorkerError: No worker answered within 10 seconds. Retryable.
+        """
+        call = read_table(self.temporal, self._scoreboard, kind)
+        table: ScoreTable = await _asked(self._scoreboard, "perdure.scoreboard", call)
+        return table
+
+    async def score(self, workflow_id: str, score: float, *, note: str = "") -> Outcome:
+        """Add a person's judgement of an agent's run to the scoreboard; no worker is needed.
+
+        Args:
+            workflow_id: The run.
+            score: From 0, bad, to 1, good.
+            note: What there is to say about it.
+
+        Returns:
+            What the scoreboard was told.
+
+        Raises:
+            RunNotFoundError: There is no such run. Not retryable.
+            InvalidInputError: It is no run of an agent, or the score is out of range. Not retryable.
+        """
+        outcome = await judged(self.temporal, workflow_id, score, note)
+        await send_judgement(self.temporal, self._scoreboard, self.task_queue, outcome)
+        return outcome
 
     async def cancel(self, workflow_id: str) -> None:
         """Ask a run to end; it stops what it does, and cleans up.

@@ -12,6 +12,9 @@ from pydantic_core import to_json
 WHOLE = "whole"
 """Serialisation context in which defaults are written too: for people and programs, not for history."""
 
+_SETS: dict[frozenset[str], set[str]] = {}
+"""Every combination of given fields that was seen; as many as there are shapes of contracts."""
+
 
 class Contract(BaseModel):
     """A frozen value that crosses a process boundary and may stay in Event History for ever.
@@ -48,6 +51,11 @@ class Contract(BaseModel):
             if getattr(self, name) == default:
                 data.pop(written, None)
         return data
+
+    def model_post_init(self, context: Any, /) -> None:
+        """Share the set of the fields that were given: a set of its own takes 200 to 700 bytes a value."""
+        given = self.__pydantic_fields_set__
+        object.__setattr__(self, "__pydantic_fields_set__", _SETS.setdefault(frozenset(given), given))
 
     def to_bytes(self) -> bytes:
         """Return the JSON that the data converter would record."""

@@ -6,6 +6,7 @@ AGENT_WORKFLOW: Final = "AgentWorkflow"
 MAP_WORKFLOW: Final = "MapWorkflow"
 MAP_NODE: Final = "MapNode"
 PLAN_WORKFLOW: Final = "PlanWorkflow"
+SCOREBOARD_WORKFLOW: Final = "Scoreboard"
 
 LOAD_AGENT: Final = "perdure.load_agent"
 CALL_MODEL: Final = "perdure.call_model"
@@ -19,12 +20,17 @@ READ_PAGE: Final = "perdure.read_page"
 CHECK_PLAN: Final = "perdure.check_plan"
 FIND_EARLIER: Final = "perdure.find_earlier"
 RESUME_RUN: Final = "perdure.resume_run"
+SELECT_AGENT: Final = "perdure.select_agent"
+RECORD_OUTCOMES: Final = "perdure.record_outcomes"
 
 STATUS_QUERY: Final = "perdure.status"
 MESSAGES_QUERY: Final = "perdure.messages"
 SPEC_QUERY: Final = "perdure.spec"
 MAP_QUERY: Final = "perdure.map"
 PLAN_QUERY: Final = "perdure.plan"
+SCOREBOARD_QUERY: Final = "perdure.scoreboard"
+
+OUTCOMES_SIGNAL: Final = "perdure.outcomes"
 
 MAIN_CONVERSATION: Final = "main"
 

@@ -6,10 +6,6 @@ from perdure.contracts._base import Contract
 from perdure.contracts.run import Carried, EarlierRun
 
 
-class FindEarlierRequest(Contract):
-    """Find the child runs that a workflow had started before it was reset."""
-
-
 class FindEarlierResult(Contract):
     """Child runs of before, in the order of their start: they are not to be begun anew."""
 

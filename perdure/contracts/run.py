@@ -106,6 +106,8 @@ class RunInput(Contract):
     """How many runs of agents are above this one."""
     answers: AnswersCall | None = None
     """Set on a subagent's run."""
+    task_kind: str = ""
+    """The `Task.kind` of the work, for those who judge it."""
     carried: Carried | None = None
     """Set by perdure when a run continues as new."""
 
@@ -121,6 +123,10 @@ class RunResult(Contract):
     counters: Counters = Counters()
     limit: str | None = None
     """The limit that ended the work, when the agent was asked to finish with what it had."""
+    model: str = ""
+    """The model that gave the answer."""
+    score: float | None = None
+    """The verifier's, 0 to 1, if it gave one."""
 
 
 def answer_message(call: AnswersCall, result: RunResult) -> Message:

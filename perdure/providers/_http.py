@@ -8,7 +8,7 @@ import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator
 from contextlib import aclosing, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 import httpx
@@ -38,7 +38,10 @@ class Bounds:
 
 
 class _RequestBody(httpx.AsyncByteStream):
-    """A body that knows whether it was sent: only then can the vendor bill the call."""
+    """A body that knows whether it was sent: only then can the vendor bill the call.
+
+    It is dropped then: a model thinks for minutes over a conversation that may take megabytes.
+    """
 
     def __init__(self, content: bytes) -> None:
         self._content = content
@@ -46,7 +49,8 @@ class _RequestBody(httpx.AsyncByteStream):
         self.is_sent = False
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        yield self._content
+        content, self._content = self._content, b""
+        yield content
         self.is_sent = True
 
 
@@ -154,6 +158,7 @@ class HttpLayer:
             ModelCallError: no answer, an answer that can't be used, or an error of the vendor's.
         """
         content = _RequestBody(body)
+        del body
         try:
             request = _request(url, headers, content, bounds)
         except (ValueError, httpx.InvalidURL) as error:
@@ -197,7 +202,7 @@ def _request(url: str, headers: dict[str, str], content: _RequestBody, bounds: B
     }
     stall = bounds.stall_seconds
     timeout = httpx.Timeout(stall, connect=min(stall, _CONNECT_SECONDS), pool=None)
-    target = httpx.URL(url)
+    target = _parsed(url)
     # httpx leaves this header to us where the body is a stream of our own.
     host = {"host": target.netloc.decode("ascii")}
     return httpx.Request(
@@ -207,6 +212,11 @@ def _request(url: str, headers: dict[str, str], content: _RequestBody, bounds: B
         stream=content,
         extensions={"timeout": timeout.as_dict()},
     )
+
+
+@lru_cache(maxsize=64)
+def _parsed(url: str) -> httpx.URL:
+    return httpx.URL(url)
 
 
 async def _vendor_error(response: httpx.Response, errors: VendorErrors) -> ModelCallError:

@@ -7,6 +7,7 @@ from perdure.workflows.children import run_agent
 from perdure.workflows.gathering import gather
 from perdure.workflows.mapping import map_agent
 from perdure.workflows.plans import run_plan
+from perdure.workflows.selecting import record_outcome, select_agent
 from perdure.workflows.steps import call_tool
 
-__all__ = ["call_tool", "gather", "map_agent", "run_agent", "run_plan"]
+__all__ = ["call_tool", "gather", "map_agent", "record_outcome", "run_agent", "run_plan", "select_agent"]

@@ -7,6 +7,7 @@ is for a worker that died, and whoever fails for another reason says itself how 
 
 from datetime import timedelta
 from typing import Any, TypeVar
+from weakref import WeakValueDictionary
 
 from temporalio import workflow
 from temporalio.common import RetryPolicy
@@ -38,12 +39,16 @@ from perdure.contracts.names import (
     LOAD_TOOL,
     READ_OUTPUT,
     READ_PAGE,
+    RECORD_OUTCOMES,
     RESUME_RUN,
     RUN_TOOL,
+    SELECT_AGENT,
     VERIFY,
 )
 from perdure.contracts.plan import CheckPlanRequest, CheckPlanResult
-from perdure.contracts.rerun import FindEarlierRequest, FindEarlierResult, ResumeRunRequest, ResumeRunResult
+from perdure.contracts.rerun import FindEarlierResult, ResumeRunRequest, ResumeRunResult
+from perdure.contracts.scores import OutcomeBatch, RecordOutcomesResult
+from perdure.contracts.selection import Selection, SelectRequest
 from perdure.contracts.spec import AgentSpec, ToolSpec
 
 T = TypeVar("T")
@@ -54,6 +59,7 @@ _MARGIN = timedelta(seconds=30)
 _CRASHES = 10
 """Attempts at an idempotent tool beyond those that it may fail itself."""
 _HEARTBEAT_TIMEOUT = timedelta(seconds=3)
+_SPECS: WeakValueDictionary[str, AgentSpec] = WeakValueDictionary()
 _WAIT = ActivityCancellationType.WAIT_CANCELLATION_COMPLETED
 
 
@@ -68,7 +74,7 @@ def _retries(maximum_attempts: int) -> RetryPolicy:
 
 async def load_agent(request: LoadAgentRequest) -> AgentSpec:
     """Pin the agent: one marker in history, which holds the whole spec."""
-    return await _execute_local(
+    spec = await _execute_local(
         LOAD_AGENT,
         request,
         result_type=AgentSpec,
@@ -76,6 +82,12 @@ async def load_agent(request: LoadAgentRequest) -> AgentSpec:
         schedule_to_close_timeout=timedelta(minutes=1),
         retry_policy=_retries(5),
     )
+    return _shared(spec)
+
+
+def _shared(spec: AgentSpec) -> AgentSpec:
+    """Return the equal spec that another run of this process holds, so that a thousand runs hold one."""
+    return _SPECS.setdefault(spec.digest, spec)
 
 
 async def copy_conversation(request: CopyConversationRequest) -> CopyConversationResult:
@@ -166,11 +178,10 @@ async def verify(spec: AgentSpec, request: VerifyRequest) -> Verdict:
     )
 
 
-async def find_earlier(request: FindEarlierRequest) -> FindEarlierResult:
+async def find_earlier() -> FindEarlierResult:
     """Find the child runs of before a reset."""
     return await workflow.execute_activity(
         FIND_EARLIER,
-        request,
         result_type=FindEarlierResult,
         start_to_close_timeout=timedelta(minutes=2),
         schedule_to_close_timeout=timedelta(hours=1),
@@ -202,6 +213,45 @@ async def read_page(request: ReadPageRequest) -> ReadPageResult:
         schedule_to_close_timeout=timedelta(hours=1),
         retry_policy=_retries(100),
         summary=f"outcomes from item {request.start}",
+    )
+
+
+async def select_agent(request: SelectRequest) -> Selection:
+    """Choose an agent: in a local activity, or one of its own where a model is asked."""
+    summary = " · ".join(filter(None, ("select an agent", request.kind, f"by {request.strategy}")))
+    if request.strategy != "model":
+        return await _execute_local(
+            SELECT_AGENT,
+            request,
+            result_type=Selection,
+            start_to_close_timeout=timedelta(seconds=5),
+            schedule_to_close_timeout=timedelta(minutes=1),
+            retry_policy=_retries(5),
+            summary=summary,
+        )
+    return await workflow.execute_activity(
+        SELECT_AGENT,
+        request,
+        result_type=Selection,
+        start_to_close_timeout=timedelta(minutes=2),
+        schedule_to_close_timeout=timedelta(minutes=10),
+        heartbeat_timeout=_HEARTBEAT_TIMEOUT,
+        retry_policy=_retries(5),
+        cancellation_type=_WAIT,
+        summary=summary,
+    )
+
+
+async def record_outcomes(batch: OutcomeBatch) -> RecordOutcomesResult:
+    """Send a batch to the scoreboard, once."""
+    return await _execute_local(
+        RECORD_OUTCOMES,
+        batch,
+        result_type=RecordOutcomesResult,
+        start_to_close_timeout=timedelta(seconds=5),
+        schedule_to_close_timeout=timedelta(seconds=10),
+        retry_policy=_retries(1),
+        summary=f"{len(batch.outcomes)} outcomes for the scoreboard",
     )
 
 

@@ -12,12 +12,13 @@ from temporalio import workflow
 
 from perdure.contracts.names import MESSAGES_QUERY, PLAN_QUERY, SPEC_QUERY
 from perdure.contracts.plan import PlanStatus
-from perdure.contracts.rerun import FindEarlierRequest, FindEarlierResult
+from perdure.contracts.rerun import FindEarlierResult
 from perdure.contracts.run import EarlierRun, MessagesPage, MessagesQuery
 from perdure.contracts.spec import AgentSpec
 from perdure.errors import UserError
 from perdure.workflows._calls import find_earlier
 from perdure.workflows._conversation import Conversation
+from perdure.workflows._outcomes import Outbox
 
 _ATTRIBUTE = "_perdure_host"
 
@@ -41,6 +42,7 @@ class Host:
         depth: How many runs of agents are above what this workflow starts.
         reset: Whether the run was reset.
         first_run_id: First run of the chain that idempotency keys belong to; empty for the workflow's own.
+        outcomes: What the scoreboard is to be told.
     """
 
     def __init__(self) -> None:
@@ -50,6 +52,7 @@ class Host:
         self._earlier: dict[str, list[EarlierRun]] = {}
         self.reset = Reset()
         self._finding: asyncio.Task[FindEarlierResult] | None = None
+        self.outcomes = Outbox()
         self._numbers: Counter[str] = Counter()
         self._conversations: dict[str, Conversation] = {}
         self._specs: dict[str, AgentSpec] = {}
@@ -59,7 +62,7 @@ class Host:
         """Look for child runs of before a reset, once."""
         if self.reset.is_new:
             self.reset.is_new = False
-            self._finding = asyncio.create_task(find_earlier(FindEarlierRequest()))
+            self._finding = asyncio.create_task(find_earlier())
             self._finding.add_done_callback(self._found)
         if self._finding is not None:
             await asyncio.shield(self._finding)

@@ -63,6 +63,10 @@ class PlanState:
         """Return who does a task now."""
         return self._results[name].agent
 
+    def note_choice(self, name: str, agent: str, chosen_by: str) -> None:
+        """Remember the agent that was chosen for a task, and why."""
+        self._update(name, agent=agent, chosen_by=chosen_by)
+
     def attempt_of(self, name: str) -> int:
         """Return which attempt at a task runs, from 1."""
         return self._results[name].attempts
@@ -81,7 +85,7 @@ class PlanState:
         policy = self._tasks[name].on_error
         if isinstance(policy, RetryWith):
             if self._results[name].attempts == 1 and not self._is_stopping:
-                self._update(name, state="waiting", agent=policy.retry_with)
+                self._update(name, state="waiting", agent=policy.retry_with, chosen_by="")
                 self._make_ready(name)
                 return
             policy = policy.then

@@ -179,6 +179,7 @@ class AgentWorkflow:
             tenant=self._request.tenant,
             depth=self._request.depth,
             answers=self._request.answers,
+            task_kind=self._request.task_kind,
             carried=Carried(
                 from_run_id=workflow.info().run_id,
                 spec=loop.spec.digest,
@@ -198,6 +199,8 @@ class AgentWorkflow:
             agent=loop.spec.name,
             counters=loop.counters,
             limit=answer.limit,
+            model=answer.model,
+            score=answer.score,
         )
 
     def _close(self, state: RunState) -> None:
@@ -213,10 +216,14 @@ class AgentWorkflow:
         self._show()
 
     def _write_attributes(self, **values: str | float | None) -> None:
-        """Upsert those that the server has: one that it hasn't would wedge the run."""
+        """Upsert those that changed and that the server has: one that it hasn't would wedge the run."""
         known = self._loop.spec.search_attributes if self._loop is not None else ()
+        present = workflow.info().typed_search_attributes
         updates = [
-            _attribute(name, value) for name, value in values.items() if name in known and value is not None
+            update
+            for name, value in values.items()
+            if name in known and value is not None
+            if present.get((update := _attribute(name, value)).key) != value
         ]
         if updates:
             workflow.upsert_search_attributes(updates)

@@ -11,13 +11,14 @@ from perdure.contracts.limits import Limits
 from perdure.contracts.messages import ContentPart, Message, TextPart
 from perdure.contracts.run import Counters, RunInput
 from perdure.contracts.spec import AgentSpec
-from perdure.errors import HistoryFullError, PayloadTooLargeError
+from perdure.errors import HistoryFullError, PayloadTooLargeError, RunError
 from perdure.workflows._calls import load_agent, read_output
 from perdure.workflows._conversation import Conversation
 from perdure.workflows._guard import typed_activity_failure
 from perdure.workflows._host import current_host
 from perdure.workflows._subagents import new_child_id, run_child
 from perdure.workflows.loop import AgentLoop
+from perdure.workflows.selecting import note_failure, note_success
 
 T = TypeVar("T")
 
@@ -36,6 +37,7 @@ async def run_agent(
     context: Mapping[str, JsonValue] | None = None,
     inline: bool = False,
     id: str | None = None,
+    kind: str | None = None,
 ) -> T: ...
 @overload
 async def run_agent(
@@ -47,6 +49,7 @@ async def run_agent(
     context: Mapping[str, JsonValue] | None = None,
     inline: bool = False,
     id: str | None = None,
+    kind: str | None = None,
 ) -> Any: ...
 
 
@@ -59,6 +62,7 @@ async def run_agent(
     context: Mapping[str, JsonValue] | None = None,
     inline: bool = False,
     id: str | None = None,
+    kind: str | None = None,
 ) -> Any:
     """Run an agent, and return its output.
 
@@ -73,6 +77,7 @@ async def run_agent(
         context: Values for its instructions and tools.
         inline: Run it in the caller's history, without a run of its own: for a few turns.
         id: The child's workflow id; the caller's with the agent's name and a number when None.
+        kind: What sort of work it is. Unless None, the outcome counts on the scoreboard: see `select_agent`.
 
     Raises:
         RunError: How the agent's run ended, with the agent's name. Not retryable.
@@ -87,25 +92,38 @@ async def run_agent(
         limits=limits or Limits(),
         context=dict(context) if context else None,
         depth=current_host().depth,
+        task_kind=kind or "",
     )
     if len(request.to_bytes()) > _MAX_INPUT_BYTES:
         raise PayloadTooLargeError(
             f"The input of agent {name!r} takes more than {_MAX_INPUT_BYTES} bytes: "
             "put it where a tool can read it."
         )
-    value = await (_run_inline(request) if inline else _run_apart(request, id))
+    work = _run_inline(request, kind) if inline else _run_apart(request, kind, id)
+    since = workflow.now()
+    try:
+        value = await work
+    except RunError as error:
+        if kind is not None:
+            note_failure(name, kind, error, since)
+        raise
     return value if output is None else TypeAdapter(output).validate_python(value)
 
 
-async def _run_apart(request: RunInput, workflow_id: str | None) -> Any:
+async def _run_apart(request: RunInput, kind: str | None, workflow_id: str | None) -> Any:
     child_id = workflow_id or new_child_id(request.agent)
+    since = workflow.now()
     result = await run_child(request, workflow_id=child_id)
+    if kind is not None:
+        usage = result.counters.usage
+        note_success(request.agent, kind, usage, since, model=result.model, score=result.score)
     if result.output_slot is None:
         return result.output
     return (await read_output(ReadOutputRequest(workflow_id=child_id))).output
 
 
-async def _run_inline(request: RunInput) -> Any:
+async def _run_inline(request: RunInput, kind: str | None) -> Any:
+    since = workflow.now()
     host = current_host()
     conversation = Conversation(f"{request.agent}-{host.number(request.agent)}")
     conversation.append(Message(role="user", parts=request.input), is_recorded=False)
@@ -135,6 +153,9 @@ async def _run_inline(request: RunInput) -> Any:
             partial=conversation.last_text()[:10_000],
             turns=loop.counters.turns,
         )
+    if kind is not None:
+        usage = loop.counters.usage
+        note_success(request.agent, kind, usage, since, model=answer.model, score=answer.score)
     return answer.value
 
 

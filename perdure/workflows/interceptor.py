@@ -1,9 +1,11 @@
 """The interceptor of every workflow of an App: a defect ends the run with a type. Workflow side.
 
 A plain exception in a user's workflow, or in one of its signal handlers, would otherwise fail the workflow task,
-and Temporal would retry that for ever.
+and Temporal would retry that for ever. At the end, however it comes, outcomes that are held leave for the
+scoreboard.
 """
 
+import asyncio
 from typing import Any
 
 from temporalio import workflow
@@ -42,7 +44,18 @@ class _Inbound(WorkflowInboundInterceptor):
         current_host().reset = self._reset
         answer_queries()
         with typed_failures():
-            return await super().execute_workflow(input)
+            outcomes = current_host().outcomes
+            try:
+                result = await super().execute_workflow(input)
+            except (
+                Exception,
+                asyncio.CancelledError,
+                workflow.ContinueAsNewError,
+            ):  # not GeneratorExit: no loop then
+                await outcomes.flush()
+                raise
+            await outcomes.flush()
+            return result
 
     async def handle_signal(self, input: HandleSignalInput) -> None:
         with typed_failures():

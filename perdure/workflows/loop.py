@@ -4,7 +4,7 @@
 """
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -48,6 +48,9 @@ class Answer:
     """Length of the answer's text, in characters."""
     limit: str | None = None
     """The limit that ended it, if one did."""
+    model: str = ""
+    score: float | None = None
+    """The verifier's, if it gave one."""
 
 
 class AgentLoop:
@@ -132,7 +135,7 @@ class AgentLoop:
         self._show(f"turn {self.counters.turns} · verified by {self.spec.verify}")
         verdict = await judge(self.spec, self.conversation, message, depth=self._depth)
         if verdict.accept:
-            return answer
+            return replace(answer, score=verdict.score)
         rejections = self.counters.rejections + 1
         self.counters = self.counters.model_copy(update={"rejections": rejections})
         if rejections > (self.spec.limits.max_rejections or 0):
@@ -251,7 +254,8 @@ class AgentLoop:
             raise UnexpectedModelBehavior(
                 f"{message.model} refused to answer: {message.text[:500]}", problem="refusal"
             )
-        return Answer(output_value(self.spec, message), len(output_text(message)), limit)
+        value, size = output_value(self.spec, message), len(output_text(message))
+        return Answer(value, size, limit, message.model or "")
 
     @property
     def _max_errors(self) -> int:

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable
 from contextlib import suppress
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from pydantic import JsonValue
@@ -15,7 +15,7 @@ from perdure.agents.plans import invalid_plan
 from perdure.contracts.calls import ReadOutputRequest
 from perdure.contracts.limits import Limits
 from perdure.contracts.messages import TextPart
-from perdure.contracts.plan import CheckPlanRequest, Plan, PlanResult, TaskFailure
+from perdure.contracts.plan import AUTO, CheckPlanRequest, Plan, PlanResult, Task, TaskFailure
 from perdure.contracts.run import RunInput, RunResult
 from perdure.errors import (
     InvalidInputError,
@@ -30,6 +30,7 @@ from perdure.workflows._host import current_host
 from perdure.workflows._plan_state import PlanState
 from perdure.workflows._subagents import run_child
 from perdure.workflows.gathering import to_failure
+from perdure.workflows.selecting import choose, note_failure, note_success, request_of, told
 
 MAX_PARALLEL = 50
 _MAX_PARALLEL = 200
@@ -101,6 +102,7 @@ class _Execution:
         self._outgoing = _Outgoing()
         self._running: dict[asyncio.Task[RunResult], str] = {}
         self._errors: dict[str, BaseException] = {}
+        self._since: dict[str, datetime] = {}
         self._is_stopping = False
 
     async def run(self) -> None:
@@ -130,13 +132,15 @@ class _Execution:
     async def _do(self, name: str) -> RunResult:
         """Run a task once."""
         task, attempt = self._state.task(name), self._state.attempt_of(name)
-        agent = self._state.agent_of(name)
+        text = await self._input(name, self._state.agent_of(name))
+        agent = await self._agent(task, text)
         request = RunInput(
             agent=agent,
-            input=(TextPart(text=await self._input(name, agent)),),
+            input=(TextPart(text=text),),
             limits=task.limits or Limits(),
             context=task.context,
             depth=current_host().depth,
+            task_kind=task.kind,
         )
         size = len(request.to_bytes())
         if size > _MAX_INPUT_BYTES:
@@ -147,7 +151,17 @@ class _Execution:
         await self._outgoing.pass_through(size)
         workflow_id = f"{self._prefix}/{name}" + (f".{attempt}" if attempt > 1 else "")
         self._state.note_run(name, workflow_id)
+        self._since[name] = workflow.now()
         return await run_child(request, workflow_id=workflow_id)
+
+    async def _agent(self, task: Task, text: str) -> str:
+        """Return who does a task now, and choose where the plan leaves that open."""
+        agent = self._state.agent_of(task.id)
+        if agent != AUTO:
+            return agent
+        chosen = await choose(request_of(task, text))
+        self._state.note_choice(task.id, chosen.agent, told(chosen))
+        return chosen.agent
 
     async def _input(self, name: str, agent: str) -> str:
         read = {each: await self._read(each, agent) for each in self._state.outputs_apart(name)}
@@ -173,12 +187,24 @@ class _Execution:
         error = asyncio.CancelledError() if task.cancelled() else task.exception()
         if error is None:
             result = task.result()
+            self._note_success(name, result)
             self._state.finish(name, result.output, is_apart=result.output_slot is not None)
         elif self._is_stopping and is_cancelled_exception(error):
             self._state.cancel(name)
         else:
             self._errors[name] = error
+            self._note_failure(name, error)
             self._state.fail(name, self._failure(name, error))
+
+    def _note_success(self, name: str, result: RunResult) -> None:
+        agent, kind = self._state.agent_of(name), self._state.task(name).kind
+        usage, since = result.counters.usage, self._since.pop(name)
+        note_success(agent, kind, usage, since, model=result.model, score=result.score)
+
+    def _note_failure(self, name: str, error: BaseException) -> None:
+        since = self._since.pop(name, None)  # None where its run was not started
+        if since is not None:
+            note_failure(self._state.agent_of(name), self._state.task(name).kind, error, since)
 
     def _failure(self, name: str, error: BaseException) -> TaskFailure:
         agent = self._state.agent_of(name)

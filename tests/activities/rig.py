@@ -79,6 +79,7 @@ class Rig:
         loading = LoadingActivities(registry=registry, providers=providers, lookup=self.lookup, policy=policy)
         self.load_agent = loading.load_agent
         self.copy_conversation = loading.copy_conversation
+        self.read_page = loading.read_page
 
     async def _attributes(self) -> frozenset[str]:
         return self.attributes

@@ -11,6 +11,7 @@ import pytest
 from pydantic import BaseModel, field_validator
 from temporalio.activity import ActivityCancellationDetails
 from temporalio.exceptions import ApplicationError
+from temporalio.testing import ActivityEnvironment
 
 from perdure import Agent, ModelSettings
 from perdure.activities._outputs import MAX_REPLY_BYTES
@@ -219,6 +220,77 @@ async def test_a_cancelled_call_without_a_word_is_cancelled(make_rig: MakeRig) -
         rig = make_rig(configs=[server.config()], model="fake:m")
         with pytest.raises(asyncio.CancelledError):
             await stopped(rig, server, is_cancelled=True)
+
+
+class Slow(ScriptedModel):
+    """Answers when it is told to."""
+
+    def __init__(self, reply: Any = "at last") -> None:
+        super().__init__([reply])
+        self.asked = asyncio.Event()
+        self.may_answer = asyncio.Event()
+        self.is_stopped = False
+
+    async def call(self, request: ModelRequest, on_text: TextSink) -> ModelReply:
+        self.asked.set()
+        on_text("at")
+        try:
+            await self.may_answer.wait()
+        except asyncio.CancelledError:
+            self.is_stopped = True
+            raise
+        return await super().call(request, on_text)
+
+
+GIVEN_UP = ActivityCancellationDetails(not_found=True)
+
+
+async def attempts(rig: Rig, model: Slow) -> tuple[ActivityEnvironment, asyncio.Task[Any], asyncio.Task[Any]]:
+    """Start two attempts at the same call, and return the environment of the first, and both."""
+    spec = await rig.pin()
+    request = CallModelRequest(spec=spec.digest, slots=1, new=(HI,))
+    first = rig.environment(activity_id="7", heartbeat=0.03)
+    one = asyncio.create_task(first.run(rig.call_model, request))
+    await model.asked.wait()
+    two = asyncio.create_task(rig.environment(activity_id="7", attempt=2).run(rig.call_model, request))
+    await asyncio.sleep(0.01)
+    return first, one, two
+
+
+async def test_the_next_attempt_joins_a_call_that_was_given_up(make_rig: MakeRig) -> None:
+    model = Slow()
+    first, one, two = await attempts(make_rig(model), model)
+    first.cancel(cancellation_details=GIVEN_UP)
+    with pytest.raises(asyncio.CancelledError):
+        await one
+    model.may_answer.set()
+    assert (await two).message.text == "at last"
+    assert len(model.requests) == 1
+
+
+async def test_both_attempts_share_what_the_call_failed_with(make_rig: MakeRig) -> None:
+    model = Slow(BUSY)
+    rig = make_rig(model)
+    _, one, two = await attempts(rig, model)
+    model.may_answer.set()
+    assert [type(each) for each in await asyncio.gather(one, two, return_exceptions=True)] == [ModelCallError] * 2
+    assert len(model.requests) == 1
+    await failure_of(rig, activity_id="7")
+    assert len(model.requests) == 2, "a failure isn't kept"
+
+
+async def test_a_worker_that_stops_stops_a_call_in_flight(make_rig: MakeRig) -> None:
+    model = Slow()
+    rig = make_rig(model)
+    first, one, two = await attempts(rig, model)
+    first.cancel(cancellation_details=GIVEN_UP)
+    with pytest.raises(asyncio.CancelledError):
+        await one
+    assert not model.is_stopped
+    two.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await two
+    assert model.is_stopped
 
 
 async def test_a_worker_that_stops_leaves_the_call_to_another(make_rig: MakeRig) -> None:

@@ -32,12 +32,12 @@ async def test_it_beats_with_the_end_of_the_text() -> None:
     beats: list[Progress] = []
 
     async def work() -> None:
+        pieces = ["a" * 1500, "b" * 1000]
         with Heart() as heart:
-            for piece in ("a" * 1500, "b" * 1000):
-                heart.add_text(piece)
+            heart.follow(pieces)
             assert heart.text == "a" * 1500 + "b" * 1000
             await until(lambda: len(beats) >= 2)
-            heart.add_text("c")
+            pieces.append("c")
             await until(lambda: beats[-1].text.endswith("c"))
 
     await environment(beats, seconds=0.03, tries=4).run(work)
@@ -50,7 +50,7 @@ async def test_a_beat_is_small_in_any_script() -> None:
 
     async def work() -> None:
         with Heart() as heart:
-            heart.add_text("🙂" * 10_000)
+            heart.follow(["🙂" * 10_000])
             await until(lambda: beats)
 
     await environment(beats, seconds=0.01).run(work)

@@ -1,6 +1,7 @@
 """A user's project in a temporary folder, and commands run in it without a process of their own."""
 
 import itertools
+import logging
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,6 +13,19 @@ from click.testing import CliRunner, Result
 from perdure.cli import cli
 
 _numbers = itertools.count()
+
+
+@pytest.fixture(autouse=True)
+def _logging() -> Iterator[None]:
+    """Take back what a command sets up for its whole process."""
+    names = ["", *logging.root.manager.loggerDict]
+    levels = {name: logging.getLogger(name).level for name in names}
+    handlers = list(logging.root.handlers)
+    yield
+    logging.root.handlers[:] = handlers
+    for name in ["", *logging.root.manager.loggerDict]:
+        logging.getLogger(name).setLevel(levels.get(name, logging.NOTSET))
+
 
 APP = '''
 from pydantic import BaseModel

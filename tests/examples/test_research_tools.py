@@ -198,7 +198,7 @@ async def run_tool(agent: Agent, call: ToolCallPart, root: Path) -> Message:
     [
         ("How many times is a model call tried?", "A model call is tried six times.", "docs/retries.md:3"),
         ("How long is the first wait?", "two seconds, and each wait doubles.", "docs/retries.md:3"),
-        ("What is the default of max_turns?", "max_turns | 50 model calls", "docs/limits.md:5"),
+        ("What is the default of max_turns?", "max_turns — 50 model calls", "docs/limits.md:5"),
         ("Who kept the lighthouse?", "The project began in a lighthouse.", "docs/deep/story.md:3"),
     ],
 )

@@ -1,6 +1,8 @@
 """Stopping: a worker finishes its calls, a cancelled run stops its HTTP request."""
 
 import asyncio
+import os
+import signal
 import time
 from collections.abc import AsyncIterator
 from datetime import timedelta
@@ -91,3 +93,23 @@ async def test_cancelling_a_run_closes_its_request(
     # Within a second of the next heartbeat, which is at most a second away; the rest is for a busy machine.
     assert took < 2.5, f"the request was closed after {took:.1f} s"
     print(f"request closed {took:.2f} s after cancel")
+
+
+async def test_a_stalled_worker_pays_once(server: DevServer, temporal: Client, tmp_path: Path, queue: str) -> None:
+    async with ConversingServer(_answer, delay_seconds=6) as fake:
+        env = {**fake.env, "CRASH_LOG": str(tmp_path / "effects")}
+        client = PerdureClient(temporal, task_queue=queue)
+        async with WorkerProcess(server.address, queue, APP, env=env, heartbeat_timeout=2) as worker:
+            run = await client.start_agent("crash", "go")
+            while not fake.open_requests:
+                await asyncio.sleep(0.02)
+            os.kill(worker.pid, signal.SIGSTOP)
+            await asyncio.sleep(3.5)
+            os.kill(worker.pid, signal.SIGCONT)
+            result = await client.result(run.workflow_id, timeout=TIME)
+    handle = temporal.get_workflow_handle(run.workflow_id)
+    started = [event.activity_task_started_event_attributes for event in (await handle.fetch_history()).events]
+    assert max(each.attempt for each in started) > 1, "the stall was not noticed"
+    assert isinstance(result, RunResult)
+    assert result.output == "done"
+    assert len(fake.asked) == 1, "the call was made, and paid, twice"

@@ -7,13 +7,18 @@ from pathlib import Path
 from temporalio.client import WorkflowHistory
 
 import perdure
-from perdure.client import PerdureClient
+from perdure.client import PerdureClient, StartedRun
 from perdure.connection import connect
+from perdure.contracts.names import PLAN_WORKFLOW
+from perdure.contracts.plan import Plan, PlanRunInput, Task
+from perdure.contracts.selection import SelectBy, Strategy
 from perdure.devserver import DevServer
 from perdure.errors import PerdureError
 from tests.replay.app import CASES, MAP_ITEMS, TIME, make_app
+from tests.support.select_app import app as select_app
 from tests.support.workers import worker
 
+STRATEGIES: tuple[Strategy, ...] = ("rules", "learned", "model")
 HISTORIES = Path(__file__).parent / "histories"
 
 
@@ -27,6 +32,8 @@ async def record(folder: Path) -> None:
                 for case in CASES:
                     await _record_case(case, slow if case == "cancelled" else client, folder)
                 await _record_map(client, folder)
+            async with worker(select_app, temporal, scoreboard="replay-scoreboard") as client:
+                await _record_selection(client, folder)
 
 
 async def _record_case(case: str, client: PerdureClient, folder: Path) -> None:
@@ -39,6 +46,10 @@ async def _record_case(case: str, client: PerdureClient, folder: Path) -> None:
         await client.result(run.workflow_id, timeout=TIME)
     except PerdureError as error:
         print(f"{case}: {error}")
+    await _record_chain(client, run, case, folder)
+
+
+async def _record_chain(client: PerdureClient, run: StartedRun, case: str, folder: Path) -> None:
     number, run_id = 0, run.run_id
     while run_id:
         history = await client.temporal.get_workflow_handle(run.workflow_id, run_id=run_id).fetch_history()
@@ -52,6 +63,37 @@ async def _record_map(client: PerdureClient, folder: Path) -> None:
     await client.result(run.workflow_id, timeout=TIME)
     for name, workflow_id in {"map-0": "replay-map", "map-node-0": "replay-map/items-0-3"}.items():
         _write(await client.temporal.get_workflow_handle(workflow_id).fetch_history(), folder / f"{name}.json")
+
+
+async def _record_selection(client: PerdureClient, folder: Path) -> None:
+    for strategy in STRATEGIES:
+        options = {"strategy": strategy, "model": "chooser:x", "kind": "carry"}
+        name = f"select-{strategy}"
+        run = await client.start_workflow("Choosing", [["glass", "inline", "china"], options], id=f"replay-{name}")
+        await client.result(run.workflow_id, timeout=TIME)
+        await _record_chain(client, run, name, folder)
+    tasks = [
+        Task(
+            id=strategy,
+            agent="auto",
+            input="glass",
+            kind="carry",
+            select=SelectBy(strategy=strategy),
+            on_error="continue",
+        )
+        for strategy in STRATEGIES
+    ]
+    run = await client.start_workflow(
+        PLAN_WORKFLOW, [PlanRunInput(plan=Plan(tasks=tuple(tasks)))], id="replay-plan-auto"
+    )
+    await client.result(run.workflow_id, timeout=TIME)
+    await _record_chain(client, run, "plan-auto", folder)
+    for _ in range(25):
+        await client.score("replay-select-rules/deft-1", 0.5)
+        await asyncio.sleep(0.1)  # so that each has a workflow task of its own, and the history gets long
+    described = await client.temporal.get_workflow_handle("replay-scoreboard").describe()
+    first = described.raw_description.workflow_execution_info.first_run_id
+    await _record_chain(client, StartedRun(workflow_id="replay-scoreboard", run_id=first), "scoreboard", folder)
 
 
 def _write(history: WorkflowHistory, path: Path) -> None:

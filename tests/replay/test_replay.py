@@ -11,6 +11,9 @@ from perdure.wiring import sandboxed_runner
 from perdure.workflows.agent import AgentWorkflow
 from perdure.workflows.interceptor import PerdureInterceptor
 from perdure.workflows.map_workflows import MapNode, MapWorkflow
+from perdure.workflows.plan_workflow import PlanWorkflow
+from perdure.workflows.scoreboard import Scoreboard
+from tests.support.select_workflows import Choosing
 
 HISTORIES = sorted((Path(__file__).parent / "histories").glob("*/*.json"))
 
@@ -26,7 +29,7 @@ def _read(path: Path) -> WorkflowHistory:
 
 def _replayer(*, is_sandboxed: bool) -> Replayer:
     return Replayer(
-        workflows=[AgentWorkflow, MapNode, MapWorkflow],
+        workflows=[AgentWorkflow, Choosing, MapNode, MapWorkflow, PlanWorkflow, Scoreboard],
         data_converter=pydantic_data_converter,
         interceptors=[PerdureInterceptor()],
         workflow_runner=sandboxed_runner(),
@@ -37,6 +40,8 @@ def _replayer(*, is_sandboxed: bool) -> Replayer:
 def test_there_are_histories_of_every_ending() -> None:
     cases = {_case(path) for path in HISTORIES}
     assert cases >= {"tools", "structured", "limit", "failed", "continued", "cancelled", "map", "map-node"}
+    assert cases >= {"select-rules", "select-learned", "select-model", "scoreboard"}
+    assert cases >= {"plan-before", "plan-auto"}  # the first was recorded before plans told of outcomes
 
 
 @pytest.mark.parametrize("is_sandboxed", [False, True], ids=["outside", "sandboxed"])

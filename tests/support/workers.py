@@ -89,7 +89,7 @@ async def worker(app: App, client: Client, *, queue: str = "", **settings: Any) 
     running = asyncio.create_task(run_worker(app, made, client, stop=stop, on_ready=ready.set))
     await asyncio.wait([running, asyncio.create_task(ready.wait())], return_when=asyncio.FIRST_COMPLETED)
     try:
-        yield PerdureClient(client, task_queue=queue, registry=app.registry)
+        yield PerdureClient(client, task_queue=queue, registry=app.registry, scoreboard=made.scoreboard)
     finally:
         stop.set()
         await running
