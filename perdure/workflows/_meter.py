@@ -81,7 +81,9 @@ class Meter:
     ) -> None:
         """Count what an answered call used, and remember how long its prompt was."""
         usage = result.usage
-        self.ledger = settle(self.ledger, hold, used_by(usage, spec.models[request.model].price, hold))
+        is_saved = result.saved is not None
+        used = NOTHING if is_saved else used_by(usage, spec.models[request.model].price, hold)
+        self.ledger = settle(self.ledger, hold, used)
         if usage.input_tokens:
             counted = PromptSize(
                 spec=spec.digest,
