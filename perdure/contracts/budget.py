@@ -67,6 +67,59 @@ class PromptSize(Contract):
     epoch: int = 0
 
 
+class LeaseReport(Contract):
+    """A child to its parent: what it needs, and what it gives back; the argument of the signal `perdure.lease`.
+
+    Sums are since the lease began, so that a report that comes late, or twice, changes nothing.
+    """
+
+    child: str
+    """Workflow id."""
+    seq: int
+    """Grows with each report."""
+    returned: Amount = NOTHING
+    need: Amount | None = None
+    """The least that would help; None when it waits for nothing."""
+    is_busy: bool = False
+    """More may come back, from a call that is open."""
+
+
+class LeaseAnswer(Contract):
+    """A parent to its child; the argument of the signal `perdure.lease_answer`."""
+
+    granted: Amount = NOTHING
+    """Since the lease began, what it began with included."""
+    seq: int = 0
+    """The report that it answers; 0 for none."""
+    is_denied: bool = False
+    is_recalled: bool = False
+    """Whatever is not used is to be given back, now and from now on."""
+
+
+class Lease(Contract):
+    """A child's part of its parent's budget, as the child knows it."""
+
+    parent: str
+    """Workflow id."""
+    granted: Amount = NOTHING
+    returned: Amount = NOTHING
+    has_tokens: bool = False
+    """Whether tokens are bound."""
+    has_cost: bool = False
+    """Whether dollars are bound."""
+    seq: int = 0
+    """The last report."""
+    is_recalled: bool = False
+
+    @property
+    def budget(self) -> Budget:
+        """What the lease lets the child spend in all."""
+        left = self.granted - self.returned
+        return Budget(
+            tokens=left.tokens if self.has_tokens else None, cost_usd=left.cost_usd if self.has_cost else None
+        )
+
+
 class Ledger(Contract):
     """What a run has spent and what it holds back; it goes along when the run continues as new."""
 
@@ -78,6 +131,8 @@ class Ledger(Contract):
     """For calls that are open."""
     prompt: PromptSize | None = None
     """The last prompt that was counted."""
+    lease: Lease | None = None
+    """Where the budget is a part of the parent's."""
 
 
 def amount_of(usage: Usage) -> Amount:

@@ -33,6 +33,8 @@ PLAN_QUERY: Final = "perdure.plan"
 SCOREBOARD_QUERY: Final = "perdure.scoreboard"
 
 LIMIT_UPDATE: Final = "perdure.limit"
+LEASE_SIGNAL: Final = "perdure.lease"
+LEASE_ANSWER_SIGNAL: Final = "perdure.lease_answer"
 
 OUTCOMES_SIGNAL: Final = "perdure.outcomes"
 

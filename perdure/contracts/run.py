@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, JsonValue
 
 from perdure.contracts._base import Contract
-from perdure.contracts.budget import Amount, Budget, Ledger
+from perdure.contracts.budget import Amount, Budget, Lease, Ledger
 from perdure.contracts.limits import Limits
 from perdure.contracts.messages import (
     ContentPart,
@@ -132,6 +132,8 @@ class RunInput(Contract):
     """The `Task.kind` of the work, for those who judge it."""
     carried: Carried | None = None
     """Set by perdure when a run continues as new."""
+    lease: Lease | None = None
+    """Set on a child whose parent has a limit of money or tokens: its part of that."""
 
 
 class RunResult(Contract):
@@ -149,6 +151,8 @@ class RunResult(Contract):
     """The model that gave the answer."""
     score: float | None = None
     """The verifier's, 0 to 1, if it gave one."""
+    settled: Amount | None = None
+    """What the run and its children took of the parent's budget; None where it has no lease."""
 
 
 def answer_message(call: AnswersCall, result: RunResult) -> Message:

@@ -53,7 +53,7 @@ async def _ask_metered(spec: AgentSpec, request: CallModelRequest, *, turn: int,
     """Ask one model. Each attempt that may be billed has a reservation of its own."""
     until = workflow.now() + spec.settings.max_wait
     while True:
-        hold = meter.reserve(spec, request)
+        hold = await meter.reserve(spec, request)
         request = request.model_copy(update={"is_metered": True, "max_output_tokens": hold.output_tokens})
         try:
             result = await call_model(spec, request, turn=turn)

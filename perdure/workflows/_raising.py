@@ -30,7 +30,7 @@ def _used(loop: AgentLoop, elapsed: timedelta) -> dict[str, Any]:
     counters = loop.counters
     taken = amount_of(counters.usage)
     if loop.meter is not None:
-        taken = loop.meter.ledger.spent + loop.meter.ledger.reserved
+        taken = loop.meter.purse.taken
     return {
         "max_turns": counters.turns,
         "max_model_calls": counters.model_calls,

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 
@@ -26,9 +26,11 @@ from perdure.errors import InvalidInputError, LimitExceeded, PerdureError, TaskF
 from perdure.workflows._calls import call_tool
 from perdure.workflows._conversation import Conversation
 from perdure.workflows._decisions import call_summary, is_ok, objection, unknown_outcome
+from perdure.workflows._funding import run_funded
 from perdure.workflows._host import current_host
 from perdure.workflows._known import KnownResults, call_digest
-from perdure.workflows._subagents import run_child, subagent_request
+from perdure.workflows._meter import Meter
+from perdure.workflows._subagents import subagent_request
 from perdure.workflows.gathering import gather
 
 _INLINE_ARGUMENTS = 1000
@@ -75,6 +77,7 @@ class ToolCalls:
         tenant: str,
         known: KnownResults,
         limits: Limits,
+        meter: Callable[[], Meter | None],
     ) -> None:
         """Work for this conversation.
 
@@ -85,7 +88,10 @@ class ToolCalls:
             tenant: Who the run is for.
             known: Results that identical calls are answered with.
             limits: What holds now.
+            meter: Returns what pays for subagents, if a limit of money or tokens holds.
         """
+        self._meter = meter
+        self._subagents_left = 0
         self.limits = limits
         self._depth = depth
         self._tenant = tenant
@@ -119,6 +125,7 @@ class ToolCalls:
         sources = self._known.sources([(call.slot, digests[call.index]) for call in calls])
         self._saved = len(sources)
         made = [call for call in calls if call.slot not in sources]
+        self._subagents_left = sum(self._is_subagent(call, room) for call in made)
         await gather(*(self._answer(call, gate, room) for call in made))
         for call in calls:
             if call.slot in sources:
@@ -127,6 +134,10 @@ class ToolCalls:
         for call in made:
             self._remember(call, digests[call.index])
         return Answers(messages, self._saved)
+
+    def _is_subagent(self, call: _Call, room: int) -> bool:
+        tool = self._spec.tool(call.part.name)
+        return tool is not None and tool.agent != "" and self._refusal(call, room) is None
 
     def _digest(self, call: _Call, room: int) -> str:
         """Return what tells identical calls; empty for a call that no other may answer."""
@@ -187,7 +198,11 @@ class ToolCalls:
             )
             earlier = next((each.run for each in self._turn.calls if each.slot == call.slot), None)
             child_id = None if earlier is None else earlier.workflow_id
-            result = await run_child(request, workflow_id=child_id, earlier=earlier)
+            parts = self._subagents_left + 1
+            self._subagents_left -= 1
+            result = await run_funded(
+                request, self._meter(), of=parts, limits=self.limits, workflow_id=child_id, earlier=earlier
+            )
             if result.output_slot is not None:
                 raise TaskFailed(f"The answer of {tool.agent} is too long to pass on. Ask it for less.")
             message = answer_message(answers, result)

@@ -2,21 +2,30 @@
 
 from perdure.contracts.answers import output_text
 from perdure.contracts.calls import Verdict, VerifyRequest
+from perdure.contracts.limits import Limits
 from perdure.contracts.messages import Message, TextPart
 from perdure.contracts.run import RunInput
 from perdure.contracts.spec import AgentSpec
 from perdure.errors import AgentBug
 from perdure.workflows._calls import verify
 from perdure.workflows._conversation import Conversation
+from perdure.workflows._funding import run_funded
 from perdure.workflows._guard import typed_activity_failure
-from perdure.workflows._subagents import run_child
+from perdure.workflows._meter import Meter
 
 _QUESTION_CHARS = 20_000
 _ANSWER_CHARS = 300_000
 
 
 async def judge(
-    spec: AgentSpec, conversation: Conversation, answer: Message, *, depth: int, tenant: str
+    spec: AgentSpec,
+    conversation: Conversation,
+    answer: Message,
+    *,
+    depth: int,
+    tenant: str,
+    meter: Meter | None = None,
+    limits: Limits | None = None,
 ) -> Verdict:
     """Return what the agent's verifier says of the last message of a conversation.
 
@@ -26,7 +35,11 @@ async def judge(
     if spec.verify is None:
         return Verdict(accept=True)
     if spec.is_verified_by_agent:
-        return await _judge_by_agent(spec.verify, conversation, answer, depth, tenant)
+        asked = _judge_request(spec.verify, conversation, answer, depth, tenant)
+        result = await run_funded(asked, meter, of=2, limits=limits or Limits())
+        if not isinstance(result.output, dict):
+            raise AgentBug(f"The verifier {spec.verify!r} gave no verdict.")
+        return Verdict.model_validate(result.output)
     request = VerifyRequest(
         agent=spec.name,
         slot=len(conversation) - 1,
@@ -38,16 +51,12 @@ async def judge(
         return await verify(spec, request)
 
 
-async def _judge_by_agent(
+def _judge_request(
     verifier: str, conversation: Conversation, answer: Message, depth: int, tenant: str
-) -> Verdict:
+) -> RunInput:
     text = (
         "Judge whether the answer does what was asked.\n\n"
         f"What was asked:\n{conversation.question()[:_QUESTION_CHARS]}\n\n"
         f"The answer:\n{output_text(answer)[:_ANSWER_CHARS]}"
     )
-    request = RunInput(agent=verifier, input=(TextPart(text=text),), tenant=tenant, depth=depth + 1)
-    result = await run_child(request)
-    if not isinstance(result.output, dict):
-        raise AgentBug(f"The verifier {verifier!r} gave no verdict.")
-    return Verdict.model_validate(result.output)
+    return RunInput(agent=verifier, input=(TextPart(text=text),), tenant=tenant, depth=depth + 1)

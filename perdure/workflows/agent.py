@@ -10,11 +10,14 @@ from pydantic import JsonValue, ValidationError
 from temporalio import workflow
 from temporalio.common import SearchAttributeKey, SearchAttributeUpdate
 
+from perdure.contracts.budget import NOTHING, LeaseAnswer, LeaseReport, Ledger, amount_of
 from perdure.contracts.calls import CopyConversationRequest, LoadAgentRequest
 from perdure.contracts.limits import Limits
 from perdure.contracts.messages import Message
 from perdure.contracts.names import (
     AGENT_WORKFLOW,
+    LEASE_ANSWER_SIGNAL,
+    LEASE_SIGNAL,
     LIMIT_UPDATE,
     MAIN_CONVERSATION,
     MESSAGES_QUERY,
@@ -38,6 +41,7 @@ from perdure.workflows._conversation import INLINE_BYTES, Conversation
 from perdure.workflows._guard import typed_activity_failure, typed_failures
 from perdure.workflows._host import current_host
 from perdure.workflows._known import KnownResults
+from perdure.workflows._ledger import budget_of
 from perdure.workflows._raising import check_new_limits
 from perdure.workflows.loop import AgentLoop, Answer
 
@@ -66,6 +70,7 @@ class AgentWorkflow:
         self._loop: AgentLoop | None = None
         self._end: RunState | None = None
         self._has_waited = False
+        self._early_answers: list[LeaseAnswer] = []
         self._base_events = 0
         self._base_bytes = 0
         if carried is None:
@@ -96,10 +101,14 @@ class AgentWorkflow:
             known=KnownResults(() if request.carried is None else request.carried.known_results),
             reload=lambda name: self._load(name, spec.context),
             on_progress=self._show,
-            ledger=None if request.carried is None else request.carried.ledger,
+            ledger=_first_ledger(request, spec),
             raised=None if request.carried is None else request.carried.raised,
+            workflow_id=workflow.info().workflow_id,
         )
         self._loop = loop
+        if loop.meter is not None:
+            for answer in self._early_answers:
+                loop.meter.on_letter(answer)
         if request.carried is None or request.carried.resumed is not None:
             self._write_attributes(
                 PerdureAgent=spec.name,
@@ -212,6 +221,7 @@ class AgentWorkflow:
             limit=answer.limit,
             model=answer.model,
             score=answer.score,
+            settled=None if loop.meter is None or loop.meter.ledger.lease is None else loop.meter.ledger.spent,
         )
 
     def _close(self, state: RunState) -> None:
@@ -265,12 +275,26 @@ class AgentWorkflow:
             counters=self._counters if loop is None else loop.counters,
             limits=self._request.limits if loop is None else loop.limits,
             spent=None if loop is None or loop.meter is None else loop.meter.ledger.spent,
-            reserved=None if loop is None or loop.meter is None else loop.meter.ledger.reserved,
+            reserved=None if loop is None or loop.meter is None else loop.meter.held,
             budget=None if loop is None or loop.meter is None else loop.meter.budget,
             activity="" if loop is None or self._end else loop.activity,
             conversation=MAIN_CONVERSATION,
             spec="" if loop is None else loop.spec.digest,
         )
+
+    @workflow.signal(name=LEASE_SIGNAL)
+    def hear_from_child(self, report: LeaseReport) -> None:
+        """Take what a child gives back of its lease, and what it needs."""
+        if self._loop is not None and self._loop.meter is not None:
+            self._loop.meter.on_letter(report)
+
+    @workflow.signal(name=LEASE_ANSWER_SIGNAL)
+    def hear_from_parent(self, answer: LeaseAnswer) -> None:
+        """Take what the parent grants, denies or recalls."""
+        if self._loop is None or self._loop.meter is None:
+            self._early_answers.append(answer)
+        else:
+            self._loop.meter.on_letter(answer)
 
     @workflow.update(name=LIMIT_UPDATE)
     def set_limits(self, given: Limits) -> Limits:
@@ -299,6 +323,16 @@ class AgentWorkflow:
         """Return the pinned spec; None before it is loaded, or when it is another one."""
         spec = None if self._loop is None else self._loop.spec
         return spec if spec is not None and digest in ("", spec.digest) else None
+
+
+def _first_ledger(request: RunInput, spec: AgentSpec) -> Ledger | None:
+    """Return the ledger that the run goes on with; a new one where its parent lends it something."""
+    if request.carried is not None and request.carried.ledger is not None:
+        return request.carried.ledger
+    if request.lease is None:
+        return None
+    spent = NOTHING if request.carried is None else amount_of(request.carried.counters.usage)
+    return Ledger(budget=budget_of(spec.limits), lease=request.lease, spent=spent)
 
 
 def _attribute(name: str, value: str | float) -> SearchAttributeUpdate[Any]:

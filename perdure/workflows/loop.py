@@ -18,7 +18,7 @@ from perdure.contracts.messages import Message
 from perdure.contracts.run import Counters, ResumedTurn, RunState
 from perdure.contracts.spec import AgentSpec
 from perdure.contracts.usage import NO_USAGE
-from perdure.errors import LimitExceeded, UnexpectedModelBehavior
+from perdure.errors import LimitExceeded, UnexpectedModelBehavior, UserError
 from perdure.workflows._asking import ask_models
 from perdure.workflows._conversation import Conversation
 from perdure.workflows._decisions import (
@@ -80,11 +80,13 @@ class AgentLoop:
         on_progress: Callable[[], None],
         ledger: Ledger | None = None,
         raised: Limits | None = None,
+        workflow_id: str = "",
     ) -> None:
         """Go on with a conversation whose last message awaits the model."""
         self.spec = spec
         self.raised = raised or Limits()
-        self.meter = None if ledger is None else Meter(ledger, conversation)
+        self._workflow_id = workflow_id
+        self.meter = None if ledger is None else Meter(ledger, conversation, workflow_id=workflow_id)
         self._limits_set = 0
         self.conversation = conversation
         self.counters = counters
@@ -160,8 +162,17 @@ class AgentLoop:
         """Return what pays for the next call; None where no limit of money or tokens holds."""
         if self.meter is None and self.spec.is_metered:
             ledger = new_ledger(amount_of(self.counters.usage), self.limits)
-            self.meter = Meter(ledger, self.conversation) if ledger.budget.is_bound else None
+            if ledger.budget.is_bound:
+                self.meter = Meter(ledger, self.conversation, workflow_id=self._workflow_id)
+        if self.meter is not None and self.meter.budget.cost_usd is not None:
+            self._check_prices()
         return self.meter
+
+    def _check_prices(self) -> None:
+        """Refuse to spend of a parent's dollars what can't be counted."""
+        unknown = [model.name for model in self.spec.models if model.price is None]
+        if unknown and not self.limits.allow_unknown_prices:
+            raise UserError(f"max_cost_usd can't hold: the price of {', '.join(unknown)} is not known.")
 
     async def _wait_for_limits(self, limit: str) -> None:
         """Wait until somebody sets a limit; no worker is needed meanwhile."""
@@ -190,7 +201,15 @@ class AgentLoop:
         if self.spec.verify is None:
             return answer
         self._show(f"turn {self.counters.turns} · verified by {self.spec.verify}")
-        verdict = await judge(self.spec, self.conversation, message, depth=self._depth, tenant=self._tenant)
+        verdict = await judge(
+            self.spec,
+            self.conversation,
+            message,
+            depth=self._depth,
+            tenant=self._tenant,
+            meter=self._open_meter(),
+            limits=self.limits,
+        )
         if verdict.accept:
             return replace(answer, score=verdict.score)
         rejections = self.counters.rejections + 1
@@ -338,6 +357,7 @@ class AgentLoop:
             tenant=self._tenant,
             known=self.known,
             limits=self.limits,
+            meter=self._open_meter,
         )
 
     @property

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
@@ -16,7 +17,7 @@ from perdure.contracts.run import RunResult, RunStatus
 from perdure.contracts.usage import Usage
 from perdure.errors import InvalidInputError, LimitExceeded, ModelCallError
 from perdure.providers.base import BlobReader, Fragment, ModelReply, ModelRequest, TextSink
-from perdure.testing import calls
+from perdure.testing import ScriptedModel, calls
 from tests.support.workers import worker
 
 TIME = timedelta(seconds=20)
@@ -131,6 +132,51 @@ async def test_a_run_that_asks_waits_until_its_limit_is_raised(temporal: Client)
         result = await finished(client, run.workflow_id)
     assert result.limit is None
     assert used < biller.billed_tokens <= 50_000
+
+
+def make_team(biller: Biller, limits: Limits, *, workers: int, **options: Any) -> App:
+    """Return a boss that calls so many workers at once."""
+    settings = ModelSettings(max_output_tokens=1000)
+    member = Agent("member", model="biller:x", tools=[think], settings=settings, description="Thinks.")
+    orders = calls(*[("member", {"input": f"part {number}"}) for number in range(workers)])
+    script = ScriptedModel([orders, "all parts are done"])
+    held = limits.model_copy(update={"max_parallel_tool_calls": workers, "allow_unknown_prices": True})
+    boss = Agent("worker", model="scripted:x", tools=[member.as_tool()], limits=held, settings=settings, **options)
+    return App(agents=[boss, member], providers=[biller, script])
+
+
+@pytest.mark.parametrize("limit", [12_000, 60_000])
+async def test_a_tree_shares_the_limit_of_its_root(temporal: Client, limit: int) -> None:
+    biller = Biller(turns=1000, delay_seconds=0.01)
+    app = make_team(biller, Limits(max_total_tokens=limit), workers=6)
+    async with worker(app, temporal) as client:
+        run = await client.start_agent("worker", "go")
+        await ended(client, run.workflow_id)
+        told = await signals(client, run.workflow_id)
+    assert "perdure.lease" in told, "nobody asked for more"
+    assert limit * 0.6 < biller.billed_tokens <= limit
+
+
+async def test_leases_that_are_large_enough_cost_no_event(temporal: Client) -> None:
+    biller = Biller(turns=2)
+    app = make_team(biller, Limits(max_total_tokens=1_000_000), workers=3)
+    async with worker(app, temporal) as client:
+        run = await client.start_agent("worker", "go")
+        result = await finished(client, run.workflow_id)
+        told = await signals(client, run.workflow_id)
+    assert (result.output, told) == ("all parts are done", [])
+
+
+async def signals(client: PerdureClient, workflow_id: str) -> list[str]:
+    history = await client.temporal.get_workflow_handle(workflow_id).fetch_history()
+    found = [each.workflow_execution_signaled_event_attributes.signal_name for each in history.events]
+    return [name for name in found if name]
+
+
+async def ended(client: PerdureClient, workflow_id: str) -> None:
+    """Wait for the end of a run, whatever that is."""
+    with suppress(LimitExceeded):
+        await finished(client, workflow_id)
 
 
 async def waiting(client: PerdureClient, workflow_id: str) -> RunStatus:
