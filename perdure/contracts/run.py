@@ -35,6 +35,21 @@ class Counters(Contract):
     """Answers that a verifier sent back."""
     handoffs: tuple[str, ...] = ()
     """The agents that had the conversation before the present one, in order."""
+    saved_tool_calls: int = 0
+    """Of `tool_calls`, those that were answered by another call's result."""
+    saved_model_calls: int = 0
+    """Of `model_calls`, likewise."""
+    saved_usage: Usage = NO_USAGE
+    """What the saved model calls would have used; `usage` is what was used."""
+
+
+class KnownResult(Contract):
+    """A tool call whose result answers identical ones."""
+
+    digest: str
+    """Of the tool, as it was pinned, and the arguments."""
+    slot: int
+    """Where the result is in the conversation."""
 
 
 class EarlierRun(Contract):
@@ -78,6 +93,8 @@ class Carried(Contract):
     """First run of the chain that was started again: its idempotency keys go on. Empty for the run's own chain."""
     resumed: ResumedTurn | None = None
     """Set on the first run of one that was started again."""
+    known_results: tuple[KnownResult, ...] = ()
+    """Results that identical calls of tools with `cache="run"` are answered with; the latest."""
 
 
 class AnswersCall(Contract):

@@ -36,6 +36,7 @@ from perdure.workflows._calls import copy_conversation, load_agent
 from perdure.workflows._conversation import INLINE_BYTES, Conversation
 from perdure.workflows._guard import typed_activity_failure, typed_failures
 from perdure.workflows._host import current_host
+from perdure.workflows._known import KnownResults
 from perdure.workflows.loop import AgentLoop, Answer
 
 _MAX_RESULT_CHARS = 250_000
@@ -88,6 +89,8 @@ class AgentWorkflow:
             counters=self._counters,
             started_at=self._started_at,
             depth=request.depth,
+            tenant=request.tenant,
+            known=KnownResults(() if request.carried is None else request.carried.known_results),
             reload=lambda name: self._load(name, spec.context),
             on_progress=self._show,
         )
@@ -188,6 +191,7 @@ class AgentWorkflow:
                 epoch=self._conversation.epoch,
                 counters=loop.counters,
                 first_run_id=current_host().first_run_id,
+                known_results=loop.known.latest(),
             ),
         )
 
