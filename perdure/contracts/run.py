@@ -89,12 +89,12 @@ class Carried(Contract):
     """When the first run of the chain started."""
     epoch: int = 0
     counters: Counters = Counters()
+    known_results: tuple[KnownResult, ...] = ()
+    """Results that identical calls of tools with `cache="run"` are answered with; the latest."""
     first_run_id: str = ""
     """First run of the chain that was started again: its idempotency keys go on. Empty for the run's own chain."""
     resumed: ResumedTurn | None = None
     """Set on the first run of one that was started again."""
-    known_results: tuple[KnownResult, ...] = ()
-    """Results that identical calls of tools with `cache="run"` are answered with; the latest."""
 
 
 class AnswersCall(Contract):

@@ -78,9 +78,9 @@ class ToolCalls:
         self._known = known
         self._spec = spec
         self._conversation = conversation
+        self._saved = 0
         self._kept: dict[int, Message] = {}
         self._turn = ResumedTurn()
-        self._saved = 0
 
     def resume(self, kept: Mapping[int, Message], turn: ResumedTurn) -> None:
         """Take what is known of the next calls: results by slot, and calls that are not to be made again."""
@@ -152,13 +152,13 @@ class ToolCalls:
             return refusal
         tool = self._spec.tool(call.part.name)
         assert tool is not None, "objection() has answered calls of unknown tools"
-        known = self._settled(tool, call)
-        if known is not None:
-            return known
+        earlier = self._from_earlier_run(tool, call)
+        if earlier is not None:
+            return earlier
         async with gate:
             return await (self._run_agent(tool, call) if tool.agent else self._run(tool, call))
 
-    def _settled(self, tool: ToolSpec, call: _Call) -> Message | None:
+    def _from_earlier_run(self, tool: ToolSpec, call: _Call) -> Message | None:
         """Return what the run before knew of a call, where it is not to be made again."""
         kept = self._kept.pop(call.slot, None)
         if kept is not None:

@@ -190,8 +190,8 @@ class AgentWorkflow:
                 started_at=self._started_at,
                 epoch=self._conversation.epoch,
                 counters=loop.counters,
-                first_run_id=current_host().first_run_id,
                 known_results=loop.known.latest(),
+                first_run_id=current_host().first_run_id,
             ),
         )
 
