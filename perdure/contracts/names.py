@@ -20,6 +20,8 @@ VERIFY: Final = "perdure.verify"
 READ_OUTPUT: Final = "perdure.read_output"
 READ_PAGE: Final = "perdure.read_page"
 CHECK_PLAN: Final = "perdure.check_plan"
+FIND_EARLIER: Final = "perdure.find_earlier"
+RESUME_RUN: Final = "perdure.resume_run"
 SELECT_AGENT: Final = "perdure.select_agent"
 RECORD_OUTCOMES: Final = "perdure.record_outcomes"
 
