@@ -22,6 +22,7 @@ from perdure.contracts.messages import Message
 from perdure.contracts.names import AGENT_WORKFLOW, CALL_MODEL, CALL_TOOL, MAIN_CONVERSATION, MAP_NODE
 from perdure.contracts.run import Carried, Counters, EarlierRun, ResumedCall, ResumedTurn, RunInput
 from perdure.contracts.spec import AgentSpec
+from perdure.contracts.usage import NO_USAGE
 from perdure.history import Conversation, RunReader
 
 _BAD_STOPS = ("refusal", "interrupted")
@@ -193,9 +194,11 @@ class ResumeReader:
             else:
                 room = max((spec.limits.max_tool_calls or _UNBOUNDED) - made, 0)
                 made += min(len(calls), room)
-        usage = counters.usage
+        usage, saved_usage, saved_calls = counters.usage, counters.saved_usage, counters.saved_model_calls
         for result in self._reader.run.model_results.values():
             usage = usage + result.usage
+            saved_usage = saved_usage + (result.saved or NO_USAGE)
+            saved_calls += result.saved is not None
         asked = len(self._reader.run.model_results)
         return (
             Counters(
@@ -204,6 +207,9 @@ class ResumeReader:
                 tool_calls=made,
                 usage=usage,
                 handoffs=tuple(path),
+                saved_tool_calls=counters.saved_tool_calls + sum(n < length for _, _, n in self._reader.run.saved),
+                saved_model_calls=saved_calls,
+                saved_usage=saved_usage,
             ),
             length,
             turn,
