@@ -195,10 +195,10 @@ class ResumeReader:
             else:
                 room = max((spec.limits.max_tool_calls or _UNBOUNDED) - made, 0)
                 made += min(len(calls), room)
-        return self._add(counters, made, tuple(path)), length, turn
+        return self._add(counters, made, tuple(path), length), length, turn
 
-    def _add(self, counters: Counters, made: int, handoffs: tuple[str, ...]) -> Counters:
-        """Return the counters of the run; what counts in a row starts anew."""
+    def _add(self, counters: Counters, made: int, handoffs: tuple[str, ...], length: int) -> Counters:
+        """Return the counters of the run; what counts in a row, and what comes behind `length`, starts anew."""
         run = self._reader.run
         results = run.model_results.values()
         usage, saved_usage = counters.usage, counters.saved_usage
@@ -211,7 +211,7 @@ class ResumeReader:
             tool_calls=made,
             usage=usage,
             handoffs=handoffs,
-            saved_tool_calls=counters.saved_tool_calls + len(run.saved),
+            saved_tool_calls=counters.saved_tool_calls + sum(slot < length for _, _, slot in run.saved),
             saved_model_calls=counters.saved_model_calls + sum(result.saved is not None for result in results),
             saved_usage=saved_usage,
         )

@@ -106,10 +106,15 @@ def make_parts(app: App, settings: Settings) -> Parts:
         find_model=find_model,
         redact=host.redact,
     )
-    models = ModelActivities(
-        registry=app.registry, providers=providers, lookup=lookup, blobs=host.blobs, redact=host.redact
-    )
     sharing = Sharing(settings.cache_scope)
+    models = ModelActivities(
+        registry=app.registry,
+        providers=providers,
+        lookup=lookup,
+        blobs=host.blobs,
+        redact=host.redact,
+        sharing=sharing,
+    )
     tools = ToolActivities(registry=app.registry, lookup=lookup, host=host, sharing=sharing)
     verifying = VerifyActivities(registry=app.registry, lookup=lookup, redact=host.redact)
     loading = LoadingActivities(registry=app.registry, providers=providers, lookup=lookup, policy=policy)
@@ -135,7 +140,7 @@ def make_parts(app: App, settings: Settings) -> Parts:
             selecting.select_agent,
             selecting.record_outcomes,
         ],
-        shared_activities=[tools.run_shared_tool],
+        shared_activities=[tools.run_shared_tool, models.ask_shared_model],
         workflows=[AgentWorkflow, MapNode, MapWorkflow, PlanWorkflow, Scoreboard, *app.workflows.values()],
         interceptors=[PerdureInterceptor()],
         workflow_runner=sandboxed_runner(),

@@ -157,6 +157,24 @@ class SharedToolResult(Contract):
     asker: str
 
 
+class SharedModelRequest(Contract):
+    """Ask a model for every run that makes the call."""
+
+    call: CallModelRequest
+    """Of the run that asked first; the conversation is found there."""
+    workflow_id: str
+    run_id: str
+    asker: str
+    """The call that asked first."""
+
+
+class SharedModelResult(Contract):
+    """A reply for every run that makes the call."""
+
+    result: CallModelResult
+    asker: str
+
+
 class VerifyRequest(Contract):
     """Judge an answer by the function that the agent names."""
 

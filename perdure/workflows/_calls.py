@@ -107,16 +107,17 @@ async def copy_conversation(request: CopyConversationRequest) -> CopyConversatio
 
 async def call_model(spec: AgentSpec, request: CallModelRequest, *, turn: int) -> CallModelResult:
     """Ask a model. Raises ActivityError when it has failed for good."""
+    waiting = timedelta(minutes=1) if spec.settings.cache == "shared" else timedelta(0)
     return await workflow.execute_activity(
         CALL_MODEL,
         request,
         result_type=CallModelResult,
         start_to_close_timeout=spec.settings.timeout + _MARGIN,
-        schedule_to_close_timeout=max(spec.settings.max_wait, spec.settings.timeout + _MARGIN),
+        schedule_to_close_timeout=max(spec.settings.max_wait, spec.settings.timeout + _MARGIN) + waiting,
         heartbeat_timeout=spec.heartbeat_timeout,
         retry_policy=_retries(0),
         cancellation_type=_WAIT,
-        summary=model_summary(turn, spec.models[request.model].name, request),
+        summary=model_summary(turn, spec, request),
     )
 
 
