@@ -106,6 +106,7 @@ def make_parts(app: App, settings: Settings) -> Parts:
     selecting = SelectionActivities(
         registry=app.registry, chooser=chooser, reader=ScoreboardReader(), scoreboard=settings.scoreboard
     )
+    planning = PlanActivities(registry=app.registry)
     return Parts(
         activities=[
             models.call_model,
@@ -117,7 +118,8 @@ def make_parts(app: App, settings: Settings) -> Parts:
             loading.read_output,
             verifying.verify,
             loading.read_page,
-            PlanActivities(registry=app.registry).check_plan,
+            planning.check_plan,
+            planning.describe_agents,
             selecting.select_agent,
             selecting.record_outcomes,
         ],

@@ -111,9 +111,9 @@ def _call(name: str, arguments: str, is_full: bool) -> Text:
 
 def _content(message: Message, shorten: Callable[[str], str]) -> Text:
     parts = [
-        part.text if isinstance(part, TextPart) else _media(part)
+        part.text if isinstance(part, TextPart) else _described(part)
         for part in message.parts
-        if isinstance(part, TextPart | ImagePart | FilePart)
+        if isinstance(part, TextPart | ImagePart | FilePart | ArtifactPart)
     ]
     return Text(shorten("\n".join(parts)))
 

@@ -18,6 +18,7 @@ VERIFY: Final = "perdure.verify"
 READ_OUTPUT: Final = "perdure.read_output"
 READ_PAGE: Final = "perdure.read_page"
 CHECK_PLAN: Final = "perdure.check_plan"
+DESCRIBE_AGENTS: Final = "perdure.describe_agents"
 SELECT_AGENT: Final = "perdure.select_agent"
 RECORD_OUTCOMES: Final = "perdure.record_outcomes"
 
@@ -26,6 +27,15 @@ MESSAGES_QUERY: Final = "perdure.messages"
 SPEC_QUERY: Final = "perdure.spec"
 MAP_QUERY: Final = "perdure.map"
 PLAN_QUERY: Final = "perdure.plan"
+ARTIFACT_QUERY: Final = "perdure.artifact"
+
+AMEND_PLAN_UPDATE: Final = "perdure.amend_plan"
+RETRY_TASK_UPDATE: Final = "perdure.retry_task"
+
+PLAN_VERIFIER: Final = "perdure.plan"
+"""Judges the answers of planners: whether the plan can be executed."""
+PLAN_CONTEXT: Final = "perdure.plan"
+"""Context value of a planner that is asked again: the plan so far, and the state of its tasks."""
 SCOREBOARD_QUERY: Final = "perdure.scoreboard"
 
 OUTCOMES_SIGNAL: Final = "perdure.outcomes"

@@ -19,7 +19,7 @@ from temporalio.worker import (
 )
 
 from perdure.workflows._guard import typed_failures
-from perdure.workflows._host import answer_queries, current_host
+from perdure.workflows._host import answer_outside, current_host
 
 
 class PerdureInterceptor(Interceptor):
@@ -34,7 +34,7 @@ class PerdureInterceptor(Interceptor):
 
 class _Inbound(WorkflowInboundInterceptor):
     async def execute_workflow(self, input: ExecuteWorkflowInput) -> Any:
-        answer_queries()
+        answer_outside()
         with typed_failures():
             outcomes = current_host().outcomes
             try:

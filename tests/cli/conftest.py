@@ -26,6 +26,7 @@ def _logging() -> Iterator[None]:
     for name in ["", *logging.root.manager.loggerDict]:
         logging.getLogger(name).setLevel(levels.get(name, logging.NOTSET))
 
+
 APP = '''
 from pydantic import BaseModel
 from temporalio import workflow

@@ -98,7 +98,7 @@ def test_continue_gives_the_failure_as_data() -> None:
     state.fail("a", failure("a", 'say "no"'))
     assert take_all(state) == ["b"]
     told = '{"error": {"task": "a", "agent": "worker", "type": "TaskFailed", "message": "say \\"no\\""}}'
-    assert state.input_of("b", {}) == f"{told} {told}"
+    assert state.input_of("b", {}) == [f"{told} {told}"]
 
 
 @pytest.mark.parametrize(
@@ -136,7 +136,7 @@ def test_outputs_apart_are_read_when_somebody_refers_to_them() -> None:
     assert state.outputs_apart("b") == []
     assert state.outputs_apart("c") == ["a"]
     assert state.run_of("a") == "run of a"
-    assert state.input_of("c", {"a": {"title": "T"}}) == 'T {"title": "T"} short'
+    assert state.input_of("c", {"a": {"title": "T"}}) == ['T {"title": "T"} short']
 
 
 def test_a_field_that_is_not_there_is_named() -> None:
