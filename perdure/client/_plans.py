@@ -18,6 +18,6 @@ async def steered(workflow_id: str, call: Awaitable[PlanStatus]) -> PlanStatus:
         if "is closed" not in error.message:
             raise
         raise RunNotFoundError(
-            f"The run {workflow_id!r} is closed, and its plan with it: `perdure rerun {workflow_id}` starts it again "
-            "and keeps what is done."
+            f"The run {workflow_id!r} is closed, and its plan with it: `perdure rerun {workflow_id}` starts it "
+            "again and keeps what is done."
         ) from None

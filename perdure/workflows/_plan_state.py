@@ -95,7 +95,8 @@ class PlanState:
         if isinstance(policy, RetryWith) and name not in self._handed_on and not self._is_stopping:
             self._handed_on.add(name)
             self._update(name, state="waiting", agent=policy.retry_with)
-            self._make_ready(name)
+            if not self._missing[name]:  # a need may have been started again meanwhile
+                self._make_ready(name)
             return
         self._update(name, state="failed", failure=failure)
         policy = final_policy(self._tasks[name])

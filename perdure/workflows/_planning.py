@@ -52,8 +52,9 @@ async def ask_replanner(state: PlanState, goal: str, failed: Sequence[str], *, w
     text = (
         f"{goal or state.plan.title}\n\nA plan for this is at work, and these tasks failed: {', '.join(failed)}. "
         "Answer with a plan of the tasks that shall replace tasks (by their id) or be added. Tasks that are done "
-        "or running stay, their results can be referred to, and they can't be changed; other tasks stay as they are "
-        "unless you replace them. A failed task that you don't replace stays failed, and what needs it is skipped."
+        "or running stay, their results can be referred to, and they can't be changed; other tasks stay as they "
+        "are unless you replace them. A failed task that you don't replace stays failed, and what needs it is "
+        "skipped."
         f"\n\nThe state of every task:\n\n{_told(state.plan, state.result().tasks)}"
         f"\n\n{_HOW}\n\n{_cards(known)}"
     )

@@ -95,7 +95,7 @@ async def test_a_planner_is_told_every_fault_of_its_plans(client: PerdureClient)
 
 async def test_a_planner_that_never_gets_it_right_ends_the_run(client: PerdureClient) -> None:
     run = await client.start_workflow(PLAN_WORKFLOW, [PlanRunInput(goal="hopeless", planner="planner")])
-    with pytest.raises(UnexpectedModelBehavior, match="rejected the answer 3 times.*a → b → a"):
+    with pytest.raises(UnexpectedModelBehavior, match=r"(?s)rejected the answer 3 times.*a → b → a"):
         await end(client, run.workflow_id)
 
 
@@ -139,7 +139,7 @@ async def test_replanning_has_an_end(client: PerdureClient) -> None:
 async def test_a_planner_that_fails_ends_the_plan(client: PerdureClient) -> None:
     bad = task("bad", input="fail", on_error="replan")
     workflow_id = await start(client, bad, planner="worker", title="fail")
-    with pytest.raises(PlanFailed, match="task 'bad': .* Replanning failed: agent 'worker'"):
+    with pytest.raises(PlanFailed, match=r"task 'bad': .* Replanning failed: agent 'worker'"):
         await end(client, workflow_id)
 
 
@@ -174,12 +174,9 @@ async def test_an_artifact_is_referred_to_and_not_copied(client: PerdureClient) 
         *readers,
     )
     result = await end(client, workflow_id)
-    assert {result[each.id].output for each in readers} == {"<100000 characters>"}
+    assert {str(result[each.id].output) for each in readers} == {"<100000 characters>"}
     assert result["end"].output == "<T two>"
     assert result["book"].output == "<400000 characters>"
-    assert "its output has no 'outline2'" in str(result["after"].output) or "characters" in str(
-        result["after"].output
-    )
     assert result["wrong"].failure is not None
     history = await client.temporal.get_workflow_handle(f"{workflow_id}/plan-1/r0").fetch_history()
     assert len(history.to_json()) < 50_000
@@ -197,10 +194,10 @@ async def test_tasks_that_have_not_started_are_amended(client: PerdureClient) ->
     assert told == [
         "Task 'slow' is running: it can't be changed any more.",
         "There is no task 'nope' to drop. Known: b, c, d, slow.",
-        "Task 'c' needs 'b', and there is no such task. Did you mean 'd'?" if False else told[2],
-        *told[3:],
+        "Task 'c' needs 'b', and there is no such task. Known: c, d, slow, x, z.",
+        "Task 'x' needs 'y', and there is no such task. Known: c, d, slow, x, z.",
+        "Task 'z': there is no agent 'wroker'. Did you mean 'worker'?",
     ]
-    assert len(told) == 5
     status = await client.amend_plan(
         workflow_id, PlanAmendment(tasks=(task("b", "slow", "new", input="{{new}}"), task("new")), drop=("d",))
     )
@@ -209,7 +206,7 @@ async def test_tasks_that_have_not_started_are_amended(client: PerdureClient) ->
     assert states(result) == dict.fromkeys(("slow", "b", "c", "new"), "done")
     assert result["b"].output == "<<new>>"
     await replay(client, workflow_id)
-    with pytest.raises(RunNotFoundError, match=f"perdure rerun {workflow_id}"):
+    with pytest.raises(RunNotFoundError, match="perdure rerun"):
         await client.amend_plan(workflow_id, PlanAmendment(drop=("c",)))
 
 
@@ -239,9 +236,9 @@ async def test_a_failed_task_is_run_again(client: PerdureClient) -> None:
         task("last", "after"),
     )
     await until(client, workflow_id, bad="failed", last="skipped")
-    with pytest.raises(InvalidInputError, match="'slow.*' is .*: only one that failed"):
+    with pytest.raises(InvalidInputError, match=r"'slow.*' is .*: only one that failed"):
         await client.retry_task(workflow_id, "slowest")
-    with pytest.raises(InvalidInputError, match="no task 'bda'. Did you mean 'bad'"):
+    with pytest.raises(InvalidInputError, match=r"no task 'bda'\. Did you mean 'bad'"):
         await client.retry_task(workflow_id, "bda")
     await asyncio.sleep(1.5)
     await client.retry_task(workflow_id, "last")
@@ -249,5 +246,5 @@ async def test_a_failed_task_is_run_again(client: PerdureClient) -> None:
     assert set(states(result).values()) == {"done"}
     assert (result["bad"].attempts, result["after"].output) == (2, "<late enough>")
     await replay(client, workflow_id)
-    with pytest.raises(RunNotFoundError, match=f"perdure rerun {workflow_id}"):
+    with pytest.raises(RunNotFoundError, match="perdure rerun"):
         await client.retry_task(workflow_id, "bad")
