@@ -38,7 +38,8 @@ def plan_of(policy: str, place: str) -> Plan:
     def task(name: str) -> Task:
         if name in PLACES[place]:
             return Task(id=name, agent="late", needs=NEEDS[name], input="fail", on_error=POLICIES[policy])
-        return Task(id=name, agent="late", needs=NEEDS[name], input=name)
+        agent = "slow" if (place, name) == ("cancelled", "beside") else "late"
+        return Task(id=name, agent=agent, needs=NEEDS[name], input=name)
 
     return Plan(tasks=tuple(task(name) for name in NEEDS), planner="planner")
 

@@ -11,6 +11,7 @@ from perdure.wiring import sandboxed_runner
 from perdure.workflows.agent import AgentWorkflow
 from perdure.workflows.interceptor import PerdureInterceptor
 from perdure.workflows.map_workflows import MapNode, MapWorkflow
+from perdure.workflows.plan_workflow import PlanWorkflow
 from perdure.workflows.scoreboard import Scoreboard
 from tests.support.select_workflows import Choosing
 
@@ -28,7 +29,7 @@ def _read(path: Path) -> WorkflowHistory:
 
 def _replayer(*, is_sandboxed: bool) -> Replayer:
     return Replayer(
-        workflows=[AgentWorkflow, Choosing, MapNode, MapWorkflow, Scoreboard],
+        workflows=[AgentWorkflow, Choosing, MapNode, MapWorkflow, PlanWorkflow, Scoreboard],
         data_converter=pydantic_data_converter,
         interceptors=[PerdureInterceptor()],
         workflow_runner=sandboxed_runner(),
@@ -39,6 +40,7 @@ def _replayer(*, is_sandboxed: bool) -> Replayer:
 def test_there_are_histories_of_every_ending() -> None:
     cases = {_case(path) for path in HISTORIES}
     assert cases >= {"tools", "structured", "limit", "failed", "continued", "cancelled", "map", "map-node"}
+    assert cases >= {"plan-written", "plan-steered"}
     assert cases >= {"select-rules", "select-learned", "select-model", "scoreboard"}
 
 

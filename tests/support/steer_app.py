@@ -8,7 +8,7 @@ from temporalio import workflow
 
 from perdure import Agent, App, Limits, Verdict
 from perdure.contracts.messages import Message
-from perdure.contracts.plan import Plan, PlanResult
+from perdure.contracts.plan import Plan, PlanResult, Task
 from perdure.testing import ScriptedModel
 from perdure.workflows import plan_and_run
 
@@ -90,6 +90,7 @@ app = App(
         Agent("judge", model="judge:x", output=Verdict),
         Agent("writer", model="write:x"),
         Agent("fixer", model="fix:x"),
+        Agent("slow", model="slow:x"),
     ],
     verifiers=[has_a_digit],
     workflows=[PlannedByMe],
@@ -98,8 +99,25 @@ app = App(
         ScriptedModel(_work, name="work"),
         ScriptedModel(_work, name="late", delay_seconds=1),
         ScriptedModel(["fixed"], name="fix"),
+        ScriptedModel(["too late"], name="slow", delay_seconds=60),
         ScriptedModel(_page, name="page"),
         ScriptedModel(_judge, name="judge"),
         ScriptedModel(lambda _, messages: f"From: {messages[0].text[-120:]}", name="write"),
     ],
 )
+
+
+def steered_plan() -> Plan:
+    """Return a plan with something for everybody to change."""
+    tasks = (
+        Task(id="long", agent="worker", input="text", produces=("text",)),
+        Task(id="slow", agent="late", needs=("long",), input="{{artifacts.text}}"),
+        Task(id="slower", agent="late", needs=("slow",), input="slow"),
+        Task(id="checked", agent="worker", input="digit", verify="has_a_digit"),
+        Task(id="bad", agent="worker", input="fail", on_error="replan"),
+        Task(id="after", agent="worker", needs=("bad",), input="{{bad}}"),
+        Task(id="failed", agent="worker", input="fail", on_error="skip_dependents"),
+        Task(id="skipped", agent="worker", needs=("failed",), input="x"),
+        Task(id="extra", agent="worker", needs=("slower",), input="x"),
+    )
+    return Plan(tasks=tasks, planner="planner")
