@@ -1,4 +1,4 @@
-"""`python -m bench [history|turns|memory|map|all] [--quick] [--json FILE]`.
+"""`python -m bench [history|turns|memory|map|plan|all] [--quick] [--json FILE]`.
 
 Exits with 1 if a target was missed.
 """
@@ -17,6 +17,7 @@ import psutil
 from bench.histories import measure_history
 from bench.mapping import measure_map
 from bench.memory import measure_memory
+from bench.planning import measure_plan
 from bench.report import Report, say
 from bench.stack import Stack, open_stack
 from bench.turns import measure_turns
@@ -31,6 +32,7 @@ _PARTS: dict[str, _Part] = {
     "turns": measure_turns,
     "memory": measure_memory,
     "map": measure_map,
+    "plan": measure_plan,
 }
 
 

@@ -14,12 +14,13 @@ from pydantic import BaseModel
 from temporalio.client import Client
 from temporalio.worker import Worker
 
+from bench import children, floors
 from bench.fake_llm import end_with_parent
-from bench.floors import WORKFLOWS, NaiveActivities, empty
 from bench.texts import page_text
 from perdure import Agent, App, Limits, ModelSettings, tool
 from perdure.connection import connect
 from perdure.settings import ProviderTable, Settings
+from perdure.testing import ScriptedModel
 from perdure.worker import new_event_loop, run_worker, stop_on_signals
 
 _SECOND = timedelta(seconds=1)
@@ -61,20 +62,21 @@ async def fetch_local(page: int, size: int) -> str:
 
 
 def make_app(models: list[str]) -> App:
-    """Return an app with an agent for each model."""
-    settings = ModelSettings(stall_timeout=timedelta(minutes=10))
-    agents = [
-        Agent(
-            model,
-            instructions="Fetch all pages, one after the other, then answer.",
-            model=f"fake:{model}",
-            tools=[fetch_local if model.endswith("fetch_local") else fetch],
-            limits=Limits(max_turns=2000),
-            settings=settings,
-        )
-        for model in models
-    ]
-    return App(agents=agents)
+    """Return an app with an agent for each model, and `echo`, whose model answers at once, within the worker."""
+    echo = ScriptedModel(lambda request, messages: f"done: {messages[0].text}", name="echo")
+    agents = [Agent("echo", model="echo:x"), *(_agent(model) for model in models)]
+    return App(agents=agents, providers=[echo])
+
+
+def _agent(model: str) -> Agent:
+    return Agent(
+        model,
+        instructions="Fetch all pages, one after the other, then answer.",
+        model=f"fake:{model}",
+        tools=[fetch_local if model.endswith("fetch_local") else fetch],
+        limits=Limits(max_turns=2000),
+        settings=ModelSettings(stall_timeout=timedelta(minutes=10)),
+    )
 
 
 async def _serve_perdure(config: WorkerConfig, settings: Settings, client: Client, stop: asyncio.Event) -> None:
@@ -87,12 +89,12 @@ async def _serve_perdure(config: WorkerConfig, settings: Settings, client: Clien
 async def _serve_floor(config: WorkerConfig, settings: Settings, client: Client, stop: asyncio.Event) -> None:
     limits = httpx.Limits(max_connections=None, max_keepalive_connections=100)
     async with httpx.AsyncClient(timeout=None, limits=limits) as http:
-        naive = NaiveActivities(config.base_url, http)
+        naive = floors.NaiveActivities(config.base_url, http)
         worker = Worker(
             client,
             task_queue=settings.task_queue,
-            workflows=WORKFLOWS,
-            activities=[empty, naive.ask, naive.fetch],
+            workflows=[*floors.WORKFLOWS, *children.WORKFLOWS],
+            activities=[floors.empty, naive.ask, naive.fetch],
             max_cached_workflows=settings.max_cached_workflows,
             max_concurrent_workflow_tasks=settings.max_concurrent_workflow_tasks,
             max_concurrent_activities=settings.max_concurrent_activities,

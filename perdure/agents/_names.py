@@ -5,7 +5,9 @@ import re
 from perdure.errors import InvalidNameError
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")
-_RESERVED = frozenset({"final_output", "AgentWorkflow", "MapWorkflow", "MapNode", "PlanWorkflow", "Scoreboard"})
+_RESERVED = frozenset(
+    {"final_output", "auto", "AgentWorkflow", "MapWorkflow", "MapNode", "PlanWorkflow", "Scoreboard"}
+)
 
 
 def is_name(name: str) -> bool:

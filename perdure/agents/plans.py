@@ -3,7 +3,7 @@
 from collections.abc import Collection, Iterator, Sequence
 
 from perdure.agents._names import is_name
-from perdure.contracts.plan import MAX_TASKS, Plan, PlanFault, RetryWith, Task
+from perdure.contracts.plan import AUTO, MAX_TASKS, Plan, PlanFault, RetryWith, Task
 from perdure.contracts.references import ARTIFACTS, Reference, references
 from perdure.errors import InvalidPlanError, suggest
 
@@ -73,13 +73,24 @@ def _id_faults(index: int, task: Task, seen: Collection[str]) -> Iterator[PlanFa
 
 
 def agents_of(task: Task) -> tuple[str, ...]:
-    """Return the agents that a task may be given: its own, and who tries next."""
-    return (task.agent, task.on_error.retry_with) if isinstance(task.on_error, RetryWith) else (task.agent,)
+    """Return the agents that a task names: its own, those it is chosen from, and who tries next."""
+    own = () if task.agent == AUTO else (task.agent,)
+    other = (task.on_error.retry_with,) if isinstance(task.on_error, RetryWith) else ()
+    return (*own, *task.candidates, *other)
 
 
 def _agent_faults(index: int, task: Task, known: Collection[str] | None) -> Iterator[PlanFault]:
-    paths: list[tuple[str | int, ...]] = [("tasks", index, "agent"), ("tasks", index, "on_error", "retry_with")]
-    for name, where in zip(agents_of(task), paths, strict=False):
+    named: list[tuple[str, tuple[str | int, ...]]] = []
+    if task.agent != AUTO:
+        named.append((task.agent, ("tasks", index, "agent")))
+        if task.candidates or task.select is not None:
+            where = ("tasks", index, "candidates" if task.candidates else "select")
+            message = f"Task {task.id!r} names its agent, and so none is chosen: write agent: {AUTO}."
+            yield PlanFault(message=message, path=where)
+    named.extend((name, ("tasks", index, "candidates", place)) for place, name in enumerate(task.candidates))
+    if isinstance(task.on_error, RetryWith):
+        named.append((task.on_error.retry_with, ("tasks", index, "on_error", "retry_with")))
+    for name, where in named:
         if known is not None and name not in known:
             message = f"Task {task.id!r}: there is no agent {name!r}.{suggest(name, known)}"
             yield PlanFault(message=message, path=where)

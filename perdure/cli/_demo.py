@@ -24,7 +24,7 @@ from perdure.contracts.run import RunResult
 from perdure.devserver import DevServer
 from perdure.errors import DevServerError, ProjectLoadError
 
-QUESTION = "What happens to a run when its worker is killed, and which calls are made again?"
+QUESTION = "What happens when a worker dies in the middle of a call, and which calls are made again?"
 
 _APP = "research.demo:app"
 _QUEUE = "perdure-demo"

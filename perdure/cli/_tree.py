@@ -61,6 +61,8 @@ def _line(node: TreeNode) -> Text:
         line.append(f"  {duration((node.closed_at or datetime.now(UTC)) - node.started_at)}", style="dim")
     if node.failure:
         line.append(f"  {one_line(node.failure)}", style="red")
+    if node.chosen_by:
+        line.append(f"  by {one_line(node.chosen_by)}", style="dim")
     if node.waits_for:
         line.append(f"  waits for {_listed(node.waits_for)}")
     return line

@@ -49,6 +49,8 @@ class TreeNode(BaseModel):
     closed_at: datetime | None = None
     failure: str = ""
     attempts: int = 1
+    chosen_by: str = ""
+    """How the agent was chosen, where a plan left that open."""
     waits_for: tuple[str, ...] = ()
     children: "tuple[TreeNode, ...]" = ()
     hidden: dict[str, int] = {}
@@ -137,6 +139,7 @@ def _of_task(task: TaskResult, runs: Mapping[str, TreeNode]) -> TreeNode:
         closed_at=None if run is None else run.closed_at,
         failure=failure,
         attempts=task.attempts,
+        chosen_by=task.chosen_by,
         waits_for=task.waits_for,
     )
 

@@ -13,6 +13,7 @@ from pydantic_core.core_schema import TimedeltaSchema
 from perdure.agents.plans import check_plan
 from perdure.contracts.limits import Limits
 from perdure.contracts.plan import Plan, PlanAmendment, PlanFault, RetryWith, Task
+from perdure.contracts.selection import SelectBy
 from perdure.errors import InvalidInputError, suggest
 
 Path = tuple[str | int, ...]
@@ -194,7 +195,7 @@ def _task_faults(index: int, item: Any) -> Iterator[PlanFault]:
     given = cast("dict[Any, Any]", item)
     what = f"Task {given['id']!r}" if isinstance(given.get("id"), str) else f"Task {index + 1}"
     yield from _unknown_keys(given, _keys(Task), where, what)
-    for key, keys in (("limits", _keys(Limits)), ("on_error", _keys(RetryWith))):
+    for key, keys in (("limits", _keys(Limits)), ("on_error", _keys(RetryWith)), ("select", _keys(SelectBy))):
         inner = given.get(key)
         if isinstance(inner, dict):
             yield from _unknown_keys(cast("dict[Any, Any]", inner), keys, (*where, key), f"{what}, {key}")

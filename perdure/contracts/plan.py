@@ -6,9 +6,13 @@ from pydantic import Field, JsonValue
 
 from perdure.contracts._base import Contract
 from perdure.contracts.limits import Limits
+from perdure.contracts.selection import SelectBy
 
 MAX_TASKS = 1000
 """Tasks of one plan: each is a child run, and all of them share one Event History."""
+
+AUTO = "auto"
+"""In the place of an agent's name: one is chosen when the task starts."""
 
 TaskState = Literal["waiting", "running", "done", "failed", "skipped", "cancelled"]
 _Policy = Literal["fail", "skip_dependents", "continue", "replan"]
@@ -32,6 +36,7 @@ class Task(Contract):
     id: str
     """A letter, then up to 63 letters, digits, `_` or `-`."""
     agent: str
+    """An agent's name, or `auto`: then one is chosen when the task starts."""
     input: str = ""
     """What the agent is asked.
 
@@ -54,6 +59,10 @@ class Task(Contract):
     """
     kind: str = ""
     """What sort of work it is, for those who compare agents."""
+    candidates: tuple[str, ...] = ()
+    """The agents that `auto` chooses from, the preferred first; all of the app when empty."""
+    select: SelectBy | None = None
+    """How `auto` chooses; by rules when None."""
     limits: Limits | None = None
     """Over the agent's own."""
     context: dict[str, JsonValue] | None = None
@@ -105,7 +114,9 @@ class TaskResult(Contract):
 
     id: str
     agent: str
-    """Who did it last: not the plan's when it was retried with another."""
+    """Who did it last: not the plan's when it was retried with another, or chosen."""
+    chosen_by: str = ""
+    """The strategy that chose the agent, and why; empty where the plan names the agent."""
     state: TaskState = "waiting"
     attempts: int = 0
     workflow_id: str = ""

@@ -35,6 +35,21 @@ class Counters(Contract):
     """Answers that a verifier sent back."""
     handoffs: tuple[str, ...] = ()
     """The agents that had the conversation before the present one, in order."""
+    saved_tool_calls: int = 0
+    """Of `tool_calls`, those that were answered by another call's result."""
+    saved_model_calls: int = 0
+    """Of `model_calls`, likewise."""
+    saved_usage: Usage = NO_USAGE
+    """What the saved model calls would have used; `usage` is what was used."""
+
+
+class KnownResult(Contract):
+    """A tool call whose result answers identical ones."""
+
+    digest: str
+    """Of the tool, as it was pinned, and the arguments."""
+    slot: int
+    """Where the result is in the conversation."""
 
 
 class Carried(Contract):
@@ -49,6 +64,8 @@ class Carried(Contract):
     """When the first run of the chain started."""
     epoch: int = 0
     counters: Counters = Counters()
+    known_results: tuple[KnownResult, ...] = ()
+    """Results that identical calls of tools with `cache="run"` are answered with; the latest."""
 
 
 class AnswersCall(Contract):

@@ -11,16 +11,11 @@ Strategy = Literal["rules", "model", "learned"]
 Weight = Annotated[float, Field(ge=0, le=1e6, allow_inf_nan=False)]
 
 
-class SelectRequest(Contract):
-    """Choose one of several agents for a piece of work."""
+class SelectBy(Contract):
+    """How to choose an agent."""
 
-    text: str = ""
-    """The start of what the agent will be asked."""
-    candidates: tuple[str, ...] = ()
-    """Agents, the first preferred; all of the app when empty."""
     strategy: Strategy = "rules"
-    kind: str = ""
-    """The `Task.kind` of the work."""
+    """`rules` goes by tags and capabilities, `model` asks a model, `learned` goes by earlier outcomes."""
     tags: tuple[str, ...] = ()
     """What the agent had better have among its tags."""
     capabilities: tuple[str, ...] = ()
@@ -31,6 +26,17 @@ class SelectRequest(Contract):
     """What a dollar counts, in probability of success: by the strategy `learned`."""
     seconds_weight: Weight = 0.0
     """What a second counts, likewise."""
+
+
+class SelectRequest(SelectBy):
+    """Choose one of several agents for a piece of work."""
+
+    text: str = ""
+    """The start of what the agent will be asked."""
+    candidates: tuple[str, ...] = ()
+    """Agents, the first preferred; all of the app when empty."""
+    kind: str = ""
+    """The `Task.kind` of the work."""
 
 
 class Selection(Contract):

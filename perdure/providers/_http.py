@@ -8,7 +8,7 @@ import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator
 from contextlib import aclosing, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 import httpx
@@ -202,7 +202,7 @@ def _request(url: str, headers: dict[str, str], content: _RequestBody, bounds: B
     }
     stall = bounds.stall_seconds
     timeout = httpx.Timeout(stall, connect=min(stall, _CONNECT_SECONDS), pool=None)
-    target = httpx.URL(url)
+    target = _parsed(url)
     # httpx leaves this header to us where the body is a stream of our own.
     host = {"host": target.netloc.decode("ascii")}
     return httpx.Request(
@@ -212,6 +212,11 @@ def _request(url: str, headers: dict[str, str], content: _RequestBody, bounds: B
         stream=content,
         extensions={"timeout": timeout.as_dict()},
     )
+
+
+@lru_cache(maxsize=64)
+def _parsed(url: str) -> httpx.URL:
+    return httpx.URL(url)
 
 
 async def _vendor_error(response: httpx.Response, errors: VendorErrors) -> ModelCallError:

@@ -7,9 +7,9 @@ before it is split, so ranking 200 kB takes a few milliseconds.
 import math
 import re
 from bisect import bisect_right
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from perdure.providers._offline_text import sentences, shorten, stems
@@ -22,6 +22,7 @@ _DIGIT = re.compile(r"\d")
 _LONGEST = 420
 _SHORTEST = 12
 _MOST_RANKED = 150
+_MOST_WEIGHED = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +131,8 @@ def _alone(heading: str, number: int | None, line: str) -> Iterator[_Block]:
         yield _Block(heading, [(number, line)], 0.6)
     elif not _TABLE_RULE.fullmatch(line):
         cells = [cell.strip() for cell in line.strip("|").split("|") if cell.strip()]
-        yield _Block(heading, [(number, " | ".join(cells))], 1.0 if len(cells) < 5 else 0.6)
+        row = (" — " if len(cells) == 2 else " | ").join(cells)
+        yield _Block(heading, [(number, row)], 1.0 if len(cells) < 5 else 0.6)
 
 
 def pattern_of(terms: Iterable[str]) -> re.Pattern[str] | None:
@@ -168,8 +170,23 @@ def rank(
                 bonus *= 1.6
             held = frozenset(words)
             ranked.append(Ranked(passage, score * bonus * passage.weight, held, held & terms.keys()))
-    ranked.sort(key=lambda each: (-each.score, each.passage.source, each.passage.line or 0, each.passage.text))
-    return ranked
+    ranked.sort(key=_order)
+    return _favour_sources(ranked)
+
+
+def _order(each: Ranked) -> tuple[float, str, int, str]:
+    return (-each.score, each.passage.source, each.passage.line or 0, each.passage.text)
+
+
+def _favour_sources(ranked: list[Ranked]) -> list[Ranked]:
+    """Raise the passages of the sources that hold most of the best: those are about the subject."""
+    best = ranked[:_MOST_WEIGHED]
+    total = sum(each.score for each in best)
+    shares: defaultdict[str, float] = defaultdict(float)
+    for each in best:
+        shares[each.passage.source] += each.score / total
+    raised = [replace(each, score=each.score * (1 + shares[each.passage.source])) for each in ranked]
+    return sorted(raised, key=_order)
 
 
 def _most_promising(passages: Iterable[Passage], terms: Collection[str]) -> list[Passage]:

@@ -38,6 +38,7 @@ LISTED = re.compile(r"\s*(?:[-*] )?(\S+)(?:\s+\(?[\d., ]*\d\s*[kKMG]?i?(?:B|byte
 _NUMBERED = re.compile(r"\s{0,8}(\d{1,7})(?:: |:$|\t| ?\| ?)(.*)")
 _NOTHING = re.compile(r"\s*(?:no|nothing|none|0)\b[^\n]{0,300}\s*|\s*", re.IGNORECASE)
 _DEEPEST = 20
+_MOST_VALUE_CHARS = 80
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +60,14 @@ class Outcome:
         """The thing that the call was about, if an argument says so."""
         named = (self.arguments.get(name) for name in TARGET_NAMES)
         return next((value for value in named if isinstance(value, str) and value), None)
+
+
+def value_of(outcome: Outcome) -> str | None:
+    """Return a result that is short and stands for itself, such as a number; None for any other."""
+    text = outcome.text.strip()
+    is_short = text != "" and "\n" not in text and len(text) <= _MOST_VALUE_CHARS and parse_json(text) is None
+    is_nothing = text != "0" and _NOTHING.fullmatch(text)
+    return text if is_short and not is_nothing and not outcome.is_error else None
 
 
 def parse_json(text: str) -> Any:

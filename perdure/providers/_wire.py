@@ -5,7 +5,6 @@ from base64 import b64encode
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from hashlib import sha256
-from itertools import groupby
 from json import loads as _stdlib_loads
 from typing import Any, cast
 
@@ -110,21 +109,35 @@ def ordered(fragments: Iterable[Fragment]) -> Iterator[tuple[str, list[bytes]]]:
     Vendors refuse a tool result that doesn't follow the call at once, yet a person may write in between,
     and a result's pictures must come after the last result of the turn.
     """
-    used = (fragment for fragment in fragments if fragment.body)
-    for is_assistant, run in groupby(used, key=lambda fragment: fragment.role == "assistant"):
-        if is_assistant:
-            yield "assistant", [fragment.body for fragment in run]
+    results: list[bytes] = []
+    rest: list[bytes] = []
+    replies: list[bytes] = []
+    # A loop over the whole conversation at each call: it is written for speed.
+    for fragment in fragments:
+        role, body = fragment.role, fragment.body
+        if not body:
             continue
-        results: list[bytes] = []
-        rest: list[bytes] = []
-        for fragment in run:
-            if fragment.role == "tool":
-                result, _, after = fragment.body.partition(b"\n")
-                results.append(result)
-                rest.append(after)
-            else:
-                rest.append(fragment.body)
-        yield "user", [body for body in (*results, *rest) if body]
+        if role == "assistant":
+            if results or rest:
+                yield "user", results + rest
+                results, rest = [], []
+            replies.append(body)
+            continue
+        if replies:
+            yield "assistant", replies
+            replies = []
+        if role != "tool":
+            rest.append(body)
+        elif b"\n" in body:
+            result, _, after = body.partition(b"\n")
+            results.append(result)
+            rest.append(after)
+        else:
+            results.append(body)
+    if replies:
+        yield "assistant", replies
+    if results or rest:
+        yield "user", results + rest
 
 
 class EncodedCache:

@@ -48,6 +48,8 @@ from perdure.contracts.plan import CheckPlanRequest, CheckPlanResult, DescribeAg
 from perdure.contracts.scores import OutcomeBatch, RecordOutcomesResult
 from perdure.contracts.selection import Selection, SelectRequest
 from perdure.contracts.spec import AgentSpec, ToolSpec
+from perdure.contracts.times import shared_time
+from perdure.workflows._decisions import model_summary
 
 T = TypeVar("T")
 
@@ -112,7 +114,7 @@ async def call_model(spec: AgentSpec, request: CallModelRequest, *, turn: int) -
         heartbeat_timeout=spec.heartbeat_timeout,
         retry_policy=_retries(0),
         cancellation_type=_WAIT,
-        summary=f"turn {turn} · {spec.models[request.model].name}",
+        summary=model_summary(turn, spec.models[request.model].name, request),
     )
 
 
@@ -279,13 +281,18 @@ async def _execute_tool(
             cancellation_type=_WAIT,
             summary=summary,
         )
+    attempts = tool.max_attempts + _CRASHES if tool.idempotent else 1
+    is_shared = tool.cache == "shared"
+    timeout = tool.timeout + _MARGIN
     return await workflow.execute_activity(
         activity,
         request,
         result_type=CallToolResult,
-        start_to_close_timeout=tool.timeout + _MARGIN,
+        start_to_close_timeout=timeout,
+        # Waiting for another run's call is a retry too: the time for all of them bounds it.
+        schedule_to_close_timeout=shared_time(timeout, attempts) + timedelta(minutes=1) if is_shared else None,
         heartbeat_timeout=heartbeat_timeout,
-        retry_policy=_retries(tool.max_attempts + _CRASHES if tool.idempotent else 1),
+        retry_policy=_retries(0 if is_shared else attempts),
         cancellation_type=_WAIT,
-        summary=summary,
+        summary=f"{summary} · shared" if is_shared else summary,
     )

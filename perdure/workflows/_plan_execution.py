@@ -4,8 +4,9 @@ What may start, and what an end means for others, is decided by `PlanState`; her
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
+from datetime import datetime
 from typing import Any
 
 from pydantic import JsonValue
@@ -19,12 +20,14 @@ from perdure.contracts.calls import ReadOutputRequest
 from perdure.contracts.limits import Limits
 from perdure.contracts.messages import ArtifactPart, InputPart, TextPart
 from perdure.contracts.plan import (
+    AUTO,
     ArtifactValue,
     CheckPlanRequest,
     CheckPlanResult,
     PlanAmendment,
     PlanFault,
     PlanStatus,
+    Task,
     TaskFailure,
 )
 from perdure.contracts.references import Reference
@@ -46,6 +49,7 @@ from perdure.workflows._plan_state import PlanState
 from perdure.workflows._planning import ask_replanner
 from perdure.workflows._subagents import run_child
 from perdure.workflows.gathering import to_failure
+from perdure.workflows.selecting import choose, note_failure, note_success, request_of, told
 
 _MAX_INPUT_BYTES = 1_500_000
 _MAX_CARRIED_BYTES = 200_000
@@ -86,6 +90,7 @@ class Execution:
         self._outgoing = Outgoing()
         self._running: dict[asyncio.Task[RunResult], str] = {}
         self._errors: dict[str, BaseException] = {}
+        self._since: dict[str, datetime] = {}
         self._is_stopping = False
         self._is_over = False
         self._replanning: asyncio.Task[None] | None = None
@@ -241,10 +246,11 @@ class Execution:
     async def _do(self, name: str) -> RunResult:
         """Run a task once."""
         task, attempt = self._state.task(name), self._state.attempt_of(name)
-        agent = self._state.agent_of(name)
+        given = await self._input(name, self._state.agent_of(name))
+        agent = await self._agent(task, given)
         request = RunInput(
             agent=agent,
-            input=await self._input(name, agent),
+            input=given,
             limits=task.limits or Limits(),
             context=task.context,
             depth=current_host().depth,
@@ -260,7 +266,20 @@ class Execution:
         await self._outgoing.pass_through(size)
         workflow_id = f"{self._prefix}/{name}" + (f".{attempt}" if attempt > 1 else "")
         self._state.note_run(name, workflow_id)
+        self._since[name] = workflow.now()
         return await run_child(request, workflow_id=workflow_id)
+
+    async def _agent(self, task: Task, given: Sequence[InputPart]) -> str:
+        """Return who does a task now, and choose where the plan leaves that open."""
+        agent = self._state.agent_of(task.id)
+        if agent != AUTO:
+            return agent
+        text = "".join(
+            part.text if isinstance(part, TextPart) else getattr(part, "reference", "") for part in given
+        )
+        chosen = await choose(request_of(task, text))
+        self._state.note_choice(task.id, chosen.agent, told(chosen))
+        return chosen.agent
 
     async def _input(self, name: str, agent: str) -> tuple[InputPart, ...]:
         read = {each: await self._read(each, agent) for each in self._state.outputs_apart(name)}
@@ -296,12 +315,25 @@ class Execution:
         """Enter the end of a task. Raises what is no failure but a defect."""
         error = asyncio.CancelledError() if task.cancelled() else task.exception()
         if error is None:
-            self._finish(name, task.result())
+            result = task.result()
+            self._note_success(name, result)
+            self._finish(name, result)
         elif self._is_stopping and is_cancelled_exception(error):
             self._state.cancel(name)
         else:
             self._errors[name] = error
+            self._note_failure(name, error)
             self._state.fail(name, self._failure(name, error))
+
+    def _note_success(self, name: str, result: RunResult) -> None:
+        agent, kind = self._state.agent_of(name), self._state.task(name).kind
+        usage, since = result.counters.usage, self._since.pop(name)
+        note_success(agent, kind, usage, since, model=result.model, score=result.score)
+
+    def _note_failure(self, name: str, error: BaseException) -> None:
+        since = self._since.pop(name, None)  # None where its run was not started
+        if since is not None:
+            note_failure(self._state.agent_of(name), self._state.task(name).kind, error, since)
 
     def _finish(self, name: str, result: RunResult) -> None:
         is_apart = result.output_slot is not None

@@ -76,6 +76,10 @@ class PlanState:
         """Return who does a task now."""
         return self._results[name].agent
 
+    def note_choice(self, name: str, agent: str, chosen_by: str) -> None:
+        """Remember the agent that was chosen for a task, and why."""
+        self._update(name, agent=agent, chosen_by=chosen_by)
+
     def attempt_of(self, name: str) -> int:
         """Return which attempt at a task runs, from 1."""
         return self._results[name].attempts
@@ -94,7 +98,7 @@ class PlanState:
         policy = self._tasks[name].on_error
         if isinstance(policy, RetryWith) and name not in self._handed_on and not self._is_stopping:
             self._handed_on.add(name)
-            self._update(name, state="waiting", agent=policy.retry_with)
+            self._update(name, state="waiting", agent=policy.retry_with, chosen_by="")
             if not self._missing[name]:  # a need may have been started again meanwhile
                 self._make_ready(name)
             return

@@ -55,9 +55,9 @@ async def run_child(
         raise _child_failure(error, name, child_id) from error
 
 
-def subagent_request(agent: str, text: str, *, depth: int, answers: AnswersCall) -> RunInput:
+def subagent_request(agent: str, text: str, *, depth: int, tenant: str, answers: AnswersCall) -> RunInput:
     """Return the input of a subagent's run."""
-    return RunInput(agent=agent, input=(TextPart(text=text),), depth=depth, answers=answers)
+    return RunInput(agent=agent, input=(TextPart(text=text),), tenant=tenant, depth=depth, answers=answers)
 
 
 def _child_failure(error: ChildWorkflowError, agent: str, workflow_id: str) -> PerdureError:

@@ -15,7 +15,9 @@ _QUESTION_CHARS = 20_000
 _ANSWER_CHARS = 300_000
 
 
-async def judge(spec: AgentSpec, conversation: Conversation, answer: Message, *, depth: int) -> Verdict:
+async def judge(
+    spec: AgentSpec, conversation: Conversation, answer: Message, *, depth: int, tenant: str
+) -> Verdict:
     """Return what the agent's verifier says of the last message of a conversation.
 
     Raises:
@@ -24,7 +26,7 @@ async def judge(spec: AgentSpec, conversation: Conversation, answer: Message, *,
     if spec.verify is None:
         return Verdict(accept=True)
     if spec.is_verified_by_agent:
-        return await _judge_by_agent(spec.verify, conversation, answer, depth)
+        return await _judge_by_agent(spec.verify, conversation, answer, depth, tenant)
     request = VerifyRequest(
         agent=spec.name,
         slot=len(conversation) - 1,
@@ -37,7 +39,9 @@ async def judge(spec: AgentSpec, conversation: Conversation, answer: Message, *,
         return await verify(spec, request)
 
 
-async def _judge_by_agent(verifier: str, conversation: Conversation, answer: Message, depth: int) -> Verdict:
+async def _judge_by_agent(
+    verifier: str, conversation: Conversation, answer: Message, depth: int, tenant: str
+) -> Verdict:
     text = (
         "Judge whether the answer does what was asked.\n\n"
         f"What was asked:\n{conversation.question()[:_QUESTION_CHARS]}\n\n"
@@ -45,7 +49,7 @@ async def _judge_by_agent(verifier: str, conversation: Conversation, answer: Mes
     )
     shared = [part for part in conversation.messages()[0].parts if isinstance(part, ArtifactPart)]
     labelled = [each for part in shared for each in (TextPart(text=f"\n\n{part.reference}:\n"), part)]
-    request = RunInput(agent=verifier, input=(TextPart(text=text), *labelled), depth=depth + 1)
+    request = RunInput(agent=verifier, input=(TextPart(text=text), *labelled), tenant=tenant, depth=depth + 1)
     result = await run_child(request)
     if not isinstance(result.output, dict):
         raise AgentBug(f"The verifier {verifier!r} gave no verdict.")

@@ -34,6 +34,7 @@ from perdure.errors import PerdureError, UserError
 from perdure.workflows._calls import copy_conversation, load_agent
 from perdure.workflows._conversation import INLINE_BYTES, Conversation
 from perdure.workflows._guard import typed_activity_failure, typed_failures
+from perdure.workflows._known import KnownResults
 from perdure.workflows.loop import AgentLoop, Answer
 
 _MAX_RESULT_CHARS = 250_000
@@ -86,6 +87,8 @@ class AgentWorkflow:
             counters=self._counters,
             started_at=self._started_at,
             depth=request.depth,
+            tenant=request.tenant,
+            known=KnownResults(() if request.carried is None else request.carried.known_results),
             reload=lambda name: self._load(name, spec.context),
             on_progress=self._show,
         )
@@ -171,6 +174,7 @@ class AgentWorkflow:
                 started_at=self._started_at,
                 epoch=self._conversation.epoch,
                 counters=loop.counters,
+                known_results=loop.known.latest(),
             ),
         )
 

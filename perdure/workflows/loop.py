@@ -29,6 +29,7 @@ from perdure.workflows._decisions import (
     rejection,
     repetition_note,
 )
+from perdure.workflows._known import KnownResults
 from perdure.workflows._repeats import Repeats
 from perdure.workflows._tool_calls import ToolCalls
 from perdure.workflows._verifying import judge
@@ -58,6 +59,7 @@ class AgentLoop:
     Attributes:
         state: What it does, for queries and search attributes.
         activity: The same in words.
+        known: Results that identical calls are answered with.
     """
 
     def __init__(
@@ -68,6 +70,8 @@ class AgentLoop:
         counters: Counters,
         started_at: datetime,
         depth: int,
+        tenant: str = "",
+        known: KnownResults | None = None,
         reload: Callable[[str], Awaitable[AgentSpec]],
         on_progress: Callable[[], None],
     ) -> None:
@@ -80,8 +84,10 @@ class AgentLoop:
         self._started_at = started_at
         self._on_progress = on_progress
         self._depth = depth
+        self._tenant = tenant
+        self.known = known or KnownResults()
         self._reload = reload
-        self._tools = ToolCalls(spec, conversation, depth=depth)
+        self._tools = self._new_tools()
         self._repeats = Repeats()
         for message in conversation.messages():
             self._repeats.note(message)
@@ -124,7 +130,7 @@ class AgentLoop:
         if self.spec.verify is None:
             return answer
         self._show(f"turn {self.counters.turns} · verified by {self.spec.verify}")
-        verdict = await judge(self.spec, self.conversation, message, depth=self._depth)
+        verdict = await judge(self.spec, self.conversation, message, depth=self._depth, tenant=self._tenant)
         if verdict.accept:
             return replace(answer, score=verdict.score)
         rejections = self.counters.rejections + 1
@@ -160,7 +166,7 @@ class AgentLoop:
         for answer in handoff_answers(message.tool_calls, index, f"Handed over to {target}."):
             self.conversation.append(answer, is_recorded=False)
         self.spec = await self._reload(target)
-        self._tools = ToolCalls(self.spec, self.conversation, depth=self._depth)
+        self._tools = self._new_tools()
         self.counters = self.counters.model_copy(update={"handoffs": path})
 
     async def _ask(self, *, is_final: bool = False) -> CallModelResult:
@@ -172,10 +178,11 @@ class AgentLoop:
             conversation=self.conversation.name,
             new=self.conversation.take_new(),
             is_final=is_final,
+            tenant=self._tenant if self.spec.settings.cache == "shared" else "",
         )
         result = await ask_models(self.spec, request, turn=self.counters.turns + 1, show=self._show)
         self.conversation.append(result.message, is_recorded=True)
-        self.counters = after_model(self.counters, result.usage, is_usable=not result.problem)
+        self.counters = after_model(self.counters, result)
         return result
 
     async def _run_tools(self, message: Message) -> None:
@@ -184,8 +191,9 @@ class AgentLoop:
         made = self.counters.tool_calls
         room = (self.spec.limits.max_tool_calls or _UNBOUNDED) - made
         self.counters = self.counters.model_copy(update={"tool_calls": made + min(len(calls), max(room, 0))})
-        results = await self._tools.run(calls, first_ordinal=made, room=room)
-        self.counters = after_tools(self.counters, results)
+        answers = await self._tools.run(calls, first_ordinal=made, room=room)
+        results = answers.messages
+        self.counters = after_tools(self.counters, results, saved=answers.saved)
         self._look_for_repeats(message, results)
         if self.counters.failing_turns >= self._max_errors:
             raise UnexpectedModelBehavior(
@@ -247,6 +255,9 @@ class AgentLoop:
             )
         value, size = output_value(self.spec, message), len(output_text(message))
         return Answer(value, size, limit, message.model or "")
+
+    def _new_tools(self) -> ToolCalls:
+        return ToolCalls(self.spec, self.conversation, depth=self._depth, tenant=self._tenant, known=self.known)
 
     @property
     def _max_errors(self) -> int:

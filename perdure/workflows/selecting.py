@@ -1,19 +1,25 @@
 """`select_agent` and `record_outcome`: which agent does a piece of work, and what became of it. Workflow side."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
+from typing import Any, TypeVar
 
+from pydantic import ValidationError
 from temporalio import workflow
 from temporalio.exceptions import is_cancelled_exception
 
+from perdure.contracts._base import Contract
 from perdure.contracts.plan import Task
 from perdure.contracts.scores import Outcome
-from perdure.contracts.selection import Selection, SelectRequest, Strategy
+from perdure.contracts.selection import SelectBy, Selection, SelectRequest, Strategy
+from perdure.contracts.texts import one_line
 from perdure.contracts.usage import Usage
-from perdure.errors import RunCancelled, RunError, RunTerminated
+from perdure.errors import InvalidInputError, RunCancelled, RunError, RunTerminated
 from perdure.workflows import _calls
 from perdure.workflows._guard import typed_activity_failure
 from perdure.workflows._host import current_host
+
+T = TypeVar("T", bound=Contract)
 
 _MAX_TEXT_CHARS = 8_000
 """Enough to choose by; the rest of a long input says what the work is about, not what it is."""
@@ -23,33 +29,33 @@ async def select_agent(
     task: str | Task,
     candidates: Sequence[str] = (),
     *,
-    strategy: Strategy = "rules",
+    strategy: Strategy | None = None,
     kind: str | None = None,
-    tags: Sequence[str] = (),
-    capabilities: Sequence[str] = (),
+    tags: Sequence[str] | None = None,
+    capabilities: Sequence[str] | None = None,
     model: str | None = None,
-    cost_weight: float = 1.0,
-    seconds_weight: float = 0.0,
+    cost_weight: float | None = None,
+    seconds_weight: float | None = None,
 ) -> Selection:
     """Choose the agent that a piece of work is given to. The choice is recorded, and so is why.
 
-    Whatever the strategy, only agents with all the `capabilities` are candidates. `rules` takes the one whose
-    tags and capabilities fit best; `model` has a model choose by the agents' descriptions; `learned` draws by
-    what became of earlier work of that kind, so that who does well is chosen most and the others are still tried.
-    When the model's answer can't be used, or the scoreboard can't be reached within a second, `rules` chooses,
-    and the `note` says so.
+    Whatever the strategy, only agents with all the `capabilities` are candidates. `rules` takes the one whose tags
+    and capabilities fit best; `model` has a model choose by the agents' descriptions; `learned` draws by earlier
+    outcomes of that kind of work, so that who does well is chosen most and the others are still tried. When the
+    model's answer can't be used, or the scoreboard can't be reached within a second, `rules` chooses, and the
+    `note` says so.
 
     Args:
-        task: What is to be done: a text, or the task of a plan.
+        task: What is to be done: a text, or the task of a plan. What isn't given below is as the task says.
         candidates: Names of agents, the preferred first; all of the app when empty.
-        strategy: How to choose.
-        kind: What sort of work it is, for comparing agents; the task's own when None.
+        strategy: How to choose; `rules` when nothing says otherwise.
+        kind: What sort of work it is, for comparing agents.
         tags: What the agent had better have among its tags.
         capabilities: What the agent must have.
         model: For `model`: `provider:model`; the first candidate's own when None.
-        cost_weight: For `learned`: what a dollar counts, in probability of success. At 1, an agent that costs 10
-            cents more must succeed 10 times more in 100.
-        seconds_weight: For `learned`: what a second counts, likewise.
+        cost_weight: For `learned`: what a dollar counts, in probability of success. At 1, the default, an agent
+            that costs 10 cents more must succeed 10 times more in 100.
+        seconds_weight: For `learned`: what a second counts, likewise; 0 by default.
 
     Returns:
         The agent and why. To have the outcome counted, give the kind to `run_agent` as well.
@@ -57,20 +63,32 @@ async def select_agent(
     Raises:
         UnknownAgentError: A candidate isn't there. Not retryable.
         NoCandidateError: No candidate has the capabilities. Not retryable.
+        InvalidInputError: An option can't be used. Not retryable.
     """
-    text, own_kind = (task, "") if isinstance(task, str) else (task.input, task.kind)
-    return await choose(
-        SelectRequest(
-            text=text[:_MAX_TEXT_CHARS],
-            candidates=tuple(candidates),
-            strategy=strategy,
-            kind=own_kind if kind is None else kind,
-            tags=tuple(tags),
-            capabilities=tuple(capabilities),
-            model=model,
-            cost_weight=cost_weight,
-            seconds_weight=seconds_weight,
-        )
+    base = request_of(task, task.input) if isinstance(task, Task) else SelectRequest(text=task[:_MAX_TEXT_CHARS])
+    given = {
+        "candidates": candidates or None,
+        "strategy": strategy,
+        "kind": kind,
+        "tags": tags,
+        "capabilities": capabilities,
+        "model": model,
+        "cost_weight": cost_weight,
+        "seconds_weight": seconds_weight,
+    }
+    fields = {name: getattr(base, name) for name in SelectRequest.model_fields}
+    changed = {name: value for name, value in given.items() if value is not None}
+    return await choose(_valid(SelectRequest, {**fields, **changed}))
+
+
+def request_of(task: Task, text: str) -> SelectRequest:
+    """Return what is asked for a task of a plan, whose input is `text`."""
+    by = task.select or SelectBy()
+    return SelectRequest(
+        text=text[:_MAX_TEXT_CHARS],
+        candidates=task.candidates,
+        kind=task.kind,
+        **{name: getattr(by, name) for name in SelectBy.model_fields},
     )
 
 
@@ -78,6 +96,12 @@ async def choose(request: SelectRequest) -> Selection:
     """Do what `select_agent` does. Raises what it does."""
     with typed_activity_failure():
         return await _calls.select_agent(request)
+
+
+def told(selection: Selection) -> str:
+    """Return how an agent was chosen, in a line."""
+    note = f"; {selection.note}" if selection.note else ""
+    return one_line(f"{selection.strategy}: {selection.why}{note}")
 
 
 def record_outcome(
@@ -101,10 +125,13 @@ def record_outcome(
         score: How good it was, 0 to 1.
         cost_usd: What it cost; None when that isn't known.
         seconds: How long it took.
+
+    Raises:
+        InvalidInputError: A number is out of range. Not retryable.
     """
-    current_host().outcomes.add(
-        Outcome(agent=agent, kind=kind, is_success=is_success, score=score, cost_usd=cost_usd, seconds=seconds)
-    )
+    told = {"agent": agent, "kind": kind, "is_success": is_success}
+    measured = {"score": score, "cost_usd": cost_usd, "seconds": seconds}
+    current_host().outcomes.add(_valid(Outcome, {**told, **measured}))
 
 
 def note_success(
@@ -132,6 +159,14 @@ def note_failure(agent: str, kind: str, error: BaseException, since: datetime) -
     is_agents = isinstance(error, RunError) and not isinstance(error, RunCancelled | RunTerminated)
     if is_agents and not is_cancelled_exception(error):
         current_host().outcomes.add(Outcome(agent=agent, kind=kind, is_success=False, seconds=_seconds(since)))
+
+
+def _valid(cls: type[T], fields: Mapping[str, Any]) -> T:
+    try:
+        return cls.model_validate(fields)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        raise InvalidInputError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}.") from None
 
 
 def _seconds(since: datetime) -> float:

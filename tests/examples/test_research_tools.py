@@ -156,8 +156,8 @@ def test_the_root_is_the_run_s_then_the_environment_s_then_the_current_folder(
         list_files(context(root / "gone"))
 
 
-def test_the_app_holds_both_agents_and_idempotent_tools() -> None:
-    assert set(app.agents) == {"researcher", "fact_finder"}
+def test_the_app_holds_its_agents_and_idempotent_tools() -> None:
+    assert set(app.agents) == {"researcher", "fact_finder", "writer"}
     assert all(spec.idempotent for spec in researcher.tool_specs)
     assert researcher.models == (os.environ.get("RESEARCH_MODEL") or "offline:reader",)
 
@@ -198,7 +198,7 @@ async def run_tool(agent: Agent, call: ToolCallPart, root: Path) -> Message:
     [
         ("How many times is a model call tried?", "A model call is tried six times.", "docs/retries.md:3"),
         ("How long is the first wait?", "two seconds, and each wait doubles.", "docs/retries.md:3"),
-        ("What is the default of max_turns?", "max_turns | 50 model calls", "docs/limits.md:5"),
+        ("What is the default of max_turns?", "max_turns — 50 model calls", "docs/limits.md:5"),
         ("Who kept the lighthouse?", "The project began in a lighthouse.", "docs/deep/story.md:3"),
     ],
 )

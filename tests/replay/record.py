@@ -10,7 +10,8 @@ import perdure
 from perdure.client import PerdureClient, StartedRun
 from perdure.connection import connect
 from perdure.contracts.names import PLAN_WORKFLOW
-from perdure.contracts.plan import PlanAmendment, PlanRunInput, Task
+from perdure.contracts.plan import Plan, PlanAmendment, PlanRunInput, Task
+from perdure.contracts.selection import SelectBy, Strategy
 from perdure.devserver import DevServer
 from perdure.errors import PerdureError
 from tests.replay.app import CASES, MAP_ITEMS, TIME, make_app
@@ -19,6 +20,7 @@ from tests.support.steer_app import app as steer_app
 from tests.support.steer_app import steered_plan
 from tests.support.workers import worker
 
+STRATEGIES: tuple[Strategy, ...] = ("rules", "learned", "model")
 HISTORIES = Path(__file__).parent / "histories"
 
 
@@ -68,12 +70,28 @@ async def _record_map(client: PerdureClient, folder: Path) -> None:
 
 
 async def _record_selection(client: PerdureClient, folder: Path) -> None:
-    for strategy in ("rules", "learned", "model"):
+    for strategy in STRATEGIES:
         options = {"strategy": strategy, "model": "chooser:x", "kind": "carry"}
         name = f"select-{strategy}"
         run = await client.start_workflow("Choosing", [["glass", "inline", "china"], options], id=f"replay-{name}")
         await client.result(run.workflow_id, timeout=TIME)
         await _record_chain(client, run, name, folder)
+    tasks = [
+        Task(
+            id=strategy,
+            agent="auto",
+            input="glass",
+            kind="carry",
+            select=SelectBy(strategy=strategy),
+            on_error="continue",
+        )
+        for strategy in STRATEGIES
+    ]
+    run = await client.start_workflow(
+        PLAN_WORKFLOW, [PlanRunInput(plan=Plan(tasks=tuple(tasks)))], id="replay-plan-auto"
+    )
+    await client.result(run.workflow_id, timeout=TIME)
+    await _record_chain(client, run, "plan-auto", folder)
     for _ in range(25):
         await client.score("replay-select-rules/deft-1", 0.5)
         await asyncio.sleep(0.1)  # so that each has a workflow task of its own, and the history gets long

@@ -39,9 +39,20 @@ def _replayer(*, is_sandboxed: bool) -> Replayer:
 
 def test_there_are_histories_of_every_ending() -> None:
     cases = {_case(path) for path in HISTORIES}
-    assert cases >= {"tools", "structured", "limit", "failed", "continued", "cancelled", "map", "map-node"}
     assert cases >= {"plan-written", "plan-steered"}
+    assert cases >= {
+        "tools",
+        "structured",
+        "limit",
+        "failed",
+        "continued",
+        "cancelled",
+        "saved",
+        "map",
+        "map-node",
+    }
     assert cases >= {"select-rules", "select-learned", "select-model", "scoreboard"}
+    assert cases >= {"plan-before", "plan-auto"}  # the first was recorded before plans told of outcomes
 
 
 @pytest.mark.parametrize("is_sandboxed", [False, True], ids=["outside", "sandboxed"])

@@ -186,6 +186,29 @@ async def test_which_files_there_are_needs_no_reading() -> None:
     assert all(f"- {path}\n" in messages[-1].text for path in FILES)
 
 
+async def test_what_is_quoted_stands_in_the_order_of_its_source() -> None:
+    late = "At dawn the tide is not high yet, whatever the people of the harbour may say about it."
+    notes = f"# Sea\n\n{late}\n\nThe tide is high at noon.\n"
+    call = ToolCallPart(id="c", name="read_file", arguments=json.dumps({"path": "sea.md"}))
+    text = "\n".join(f"{i}: {line}" for i, line in enumerate(notes.splitlines(), start=1))
+    messages = [user_message("When is the high tide?"), Message(role="assistant", parts=(call,))]
+    answer = (await ask([*messages, tool_message(call, text)])).message.text
+    first, second = (answer.index(f"[source: sea.md:{line}]") for line in (3, 5))
+    assert first < second, "the better passage stands first, though it comes later in its source"
+
+
+async def test_a_source_that_holds_most_of_the_best_comes_first() -> None:
+    def hit(source: str, text: str) -> dict[str, str]:
+        return {"path": source, "text": text}
+
+    said = ["The tide is high at dawn.", "At noon the tide is low.", "High tides come with the moon."]
+    found = json.dumps([hit("a.md", "A tide is high."), *(hit("sea.md", text) for text in said)])
+    call = ToolCallPart(id="c", name="search", arguments='{"query": "tide"}')
+    messages = [user_message("When is the high tide?"), Message(role="assistant", parts=(call,))]
+    answer = (await ask([*messages, tool_message(call, found)])).message.text
+    assert answer.index("[source: sea.md]") < answer.index("[source: a.md]")
+
+
 async def test_without_tools_it_quotes_from_the_request() -> None:
     filler = "Bread is baked in the morning, and sold at noon. " * 15
     reply = await ask([user_message(f"When does the harbour close? {filler}The harbour closes at nine.")])
@@ -287,6 +310,10 @@ async def test_json_results_are_read_and_their_ids_followed() -> None:
         ("{broken json about the tide that rises", "- {broken json about the tide that rises"),
         ([[[]]] * 3, "Nothing that the tools returned speaks of high tide."),
         ("", "Nothing that the tools returned speaks of high tide."),
+        (7.5, "- look_up: 7.5 [source: look_up]"),
+        (0, "- look_up: 0 [source: look_up]"),
+        ("12 knots", "- look_up: 12 knots [source: look_up]"),
+        ("No line holds it.", "Nothing that the tools returned speaks of high tide."),
         (["docs/sea.md", "docs/land.md"], "They list:\n- docs/sea.md\n- docs/land.md"),
         ("Files: docs/sea.md, docs/land.md", "They list:\n- docs/sea.md\n- docs/land.md"),
     ],

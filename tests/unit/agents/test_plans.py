@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from perdure.agents.plans import check_plan, invalid_plan
 from perdure.contracts.plan import MAX_TASKS, Plan, PlanFault, RetryWith, Task
+from perdure.contracts.selection import SelectBy
 from perdure.errors import InvalidPlanError
 
 AGENTS = ("writer", "critic")
@@ -28,6 +29,8 @@ def faults(*tasks: Task) -> list[tuple[tuple[str | int, ...], str]]:
 
 def test_a_good_plan_has_none() -> None:
     first = task("a", on_error=RetryWith(retry_with="critic"))
+    task_of_anyone = task("d", agent="auto", candidates=("critic",), select=SelectBy(strategy="learned"))
+    assert faults(task_of_anyone, task("e", agent="auto")) == []
     last = task("c", "b", input=r"{{a}} and {{b.title}}, \{{not}}")
     assert faults(last, task("b", "a"), first) == []
 
@@ -42,6 +45,13 @@ def test_a_good_plan_has_none() -> None:
             ("tasks", 0, "on_error", "retry_with"),
             "no agent 'critik'. Did you mean 'critic'?",
         ),
+        (
+            [task("a", agent="auto", candidates=("writer", "critik"))],
+            ("tasks", 0, "candidates", 1),
+            "no agent 'critik'. Did you mean 'critic'?",
+        ),
+        ([task("a", candidates=("critic",))], ("tasks", 0, "candidates"), "write agent: auto"),
+        ([task("a", select=SelectBy())], ("tasks", 0, "select"), "names its agent, and so none is chosen"),
         ([task("1")], ("tasks", 0, "id"), "Task id '1' can't be used"),
         ([task("a"), task("a")], ("tasks", 1, "id"), "There are several tasks 'a'"),
         ([task("a", "a")], ("tasks", 0, "needs", 0), "Task 'a' needs itself."),

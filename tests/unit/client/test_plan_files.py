@@ -112,6 +112,17 @@ def test_faults_of_json_have_their_lines_too() -> None:
     ]
 
 
+def test_how_an_agent_is_chosen_is_checked() -> None:
+    task = "tasks:\n- id: a\n  agent: auto\n  candidates: [writer]\n  select:\n    strategy: {}\n    tags: [x]\n"
+    assert told(task.format("learned")) == []
+    assert told(task.format("luck")) == [
+        (6, "Task 'a', select.strategy: Input should be 'rules', 'model' or 'learned'.")
+    ]
+    assert told(task.format("rules").replace("tags", "tag").replace("[writer]", "[writr]")) == [
+        (7, "Task 'a', select has no 'tag'. Did you mean 'tags'?")
+    ]
+
+
 def test_agents_are_not_checked_where_they_are_not_known() -> None:
     assert told(GOOD.replace("critic", "anybody"), None) == []
 
