@@ -104,24 +104,31 @@ def _checked_plan(file: str, project: Project) -> Plan:
     return checked.plan
 
 
-async def amend_plan(client: PerdureClient, workflow_id: str, file: str) -> PlanStatus:
-    """Amend a plan at work by a file; exit with 2 when that has faults, by itself or for the plan.
+class Amending:
+    """A file of changes to a plan at work, which have no faults by themselves; exits with 2 when they have.
 
     Raises:
         InvalidInputError: There is no such file, or it is neither YAML nor JSON. Not retryable.
     """
-    read = AmendmentFile(read_input("-" if file == "-" else f"@{file}"))
-    name = "stdin" if file == "-" else file
-    faults = read.faults
-    if read.amendment is not None:
+
+    def __init__(self, file: str) -> None:
+        """Read it; `-` is stdin."""
+        self._name = "stdin" if file == "-" else file
+        self._file = AmendmentFile(read_input("-" if file == "-" else f"@{file}"))
+        self._amendment = self._file.amendment or self._refuse(self._file.faults)
+
+    async def apply(self, client: PerdureClient, workflow_id: str) -> PlanStatus:
+        """Apply them; exit with 2 when they have faults as changes to that plan."""
         try:
-            return await client.amend_plan(workflow_id, read.amendment)
+            return await client.amend_plan(workflow_id, self._amendment)
         except InvalidPlanError as error:
-            faults = read.locate(PlanFault.model_validate(each) for each in error.attributes["faults"])
-    checked = Checked(name, None, faults)
-    for line in _fault_lines(checked):
-        say(line)
-    _refuse(checked)
+            self._refuse(self._file.locate(map(PlanFault.model_validate, error.attributes["faults"])))
+
+    def _refuse(self, faults: list[FileFault]) -> NoReturn:
+        checked = Checked(self._name, None, faults)
+        for line in _fault_lines(checked):
+            say(line)
+        _refuse(checked)
 
 
 def print_status(status: PlanStatus, output: str) -> None:

@@ -110,10 +110,12 @@ def amend(workflow_id: str, file: str, output: str) -> None:
     checked as a whole, and applied as a whole or not at all: every fault is printed with its line.
     """
     from perdure.cli._context import with_client
-    from perdure.cli._plans import amend_plan, print_status
+    from perdure.cli._plans import Amending, print_status
+
+    amending = Amending(file)
 
     async def main(client: Any) -> Any:
-        return await amend_plan(client, workflow_id, file)
+        return await amending.apply(client, workflow_id)
 
     print_status(with_client(main), output)
 

@@ -67,8 +67,10 @@ async def _start(client: PerdureClient, policy: str, place: str) -> str:
 
 
 async def _begun(client: PerdureClient, id: str) -> None:
-    while await client.query(id, PLAN_QUERY) is None:
-        await asyncio.sleep(0.1)
+    """Wait until its first tasks are at work; asks the server alone."""
+    handle = client.temporal.get_workflow_handle(id)
+    while not (await handle.describe()).raw_description.pending_children:
+        await asyncio.sleep(0.2)
 
 
 async def _cancel(client: PerdureClient, ids: list[str]) -> None:
