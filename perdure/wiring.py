@@ -24,6 +24,7 @@ from perdure.activities._sharing import Sharing
 from perdure.activities.loading import LoadingActivities, LoadingPolicy
 from perdure.activities.models import ModelActivities
 from perdure.activities.planning import PlanActivities
+from perdure.activities.resuming import ResumeActivities
 from perdure.activities.selecting import SelectionActivities
 from perdure.activities.tools import ToolActivities, ToolHost
 from perdure.activities.verifying import VerifyActivities
@@ -112,6 +113,7 @@ def make_parts(app: App, settings: Settings) -> Parts:
     tools = ToolActivities(registry=app.registry, lookup=lookup, host=host, sharing=sharing)
     verifying = VerifyActivities(registry=app.registry, lookup=lookup, redact=host.redact)
     loading = LoadingActivities(registry=app.registry, providers=providers, lookup=lookup, policy=policy)
+    resuming = ResumeActivities()
     chooser = Chooser(providers=providers, find_price=lambda model: find_model(model)[0], redact=host.redact)
     selecting = SelectionActivities(
         registry=app.registry, chooser=chooser, reader=ScoreboardReader(), scoreboard=settings.scoreboard
@@ -130,6 +132,8 @@ def make_parts(app: App, settings: Settings) -> Parts:
             loading.read_page,
             planning.check_plan,
             planning.describe_agents,
+            resuming.find_earlier,
+            resuming.resume_run,
             selecting.select_agent,
             selecting.record_outcomes,
         ],

@@ -36,6 +36,7 @@ COMMANDS: Final[dict[str, dict[str, Entry]]] = {
         "signal": Entry("perdure.cli.signal", "Send a signal to a run."),
         "update": Entry("perdure.cli.update", "Send an update to a run, and print its answer."),
         "task": Entry("perdure.cli.task", "Steer the tasks of a plan at work."),
+        "rerun": Entry("perdure.cli.rerun", "Start a failed run again from its last good turn or task."),
         "score": Entry("perdure.cli.score", "Say how good a run was, from 0 to 1."),
         "cancel": Entry("perdure.cli.cancel", "Ask a run to end; it cleans up."),
         "terminate": Entry("perdure.cli.terminate", "End a run at once."),

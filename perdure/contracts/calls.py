@@ -110,6 +110,10 @@ class CopyConversationRequest(Contract):
     stop: int
     epoch: int = 0
     conversation: str = MAIN_CONVERSATION
+    is_alone: bool = False
+    """Slot `start` alone, which may lie behind a gap."""
+    limits: Limits = Limits()
+    """Over those of the spec."""
 
 
 class CopyConversationResult(Contract):

@@ -21,6 +21,8 @@ READ_OUTPUT: Final = "perdure.read_output"
 READ_PAGE: Final = "perdure.read_page"
 CHECK_PLAN: Final = "perdure.check_plan"
 DESCRIBE_AGENTS: Final = "perdure.describe_agents"
+FIND_EARLIER: Final = "perdure.find_earlier"
+RESUME_RUN: Final = "perdure.resume_run"
 SELECT_AGENT: Final = "perdure.select_agent"
 RECORD_OUTCOMES: Final = "perdure.record_outcomes"
 

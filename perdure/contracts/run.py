@@ -52,6 +52,31 @@ class KnownResult(Contract):
     """Where the result is in the conversation."""
 
 
+class EarlierRun(Contract):
+    """A closed run whose work is kept."""
+
+    workflow_id: str
+    run_id: str
+
+
+class ResumedCall(Contract):
+    """A subagent's run that was cut off."""
+
+    slot: int
+    """The slot that its answer fills."""
+    run: EarlierRun
+
+
+class ResumedTurn(Contract):
+    """The turn that a run was in when it ended, for the one that goes on: what its tool calls came to."""
+
+    kept: tuple[int, ...] = ()
+    """Slots of results that are there, beyond those that are copied in one piece."""
+    unknown: tuple[int, ...] = ()
+    """Slots of calls that may have taken effect, of tools that aren't idempotent: they are not made again."""
+    calls: tuple[ResumedCall, ...] = ()
+
+
 class Carried(Contract):
     """What a run hands to its successor when it continues as new. The conversation is not in it."""
 
@@ -66,6 +91,10 @@ class Carried(Contract):
     counters: Counters = Counters()
     known_results: tuple[KnownResult, ...] = ()
     """Results that identical calls of tools with `cache="run"` are answered with; the latest."""
+    first_run_id: str = ""
+    """First run of the chain that was started again: its idempotency keys go on. Empty for the run's own chain."""
+    resumed: ResumedTurn | None = None
+    """Set on the first run of one that was started again."""
 
 
 class AnswersCall(Contract):

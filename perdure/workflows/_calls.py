@@ -35,16 +35,19 @@ from perdure.contracts.names import (
     CHECK_PLAN,
     COPY_CONVERSATION,
     DESCRIBE_AGENTS,
+    FIND_EARLIER,
     LOAD_AGENT,
     LOAD_TOOL,
     READ_OUTPUT,
     READ_PAGE,
     RECORD_OUTCOMES,
+    RESUME_RUN,
     RUN_TOOL,
     SELECT_AGENT,
     VERIFY,
 )
 from perdure.contracts.plan import CheckPlanRequest, CheckPlanResult, DescribeAgentsResult
+from perdure.contracts.rerun import FindEarlierResult, ResumeRunRequest, ResumeRunResult
 from perdure.contracts.scores import OutcomeBatch, RecordOutcomesResult
 from perdure.contracts.selection import Selection, SelectRequest
 from perdure.contracts.spec import AgentSpec, ToolSpec
@@ -187,6 +190,31 @@ async def verify(spec: AgentSpec, request: VerifyRequest) -> Verdict:
         schedule_to_close_timeout=timedelta(hours=1),
         retry_policy=_retries(10),
         summary=f"verify by {spec.verify}",
+    )
+
+
+async def find_earlier() -> FindEarlierResult:
+    """Find the child runs of before a reset."""
+    return await workflow.execute_activity(
+        FIND_EARLIER,
+        result_type=FindEarlierResult,
+        start_to_close_timeout=timedelta(minutes=2),
+        schedule_to_close_timeout=timedelta(hours=1),
+        retry_policy=_retries(100),
+        summary="child runs of before the reset",
+    )
+
+
+async def resume_run(request: ResumeRunRequest) -> ResumeRunResult:
+    """Find out what is good of a run that is over."""
+    return await workflow.execute_activity(
+        RESUME_RUN,
+        request,
+        result_type=ResumeRunResult,
+        start_to_close_timeout=timedelta(minutes=2),
+        schedule_to_close_timeout=timedelta(hours=1),
+        retry_policy=_retries(100),
+        summary=f"keep {request.run.workflow_id}",
     )
 
 

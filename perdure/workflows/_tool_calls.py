@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 
@@ -19,12 +19,13 @@ from temporalio.exceptions import (
 
 from perdure.contracts.calls import CallToolRequest
 from perdure.contracts.messages import Message, ToolCallPart, tool_message
-from perdure.contracts.run import AnswersCall, answer_message
+from perdure.contracts.run import AnswersCall, ResumedTurn, answer_message
 from perdure.contracts.spec import AgentSpec, ToolSpec
 from perdure.errors import InvalidInputError, LimitExceeded, PerdureError, TaskFailed, ToolError, UserError, revive
 from perdure.workflows._calls import call_tool
 from perdure.workflows._conversation import Conversation
 from perdure.workflows._decisions import call_summary, is_ok, objection, unknown_outcome
+from perdure.workflows._host import current_host
 from perdure.workflows._known import KnownResults, call_digest
 from perdure.workflows._subagents import run_child, subagent_request
 from perdure.workflows.gathering import gather
@@ -78,6 +79,13 @@ class ToolCalls:
         self._spec = spec
         self._conversation = conversation
         self._saved = 0
+        self._kept: dict[int, Message] = {}
+        self._turn = ResumedTurn()
+
+    def resume(self, kept: Mapping[int, Message], turn: ResumedTurn) -> None:
+        """Take what is known of the next calls: results by slot, and calls that are not to be made again."""
+        self._kept.update(kept)
+        self._turn = turn
 
     async def run(self, parts: Sequence[ToolCallPart], *, first_ordinal: int, room: int) -> Answers:
         """Answer every call of the last message, in its order.
@@ -131,8 +139,23 @@ class ToolCalls:
             return refusal
         tool = self._spec.tool(call.part.name)
         assert tool is not None, "objection() has answered calls of unknown tools"
+        earlier = self._from_earlier_run(tool, call)
+        if earlier is not None:
+            return earlier
         async with gate:
             return await (self._run_agent(tool, call) if tool.agent else self._run(tool, call))
+
+    def _from_earlier_run(self, tool: ToolSpec, call: _Call) -> Message | None:
+        """Return what the run before knew of a call, where it is not to be made again."""
+        kept = self._kept.pop(call.slot, None)
+        if kept is not None:
+            self._conversation.fill(call.slot, kept, is_recorded=True)
+            return kept
+        if call.slot not in self._turn.unknown:
+            return None
+        message = unknown_outcome(tool, call.part, "the run ended")
+        self._conversation.fill(call.slot, message, is_recorded=False)
+        return message
 
     async def _run_agent(self, tool: ToolSpec, call: _Call) -> Message:
         """Answer a call of a subagent by a run of its own."""
@@ -148,7 +171,9 @@ class ToolCalls:
             request = subagent_request(
                 tool.agent, text, depth=self._depth + 1, tenant=self._tenant, answers=answers
             )
-            result = await run_child(request)
+            earlier = next((each.run for each in self._turn.calls if each.slot == call.slot), None)
+            child_id = None if earlier is None else earlier.workflow_id
+            result = await run_child(request, workflow_id=child_id, earlier=earlier)
             if result.output_slot is not None:
                 raise TaskFailed(f"The answer of {tool.agent} is too long to pass on. Ask it for less.")
             message = answer_message(answers, result)
@@ -221,7 +246,7 @@ def _idempotency_key(conversation: str, ordinal: int, arguments: str) -> str:
     parts = (
         info.namespace,
         info.workflow_id,
-        info.first_execution_run_id,
+        current_host().first_run_id or info.first_execution_run_id,
         conversation,
         str(ordinal),
         digest,

@@ -3,7 +3,7 @@
 `AgentLoop` belongs to no workflow class, so that users' own classes can run it in their history.
 """
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -13,8 +13,9 @@ from temporalio import workflow
 from perdure.contracts.answers import is_answer, output_text, output_value
 from perdure.contracts.calls import CallModelRequest, CallModelResult
 from perdure.contracts.messages import Message
-from perdure.contracts.run import Counters, RunState
+from perdure.contracts.run import Counters, ResumedTurn, RunState
 from perdure.contracts.spec import AgentSpec
+from perdure.contracts.usage import NO_USAGE
 from perdure.errors import LimitExceeded, UnexpectedModelBehavior
 from perdure.workflows._asking import ask_models
 from perdure.workflows._conversation import Conversation
@@ -111,6 +112,14 @@ class AgentLoop:
                 return answer
             if should_pause():
                 return None
+
+    async def resume(self, kept: Mapping[int, Message], turn: ResumedTurn) -> Answer | None:
+        """Do what the last message asks for, where the run before had not got to the end of that."""
+        last = self.conversation.messages()[-1]
+        if last.role != "assistant":
+            return None
+        self._tools.resume(kept, turn)
+        return await self._take(CallModelResult(message=last, usage=NO_USAGE))
 
     async def _take(self, result: CallModelResult) -> Answer | None:
         message = result.message
