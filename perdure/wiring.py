@@ -123,6 +123,7 @@ def make_parts(app: App, settings: Settings) -> Parts:
     selecting = SelectionActivities(
         registry=app.registry, chooser=chooser, reader=ScoreboardReader(), scoreboard=settings.scoreboard
     )
+    planning = PlanActivities(registry=app.registry)
     return Parts(
         activities=[
             models.call_model,
@@ -134,7 +135,8 @@ def make_parts(app: App, settings: Settings) -> Parts:
             loading.read_output,
             verifying.verify,
             loading.read_page,
-            PlanActivities(registry=app.registry).check_plan,
+            planning.check_plan,
+            planning.describe_agents,
             resuming.find_earlier,
             resuming.resume_run,
             selecting.select_agent,

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
+from perdure.activities._artifacts import with_artifacts
 from perdure.activities._blobs import BlobStore
 from perdure.activities._cache import ConversationKey, Slot
 from perdure.activities._flights import FlightKey, Flights
@@ -139,7 +140,7 @@ class ModelActivities:
         ask = ModelRequest(
             model=model,
             instructions=spec.instructions,
-            fragments=self._encode(provider, key, slots),
+            fragments=await self._encode(provider, key, slots),
             tools=spec.tools,
             may_call_tools=not request.is_final,
             output=spec.output,
@@ -149,14 +150,14 @@ class ModelActivities:
         )
         return await provider.call(ask, on_text)
 
-    def _encode(self, provider: Provider, key: ConversationKey, slots: Sequence[Slot]) -> list[Fragment]:
+    async def _encode(self, provider: Provider, key: ConversationKey, slots: Sequence[Slot]) -> list[Fragment]:
         protocol = provider.protocol
         fragments: list[Fragment] = []
         grown = 0
         for slot in slots:
             fragment = slot.fragments.get(protocol)
             if fragment is None:
-                fragment = provider.encode(slot.message, self._blobs.read)
+                fragment = provider.encode(await with_artifacts(slot.message), self._blobs.read)
                 slot.fragments[protocol] = fragment
                 grown += len(fragment.body)
             fragments.append(fragment)

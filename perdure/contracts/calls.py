@@ -21,6 +21,8 @@ class LoadAgentRequest(Contract):
     agent: str
     limits: Limits = Limits()
     context: dict[str, JsonValue] | None = None
+    verify: str = ""
+    """Who judges the answers, in place of the agent's own verifier."""
 
 
 class SlotMessage(Contract):
@@ -185,6 +187,8 @@ class VerifyRequest(Contract):
     """Digest of the run's `AgentSpec`."""
     epoch: int = 0
     conversation: str = MAIN_CONVERSATION
+    verifier: str = ""
+    """The name that the run is pinned to."""
 
 
 class Verdict(Contract):
