@@ -118,10 +118,15 @@ def make_parts(app: App, settings: Settings) -> Parts:
         find_model=models_known(settings),
         redact=host.redact,
     )
-    models = ModelActivities(
-        registry=app.registry, providers=providers, lookup=lookup, blobs=host.blobs, redact=host.redact
-    )
     sharing = Sharing(settings.cache_scope)
+    models = ModelActivities(
+        registry=app.registry,
+        providers=providers,
+        lookup=lookup,
+        blobs=host.blobs,
+        redact=host.redact,
+        sharing=sharing,
+    )
     tools = ToolActivities(registry=app.registry, lookup=lookup, host=host, sharing=sharing)
     verifying = VerifyActivities(registry=app.registry, lookup=lookup, redact=host.redact)
     loading = LoadingActivities(registry=app.registry, providers=providers, lookup=lookup, policy=policy)
@@ -131,6 +136,7 @@ def make_parts(app: App, settings: Settings) -> Parts:
     selecting = SelectionActivities(
         registry=app.registry, chooser=chooser, reader=ScoreboardReader(), scoreboard=settings.scoreboard
     )
+    planning = PlanActivities(registry=app.registry)
     return Parts(
         activities=[
             models.call_model,
@@ -142,13 +148,14 @@ def make_parts(app: App, settings: Settings) -> Parts:
             loading.read_output,
             verifying.verify,
             loading.read_page,
-            PlanActivities(registry=app.registry).check_plan,
+            planning.check_plan,
+            planning.describe_agents,
             resuming.find_earlier,
             resuming.resume_run,
             selecting.select_agent,
             selecting.record_outcomes,
         ],
-        shared_activities=[tools.run_shared_tool],
+        shared_activities=[tools.run_shared_tool, models.ask_shared_model],
         workflows=[AgentWorkflow, MapNode, MapWorkflow, PlanWorkflow, Scoreboard, *app.workflows.values()],
         interceptors=[PerdureInterceptor()],
         workflow_runner=sandboxed_runner(),

@@ -1,6 +1,8 @@
 """What a call may not do while a limit of money or tokens holds. Activity side."""
 
+from perdure.contracts.budget import MAX_ARTIFACT_TOKENS
 from perdure.contracts.limits import ModelSettings
+from perdure.contracts.messages import ArtifactPart, Message
 from perdure.errors import UserError
 
 _UNBOUNDED = ("n", "best_of", "max_tokens", "max_completion_tokens", "max_output_tokens", "service_tier")
@@ -18,4 +20,19 @@ def check_extra(settings: ModelSettings) -> None:
         raise UserError(
             f"ModelSettings.extra has {', '.join(found)}, with which no limit of money or tokens can hold: "
             "use ModelSettings.max_output_tokens, or take the limit away."
+        )
+
+
+def check_artifacts(referring: Message, whole: Message) -> None:
+    """Refuse artifacts that are longer than what is reserved for them: the run doesn't know how long they are.
+
+    Raises:
+        UserError: They are too long. Not retryable.
+    """
+    count = sum(isinstance(part, ArtifactPart) for part in referring.parts)
+    more = len(whole.to_bytes()) - len(referring.to_bytes())
+    if count and more > count * MAX_ARTIFACT_TOKENS:
+        raise UserError(
+            f"The artifacts of the task take {more} bytes: while a limit of money or tokens holds, an artifact "
+            f"takes at most {MAX_ARTIFACT_TOKENS}. Take the limit away, or refer to a part."
         )

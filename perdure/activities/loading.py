@@ -24,7 +24,7 @@ from perdure.contracts.calls import (
 )
 from perdure.contracts.limits import DEFAULT_LIMITS, Limits
 from perdure.contracts.map import MapOutcome, ReadPageRequest, ReadPageResult
-from perdure.contracts.names import COPY_CONVERSATION, LOAD_AGENT, READ_OUTPUT, READ_PAGE
+from perdure.contracts.names import COPY_CONVERSATION, LOAD_AGENT, PLAN_VERIFIER, READ_OUTPUT, READ_PAGE
 from perdure.contracts.spec import AgentSpec, ModelSpec, ToolSpec
 from perdure.contracts.usage import Price
 from perdure.errors import PayloadTooLargeError, UserError
@@ -73,6 +73,7 @@ class LoadingActivities:
             UserError: The instructions function failed. Not retryable.
         """
         agent = self._registry.agent(request.agent)
+        verify, is_verified_by_agent = self._verifier(agent, request.verify)
         instructions = await self._instructions(agent, request.context or {})
         spec = AgentSpec(
             name=agent.name,
@@ -86,8 +87,8 @@ class LoadingActivities:
             tags=tuple(agent.tags),
             capabilities=tuple(agent.capabilities),
             handoffs=tuple(each if isinstance(each, str) else each.name for each in agent.handoffs),
-            verify=_name_of(agent.verify),
-            is_verified_by_agent=isinstance(agent.verify, Agent),
+            verify=verify,
+            is_verified_by_agent=is_verified_by_agent,
             on_limit=agent.on_limit,
             context=request.context,
             heartbeat_timeout=self._pulse.next_timeout(),
@@ -116,6 +117,14 @@ class LoadingActivities:
             kind = type(text).__name__
             raise UserError(f"The instructions function of agent {agent.name!r} returned a {kind}, not a str.")
         return text
+
+    def _verifier(self, agent: Agent, wanted: str) -> tuple[str | None, bool]:
+        """Return who judges the answers, and whether that is an agent."""
+        if not wanted:
+            return _name_of(agent.verify), isinstance(agent.verify, Agent)
+        if wanted == PLAN_VERIFIER:
+            return wanted, False
+        return wanted, isinstance(self._registry.verifier(wanted), Agent)
 
     def _handoff(self, target: Agent | str) -> ToolSpec:
         other = self._registry.agent(target if isinstance(target, str) else target.name)

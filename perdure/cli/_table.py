@@ -21,7 +21,7 @@ COMMANDS: Final[dict[str, dict[str, Entry]]] = {
         "run": Entry("perdure.cli.run", "Start an agent or a workflow, and follow it to its result."),
         "start": Entry("perdure.cli.start", "Start an agent or a workflow, and print the workflow id."),
         "map": Entry("perdure.cli.map", "Run an agent on each line of a file, or each element of a JSON array."),
-        "plan": Entry("perdure.cli.plan", "Check and run plans: tasks for agents, in YAML or JSON."),
+        "plan": Entry("perdure.cli.plan", "Check, run and change plans: tasks for agents, in YAML or JSON."),
     },
     "Look": {
         "list": Entry("perdure.cli.list", "List runs, the latest first."),
@@ -36,6 +36,7 @@ COMMANDS: Final[dict[str, dict[str, Entry]]] = {
         "signal": Entry("perdure.cli.signal", "Send a signal to a run."),
         "update": Entry("perdure.cli.update", "Send an update to a run, and print its answer."),
         "limit": Entry("perdure.cli.limit", "Set limits of an open run, such as max_cost_usd=5."),
+        "task": Entry("perdure.cli.task", "Steer the tasks of a plan at work."),
         "rerun": Entry("perdure.cli.rerun", "Start a failed run again from its last good turn or task."),
         "score": Entry("perdure.cli.score", "Say how good a run was, from 0 to 1."),
         "cancel": Entry("perdure.cli.cancel", "Ask a run to end; it cleans up."),

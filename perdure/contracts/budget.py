@@ -5,6 +5,9 @@ from decimal import Decimal
 from perdure.contracts._base import Contract
 from perdure.contracts.usage import Usage
 
+MAX_ARTIFACT_TOKENS = 100_000
+"""What is reserved for an artifact, and the most bytes that it may have in a prompt that is paid from a budget."""
+
 
 class Amount(Contract):
     """Tokens and dollars. Sums are exact: dollars are decimals, never floats."""

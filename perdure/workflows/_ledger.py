@@ -15,9 +15,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
-from perdure.contracts.budget import NOTHING, Amount, Budget, Ledger, amount_of
+from perdure.contracts.budget import MAX_ARTIFACT_TOKENS, NOTHING, Amount, Budget, Ledger, amount_of
 from perdure.contracts.limits import Limits
-from perdure.contracts.messages import FilePart, ImagePart, Message, ToolResultPart
+from perdure.contracts.messages import ArtifactPart, FilePart, ImagePart, Message, ToolResultPart
 from perdure.contracts.spec import AgentSpec
 from perdure.contracts.usage import Price, Usage
 
@@ -67,7 +67,9 @@ def message_tokens(message: Message) -> int:
     for part in message.parts:
         inner = part.content if isinstance(part, ToolResultPart) else (part,)
         media += sum(isinstance(each, ImagePart | FilePart) for each in inner)
-    return _MESSAGE_TOKENS + len(message.to_bytes()) + media * _MEDIA_TOKENS
+    artifacts = sum(isinstance(part, ArtifactPart) for part in message.parts)
+    extra = media * _MEDIA_TOKENS + artifacts * MAX_ARTIFACT_TOKENS
+    return _MESSAGE_TOKENS + len(message.to_bytes()) + extra
 
 
 def prompt_tokens(ledger: Ledger, spec: AgentSpec, model: int, messages: Sequence[Message], epoch: int = 0) -> int:

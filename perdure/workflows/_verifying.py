@@ -3,7 +3,7 @@
 from perdure.contracts.answers import output_text
 from perdure.contracts.calls import Verdict, VerifyRequest
 from perdure.contracts.limits import Limits
-from perdure.contracts.messages import Message, TextPart
+from perdure.contracts.messages import ArtifactPart, Message, TextPart
 from perdure.contracts.run import RunInput
 from perdure.contracts.spec import AgentSpec
 from perdure.errors import AgentBug
@@ -46,6 +46,7 @@ async def judge(
         spec=spec.digest,
         epoch=conversation.epoch,
         conversation=conversation.name,
+        verifier=spec.verify,
     )
     with typed_activity_failure():
         return await verify(spec, request)
@@ -59,4 +60,6 @@ def _judge_request(
         f"What was asked:\n{conversation.question()[:_QUESTION_CHARS]}\n\n"
         f"The answer:\n{output_text(answer)[:_ANSWER_CHARS]}"
     )
-    return RunInput(agent=verifier, input=(TextPart(text=text),), tenant=tenant, depth=depth + 1)
+    shared = [part for part in conversation.messages()[0].parts if isinstance(part, ArtifactPart)]
+    labelled = [each for part in shared for each in (TextPart(text=f"\n\n{part.reference}:\n"), part)]
+    return RunInput(agent=verifier, input=(TextPart(text=text), *labelled), tenant=tenant, depth=depth + 1)
