@@ -1,8 +1,10 @@
 """What the user gave to a run, read and checked: INPUT, `--limit`, `--context`, and ARGS."""
 
 import json
+import re
 import sys
 from collections.abc import Iterable, Sequence
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, cast
 
@@ -129,6 +131,21 @@ def parse_limits(given: Iterable[str], option: str = "--limit") -> Limits | None
         return Limits.model_validate(values) if values else None
     except ValidationError as error:
         raise InvalidInputError(f"{option}: {_first_problem(error)}.") from None
+
+
+def parse_since(text: str | None) -> timedelta | None:
+    """Read `--since 7d`: minutes (m), hours (h), days (d) or weeks (w).
+
+    Raises:
+        InvalidInputError: It is no such time. Not retryable.
+    """
+    if text is None:
+        return None
+    found = re.fullmatch(r"(\d{1,5})([mhdw])", text.strip())
+    if found is None or not int(found[1]):
+        raise InvalidInputError(f"--since {text!r} should be a number of m, h, d or w, such as 7d.")
+    unit = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}[found[2]]
+    return timedelta(**{unit: int(found[1])})
 
 
 def parse_context(given: Iterable[str]) -> dict[str, JsonValue] | None:

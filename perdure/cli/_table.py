@@ -30,6 +30,9 @@ COMMANDS: Final[dict[str, dict[str, Entry]]] = {
         "result": Entry("perdure.cli.result", "Wait for a run and print its output."),
         "transcript": Entry("perdure.cli.transcript", "Print the conversation of a run."),
         "query": Entry("perdure.cli.query", "Ask a run something."),
+        "cost": Entry(
+            "perdure.cli.cost", "Add up what runs of agents have cost, by agent, model, tenant, day or run."
+        ),
         "scoreboard": Entry("perdure.cli.scoreboard", "Show what became of work, by kind and agent."),
     },
     "Steer": {

@@ -1,6 +1,7 @@
 """What the command line, and users' own services, call. Client side."""
 
 from perdure.client._children import ChildRun
+from perdure.client._cost import CostBy, CostReport, CostRow
 from perdure.client._queues import has_pollers, pollers
 from perdure.client._rerun import RerunResult
 from perdure.client._runs import RunInfo, RunStatusName
@@ -12,6 +13,9 @@ from perdure.client.perdure_client import PerdureClient, StartedRun
 
 __all__ = [
     "ChildRun",
+    "CostBy",
+    "CostReport",
+    "CostRow",
     "Money",
     "PendingCall",
     "PerdureClient",

@@ -73,7 +73,7 @@ def status_name(status: int) -> RunStatusName:
 
 def to_info(info: WorkflowExecutionInfo, client: Client) -> RunInfo:
     """Read the protocol's message."""
-    attributes = _attributes(info, client)
+    attributes = read_attributes(info, client)
     return RunInfo(
         workflow_id=info.execution.workflow_id,
         run_id=info.execution.run_id,
@@ -133,6 +133,12 @@ async def list_runs(client: Client, query: str, limit: int) -> AsyncIterator[Run
     Raises:
         InvalidInputError: The server can't use the query. Not retryable.
     """
+    async for info in list_executions(client, query, limit):
+        yield to_info(info, client)
+
+
+async def list_executions(client: Client, query: str, limit: int) -> AsyncIterator[WorkflowExecutionInfo]:
+    """Yield the protocol's messages of runs, as `list_runs` does."""
     token, left = b"", limit
     while left > 0:
         request = ListWorkflowExecutionsRequest(
@@ -143,7 +149,7 @@ async def list_runs(client: Client, query: str, limit: int) -> AsyncIterator[Run
         except RPCError as error:
             raise _query_error(error, query) from None
         for info in page.executions[:left]:
-            yield to_info(info, client)
+            yield info
         left -= len(page.executions)
         token = page.next_page_token
         if not token:
@@ -192,7 +198,8 @@ def _query_error(error: RPCError, query: str) -> Exception:
     return InvalidInputError(f"The server can't use the query {query!r}: {error.message}.{remedy}")
 
 
-def _attributes(info: WorkflowExecutionInfo, client: Client) -> dict[str, Any]:
+def read_attributes(info: WorkflowExecutionInfo, client: Client) -> dict[str, Any]:
+    """Return perdure's search attributes of a run, by name."""
     fields = info.search_attributes.indexed_fields
     converter = client.data_converter.payload_converter
     return {name: converter.from_payload(fields[name]) for name in SEARCH_ATTRIBUTES if name in fields}

@@ -24,6 +24,7 @@ from temporalio.service import RPCError, RPCStatusCode
 from perdure.agents.registry import Registry
 from perdure.client._attributes import StartAttributes
 from perdure.client._children import ChildReader
+from perdure.client._cost import CostBy, CostReport, read_costs
 from perdure.client._maps import MapItems, map_input, progress, whole_result
 from perdure.client._plans import steered
 from perdure.client._queues import has_pollers
@@ -481,6 +482,18 @@ class PerdureClient:
                 return await steered(workflow_id, _asked(workflow_id, name, call))
         except TimeoutError:
             raise _no_worker(workflow_id, name) from None
+
+    async def cost(self, *, since: timedelta | None = None, by: CostBy = "agent") -> CostReport:
+        """Add up what agents' runs have cost; no worker is needed.
+
+        Args:
+            since: Runs that started within this time; all that the server still has when None.
+            by: What a row is for.
+
+        Raises:
+            InvalidInputError: The server lacks perdure's search attributes. Not retryable.
+        """
+        return await read_costs(self.temporal, since=since, by=by)
 
     async def scoreboard(self, *, kind: str | None = None) -> ScoreTable:
         """Return what became of work, by kind and by agent or model; nothing while there was none.

@@ -262,3 +262,19 @@ def test_a_reader_that_goes_away_is_no_error(project: CliProject, finished: str)
     with listing.stderr:
         assert listing.stderr.read() == b""
     listing.wait()
+
+
+def test_cost_adds_up_runs(project: CliProject, finished: str) -> None:
+    """The model has no price: its cost is unknown, and not 0."""
+    rows = [
+        json.loads(line)
+        for line in project.out("cost", "--since", "1h", "--by", "run", "-o", "jsonl").splitlines()
+    ]
+    (row,) = [row for row in rows if row["name"] == finished]
+    assert (row["runs"], row["unknown"], row["open"], row["cost_usd"]) == (1, 1, 0, "0")
+    assert row["tokens"] > 0
+    report = json.loads(project.out("cost", "-o", "json"))
+    assert "calc" in {row["name"] for row in report["rows"]}
+    assert report["total"]["tokens"] == sum(row["tokens"] for row in report["rows"])
+    assert "total" in project.out("cost", "--by", "day")
+    assert "such as 7d" in project.invoke("cost", "--since", "week", code=2).stderr
