@@ -53,7 +53,15 @@ def print_checked(checked: Checked, output: str) -> None:
     say(f"{checked.name}: {plural(len(checked.plan.tasks), 'task')}, no faults.")
 
 
-def plan_start(file: str, project: Project, workflow_id: str | None, max_parallel: int | None) -> WorkflowStart:
+def plan_start(
+    file: str,
+    project: Project,
+    *,
+    workflow_id: str | None,
+    max_parallel: int | None,
+    tenant: str,
+    priority: int | None,
+) -> WorkflowStart:
     """Return the run that executes a plan; exit with 2 when it has faults.
 
     Raises:
@@ -70,7 +78,7 @@ def plan_start(file: str, project: Project, workflow_id: str | None, max_paralle
         raise PayloadTooLargeError(
             f"The plan takes more than {_MAX_PLAN_BYTES} bytes: put long inputs where a tool can read them."
         )
-    return WorkflowStart(name=PLAN_WORKFLOW, args=[request], id=workflow_id)
+    return WorkflowStart(name=PLAN_WORKFLOW, args=[request], id=workflow_id, tenant=tenant, priority=priority)
 
 
 def _fault_lines(checked: Checked) -> Iterator[str]:

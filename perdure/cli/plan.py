@@ -1,8 +1,17 @@
 """`perdure plan`: plans that people write."""
 
+from typing import Any
+
 import click
 
-from perdure.cli._command import Command, app_option, output_option, queue_option
+from perdure.cli._command import (
+    Command,
+    app_option,
+    output_option,
+    priority_option,
+    queue_option,
+    tenant_option,
+)
 
 _file_argument = click.argument("file", metavar="FILE")
 
@@ -31,17 +40,12 @@ def check(file: str, app: str | None, output: str) -> None:
 @_file_argument
 @click.option("--id", "workflow_id", metavar="ID", help="The workflow id.  [default: PlanWorkflow and a number]")
 @click.option("--max-parallel", type=click.IntRange(1, 200), metavar="N", help="Tasks at work at once.")
+@tenant_option
+@priority_option
 @app_option
 @queue_option
 @output_option
-def run(
-    file: str,
-    workflow_id: str | None,
-    max_parallel: int | None,
-    app: str | None,
-    task_queue: str | None,
-    output: str,
-) -> None:
+def run(file: str, app: str | None, task_queue: str | None, output: str, **given: Any) -> None:
     """Execute a plan, and follow it to its result: what each task gave. FILE may be - for stdin.
 
     Where no Temporal answers and none is configured, the embedded server is run meanwhile, and where no worker
@@ -53,7 +57,7 @@ def run(
     from perdure.cli._running import run_here
 
     project = load_project(app=app, task_queue=task_queue)
-    start = plan_start(file, project, workflow_id, max_parallel)
+    start = plan_start(file, project, **given)
     configure_logging(project.settings, level="WARNING")
     run_async(run_here(project, start, output), is_worker=True)
 
