@@ -18,7 +18,7 @@ from tests.support.workers import worker
 
 TIME = timedelta(seconds=60)
 SLOTS = 4
-CALL_SECONDS = 0.3
+CALL_SECONDS = 0.5
 
 worker_agent = Agent("worker", model="scripted:x")
 boss = Agent("boss", model="boss:x", tools=[worker_agent.as_tool()])
@@ -62,7 +62,7 @@ async def test_without_a_tenant_the_root_run_is_the_key(client: PerdureClient) -
 
 
 async def test_a_backlog_of_one_tenant_does_not_hold_up_another(client: PerdureClient) -> None:
-    backlog = 40
+    backlog = 60
     await client.start_map("worker", ["x"] * backlog, id="big", max_parallel=backlog, tenant="big")
     while (await client.map_progress("big")).done < SLOTS:
         await asyncio.sleep(0.05)
@@ -70,7 +70,7 @@ async def test_a_backlog_of_one_tenant_does_not_hold_up_another(client: PerdureC
     await client.result(single.workflow_id, timeout=TIME)
     left = backlog - (await client.map_progress("big")).done
     await client.terminate("big", reason="seen enough")
-    assert left > backlog // 3, "without fairness its call is the last"
+    assert left > backlog // 4, "without fairness its call is the last"
 
 
 async def test_a_priority_out_of_range(client: PerdureClient) -> None:
