@@ -91,7 +91,8 @@ class ModelActivities:
         try:
             return await self._flights.reply(flight_key, flight)
         except ModelCallError as error:
-            raise _after_failure(error, heart, spec.settings.max_attempts) from None
+            has_fallback = request.model + 1 < len(spec.models)
+            raise _after_failure(error, heart, spec.settings.max_attempts, has_fallback=has_fallback) from None
         except asyncio.CancelledError:
             if _is_cancel_requested() and heart.text:
                 return _interrupted(heart.text)
@@ -156,8 +157,12 @@ def _interrupted(text: str) -> ModelReply:
     return ModelReply(message=message, usage=Usage(), is_usage_known=False)
 
 
-def _after_failure(error: ModelCallError, heart: Heart, max_attempts: int) -> ModelCallError:
-    """Decide what becomes of a failed attempt. Waiting out a rate limit is none."""
+def _after_failure(
+    error: ModelCallError, heart: Heart, max_attempts: int, *, has_fallback: bool
+) -> ModelCallError:
+    """Decide what becomes of a failed attempt. Waiting out a rate limit or an outage is none."""
+    if error.held_by:
+        return error.as_final() if error.held_by == "circuit" and has_fallback else error
     if error.kind == "transient" and heart.count_try() >= max_attempts:
         return error.as_last_of(heart.tries)
     if error.kind in ("transient", "rate_limited"):
