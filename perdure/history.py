@@ -23,9 +23,10 @@ from perdure.contracts.calls import (
     CallToolResult,
     CopyConversationRequest,
     CopyConversationResult,
+    SlotMessage,
 )
 from perdure.contracts.map import MapOutcome, MapPage
-from perdure.contracts.messages import Message
+from perdure.contracts.messages import Message, repeat_result
 from perdure.contracts.names import (
     AGENT_WORKFLOW,
     CALL_MODEL,
@@ -64,6 +65,7 @@ class RecordedRun:
         conversations: Messages by slot, by (conversation, epoch).
         specs: Pinned specs by digest.
         model_results: Results of model calls by (conversation, epoch, slot).
+        saved: Tool results, likewise, that were another call's.
         selections: The agents that it chose, in order.
         request: The run's input, when it is an agent's run.
     """
@@ -73,6 +75,7 @@ class RecordedRun:
     model_results: dict[tuple[str, int, int], CallModelResult] = field(
         default_factory=dict[tuple[str, int, int], CallModelResult]
     )
+    saved: set[tuple[str, int, int]] = field(default_factory=set[tuple[str, int, int]])
     selections: list[Selection] = field(default_factory=list[Selection])
     request: RunInput | None = None
 
@@ -205,7 +208,20 @@ class RunReader:
         self._scheduled[event.event_id] = (name, request)
         if isinstance(request, CallModelRequest):
             for new in request.new:
-                self.run.put(request.conversation, request.epoch, new.slot, new.message)
+                self._enter_new(request, new)
+
+    def _enter_new(self, request: CallModelRequest, new: SlotMessage) -> None:
+        message = new.message
+        if new.same_as is not None:
+            known = self.run.conversation(request.conversation, request.epoch)
+            message = repeat_result(message, known[new.same_as])
+            self.run.saved.add((request.conversation, request.epoch, new.slot))
+        self.run.put(request.conversation, request.epoch, new.slot, message)
+
+    def _enter_result(self, answer: CallToolResult, conversation: str, epoch: int, slot: int) -> None:
+        self.run.put(conversation, epoch, slot, answer.message)
+        if answer.is_saved:
+            self.run.saved.add((conversation, epoch, slot))
 
     async def _activity_completed(self, event: HistoryEvent) -> None:
         completed = event.activity_task_completed_event_attributes
@@ -244,9 +260,9 @@ class RunReader:
                 self.run.put(asked.conversation, asked.epoch, asked.slots, reply.message)
                 self.run.model_results[(asked.conversation, asked.epoch, asked.slots)] = reply
             case CallToolRequest() as asked, CallToolResult() as answer:
-                self.run.put(asked.conversation, asked.epoch, asked.slot, answer.message)
+                self._enter_result(answer, asked.conversation, asked.epoch, asked.slot)
             case None, CallToolResult() as answer:
-                self.run.put(answer.conversation, answer.epoch, answer.slot, answer.message)
+                self._enter_result(answer, answer.conversation, answer.epoch, answer.slot)
             case CopyConversationRequest() as asked, CopyConversationResult() as page:
                 for slot, message in enumerate(page.messages, page.start):
                     self.run.put(asked.conversation, asked.epoch, slot, message)

@@ -1,17 +1,20 @@
 """`PerdurePlugin`: one line adds perdure to a Temporal client, and to the workers made with it. Wiring only."""
 
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
+from temporalio.client import Client
 from temporalio.contrib.pydantic import PydanticPayloadConverter, pydantic_data_converter
 from temporalio.converter import DataConverter, DefaultPayloadConverter
 from temporalio.plugin import SimplePlugin
-from temporalio.worker import WorkflowRunner
+from temporalio.worker import Worker, WorkflowRunner
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner
 
+from perdure._retention import check_retention
 from perdure.app import App
 from perdure.errors import RunError, SettingsError, UserError
 from perdure.settings import Settings
-from perdure.wiring import PASSTHROUGH, make_parts
+from perdure.wiring import PASSTHROUGH, make_parts, make_shared_worker
 
 
 class PerdurePlugin(SimplePlugin):
@@ -30,7 +33,8 @@ class PerdurePlugin(SimplePlugin):
 
     def __init__(self, app: App, settings: Settings | None = None) -> None:
         """Make the parts; they are opened when a worker runs."""
-        parts = make_parts(app, settings or Settings.resolve().settings)
+        self._settings = settings or Settings.resolve().settings
+        self._parts = parts = make_parts(app, self._settings)
         super().__init__(
             "perdure",
             data_converter=compose_converter,
@@ -41,6 +45,23 @@ class PerdurePlugin(SimplePlugin):
             workflow_failure_exception_types=[UserError, RunError],
             run_context=parts.opened,
         )
+
+    async def run_worker(self, worker: Worker, next: Callable[[Worker], Awaitable[None]]) -> None:
+        """Run a worker, and beside it one for the calls that several runs share, if there are any."""
+        registry = self._parts.app.registry
+        if not registry.shares_calls:
+            await super().run_worker(worker, next)
+            return
+        await check_retention(worker.client, registry)
+
+        async def run_both(worker: Worker) -> None:
+            config = worker.client.config()
+            config["plugins"] = []  # else this plugin would add itself again
+            client = Client(**config)
+            async with make_shared_worker(client, self._settings, self._parts, task_queue=worker.task_queue):
+                await next(worker)
+
+        await super().run_worker(worker, run_both)
 
 
 def compose_converter(converter: DataConverter | None) -> DataConverter:

@@ -112,6 +112,10 @@ class Settings(BaseModel):
     """Where the embedded server keeps its database and log; relative to the project folder."""
     max_concurrent_activities: Annotated[int, Field(ge=1)] = 500
     """Model and tool calls at once in a worker; they wait for the network most of the time."""
+    max_concurrent_shared_calls: Annotated[int, Field(ge=1)] = 100
+    """Calls at once in a worker that several runs share; they have slots of their own."""
+    cache_scope: str = ""
+    """Workers of different scopes share no results: for credentials that don't see the same data."""
     max_concurrent_workflow_tasks: Annotated[int, Field(ge=2)] = 40
     """Workflow tasks at once in a worker; Temporal needs two."""
     max_cached_workflows: Annotated[int, Field(ge=0)] = 2000

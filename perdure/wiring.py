@@ -5,11 +5,13 @@ import time
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 import httpx
 from temporalio import activity
-from temporalio.worker import Interceptor, WorkflowRunner
+from temporalio.client import Client
+from temporalio.worker import Interceptor, Worker, WorkflowRunner
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 
 from perdure._search_attributes import existing_search_attributes
@@ -18,13 +20,16 @@ from perdure.activities._cache import MessageCache, SpecCache
 from perdure.activities._choosing import Chooser
 from perdure.activities._lookup import Lookup
 from perdure.activities._scores import ScoreboardReader
+from perdure.activities._sharing import Sharing
 from perdure.activities.loading import LoadingActivities, LoadingPolicy
 from perdure.activities.models import ModelActivities
 from perdure.activities.planning import PlanActivities
+from perdure.activities.resuming import ResumeActivities
 from perdure.activities.selecting import SelectionActivities
 from perdure.activities.tools import ToolActivities, ToolHost
 from perdure.activities.verifying import VerifyActivities
 from perdure.app import App
+from perdure.contracts.names import SHARED_QUEUE_SUFFIX
 from perdure.providers._redact import redact
 from perdure.providers.prices import find_model
 from perdure.providers.registry import ProviderConfig, Providers
@@ -38,6 +43,9 @@ from perdure.workflows.scoreboard import Scoreboard
 PASSTHROUGH = ("perdure.contracts", "perdure.agents", "perdure.errors", "pydantic", "pydantic_core")
 """Data packages that the sandbox shares. Never `perdure.workflows`: that would switch its checks off."""
 
+HEARTBEAT_THROTTLE = timedelta(seconds=1)
+"""How late a worker learns that a call was cancelled; Temporal's default is 60 s."""
+
 _ATTRIBUTES_TTL_SECONDS = 60.0
 _HTTP_TIMEOUT_SECONDS = 60.0
 
@@ -47,6 +55,8 @@ class Parts:
     """What a Temporal worker is given."""
 
     activities: Sequence[Callable[..., Any]]
+    shared_activities: Sequence[Callable[..., Any]]
+    """Those of calls that several runs share; they run on a task queue of their own."""
     workflows: Sequence[type]
     interceptors: Sequence[Interceptor]
     workflow_runner: WorkflowRunner
@@ -99,9 +109,11 @@ def make_parts(app: App, settings: Settings) -> Parts:
     models = ModelActivities(
         registry=app.registry, providers=providers, lookup=lookup, blobs=host.blobs, redact=host.redact
     )
-    tools = ToolActivities(registry=app.registry, lookup=lookup, host=host)
+    sharing = Sharing(settings.cache_scope)
+    tools = ToolActivities(registry=app.registry, lookup=lookup, host=host, sharing=sharing)
     verifying = VerifyActivities(registry=app.registry, lookup=lookup, redact=host.redact)
     loading = LoadingActivities(registry=app.registry, providers=providers, lookup=lookup, policy=policy)
+    resuming = ResumeActivities()
     chooser = Chooser(providers=providers, find_price=lambda model: find_model(model)[0], redact=host.redact)
     selecting = SelectionActivities(
         registry=app.registry, chooser=chooser, reader=ScoreboardReader(), scoreboard=settings.scoreboard
@@ -118,9 +130,12 @@ def make_parts(app: App, settings: Settings) -> Parts:
             verifying.verify,
             loading.read_page,
             PlanActivities(registry=app.registry).check_plan,
+            resuming.find_earlier,
+            resuming.resume_run,
             selecting.select_agent,
             selecting.record_outcomes,
         ],
+        shared_activities=[tools.run_shared_tool],
         workflows=[AgentWorkflow, MapNode, MapWorkflow, PlanWorkflow, Scoreboard, *app.workflows.values()],
         interceptors=[PerdureInterceptor()],
         workflow_runner=sandboxed_runner(),
@@ -128,6 +143,26 @@ def make_parts(app: App, settings: Settings) -> Parts:
         providers=providers,
         host=host,
         app=app,
+    )
+
+
+def make_shared_worker(client: Client, settings: Settings, parts: Parts, *, task_queue: str = "") -> Worker:
+    """Return the worker of the calls that several runs share, whose slots no waiting call can take.
+
+    Args:
+        client: A connected client.
+        settings: Sizes and times.
+        parts: Of the worker beside it.
+        task_queue: Of the worker beside it, where that is not the one in the settings.
+    """
+    return Worker(
+        client,
+        task_queue=(task_queue or settings.task_queue) + SHARED_QUEUE_SUFFIX,
+        activities=parts.shared_activities,
+        max_concurrent_activities=settings.max_concurrent_shared_calls,
+        max_heartbeat_throttle_interval=HEARTBEAT_THROTTLE,
+        default_heartbeat_throttle_interval=HEARTBEAT_THROTTLE,
+        graceful_shutdown_timeout=settings.grace_period,
     )
 
 

@@ -17,16 +17,15 @@ from types import FrameType
 from temporalio.client import Client
 from temporalio.worker import Worker
 
+from perdure._retention import check_retention
 from perdure.app import App
 from perdure.settings import Settings
-from perdure.wiring import Parts, make_parts
+from perdure.wiring import HEARTBEAT_THROTTLE, Parts, make_parts, make_shared_worker
 
 _log = logging.getLogger(__name__)
 
 _STICKY_TIMEOUT = timedelta(seconds=1)
 """A dead worker's workflow task goes to another after this long; Temporal's default is 10 s."""
-_HEARTBEAT_THROTTLE = timedelta(seconds=1)
-"""How late a worker learns that a call was cancelled; Temporal's default is 60 s."""
 _MAX_THREADS = 64
 
 
@@ -51,8 +50,15 @@ async def run_worker(
     """
     asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(_MAX_THREADS, "perdure-tool"))
     parts = make_parts(app, settings)
-    async with parts.opened():
+    async with AsyncExitStack() as stack:
+        await stack.enter_async_context(parts.opened())
         worker = _make_worker(client, settings, parts)
+        shared: list[Worker] = []
+        if app.registry.shares_calls:
+            await check_retention(client, app.registry)
+            shared.append(make_shared_worker(client, settings, parts))
+        for each in shared:
+            await stack.enter_async_context(each)
         running = asyncio.create_task(worker.run())
         try:
             if on_ready is not None:
@@ -61,7 +67,9 @@ async def run_worker(
             await asyncio.wait([running, stopping], return_when=asyncio.FIRST_COMPLETED)
             stopping.cancel()
         finally:
-            await _drain(worker, settings, parts, drain_client)
+            await asyncio.gather(
+                _drain(worker, settings, parts, drain_client), *(each.shutdown() for each in shared)
+            )
             await running
 
 
@@ -87,8 +95,8 @@ def _make_worker(client: Client, settings: Settings, parts: Parts) -> Worker:
         max_concurrent_workflow_tasks=settings.max_concurrent_workflow_tasks,
         max_concurrent_activities=settings.max_concurrent_activities,
         sticky_queue_schedule_to_start_timeout=_STICKY_TIMEOUT,
-        max_heartbeat_throttle_interval=_HEARTBEAT_THROTTLE,
-        default_heartbeat_throttle_interval=_HEARTBEAT_THROTTLE,
+        max_heartbeat_throttle_interval=HEARTBEAT_THROTTLE,
+        default_heartbeat_throttle_interval=HEARTBEAT_THROTTLE,
         graceful_shutdown_timeout=settings.grace_period,
     )
 

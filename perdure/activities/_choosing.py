@@ -19,8 +19,6 @@ from perdure.providers.registry import Providers
 
 _MAX_ASKS = 3
 """Calls of the model, those that failed included."""
-_PATIENCE_SECONDS = 60
-_PAUSE_SECONDS = 1.0
 _PASSING = ("transient", "rate_limited")
 _MAX_DESCRIPTION_CHARS = 500
 _MAX_REASON_CHARS = 500
@@ -41,15 +39,31 @@ class NoChoice(Exception):
 
 
 class Chooser:
-    """Asks models to choose."""
+    """Asks models to choose.
+
+    Args:
+        providers: Where the models are.
+        find_price: Returns the price of a model; None when it isn't known.
+        redact: Takes the secrets out of a text.
+        patience: For all calls together.
+        pause: Between a call that failed and the next.
+    """
 
     def __init__(
-        self, *, providers: Providers, find_price: Callable[[str], Price | None], redact: Callable[[str], str]
+        self,
+        *,
+        providers: Providers,
+        find_price: Callable[[str], Price | None],
+        redact: Callable[[str], str],
+        patience: timedelta = timedelta(minutes=1),
+        pause: timedelta = timedelta(seconds=1),
     ) -> None:
         """Work with these."""
         self._providers = providers
         self._find_price = find_price
         self._redact = redact
+        self._patience = patience
+        self._pause = pause
 
     async def choose(self, request: SelectRequest, candidates: Sequence[Agent]) -> Selection:
         """Return the model's choice.
@@ -59,10 +73,11 @@ class Chooser:
         """
         name = request.model or candidates[0].models[0]
         try:
-            async with asyncio.timeout(_PATIENCE_SECONDS):
+            async with asyncio.timeout(self._patience.total_seconds()):
                 return await self._converse(name, request, candidates)
         except TimeoutError:
-            raise NoChoice(f"the model {name} did not answer within {_PATIENCE_SECONDS} s") from None
+            seconds = self._patience.total_seconds()
+            raise NoChoice(f"the model {name} did not answer within {seconds:g} s") from None
 
     async def _converse(self, name: str, request: SelectRequest, candidates: Sequence[Agent]) -> Selection:
         output = _output(candidates)
@@ -73,7 +88,7 @@ class Chooser:
                 reply = await self._ask(name, conversation, output)
             except (ModelCallError, UnknownModelError) as error:
                 if ask < _MAX_ASKS and isinstance(error, ModelCallError) and error.kind in _PASSING:
-                    await asyncio.sleep(_PAUSE_SECONDS)
+                    await asyncio.sleep(self._pause.total_seconds())
                     continue
                 reason = self._redact(error.message)
                 raise NoChoice(f"the model {name} could not be asked ({reason[:300]})", usage) from None
@@ -93,7 +108,7 @@ class Chooser:
             instructions=_INSTRUCTIONS,
             fragments=[_encode(provider, message) for message in conversation],
             output=output,
-            settings=ModelSettings(timeout=timedelta(seconds=_PATIENCE_SECONDS)),
+            settings=ModelSettings(timeout=self._patience),
             max_output_tokens=_MAX_OUTPUT_TOKENS,
         )
         return await provider.call(request, lambda _: None)

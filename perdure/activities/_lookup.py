@@ -15,7 +15,7 @@ from temporalio.service import RPCError
 from perdure.activities._cache import ConversationKey, MessageCache, Slot, SpecCache
 from perdure.agents.registry import Registry
 from perdure.contracts.calls import SlotMessage
-from perdure.contracts.messages import Message
+from perdure.contracts.messages import Message, repeat_result
 from perdure.contracts.names import MESSAGES_QUERY, SPEC_QUERY
 from perdure.contracts.run import MessagesPage, MessagesQuery
 from perdure.contracts.spec import AgentSpec
@@ -42,13 +42,19 @@ class Lookup:
             ConversationUnavailableError: Retryable, and no attempt at the vendor.
         """
         known = dict(self.cache.get(key))
-        fresh = {each.slot: Slot(each.message) for each in new if each.slot not in known}
+        unknown = [each for each in new if each.slot not in known]
+        fresh = {each.slot: Slot(each.message) for each in unknown if each.same_as is None}
         known.update(fresh)
-        missing = [number for number in range(count) if number not in known]
+        repeats = [(each.slot, each.message, each.same_as) for each in unknown if each.same_as is not None]
+        given = known.keys() | {slot for slot, _, _ in repeats}
+        missing = [number for number in range(count) if number not in given]
         if missing:
             pulled = await self._pull(key, missing[0], missing[-1] + 1)
             fresh.update({n: slot for n, slot in pulled.items() if n not in known})
             known.update(fresh)
+        for slot, message, source in repeats:
+            if slot not in known and source in known:
+                fresh[slot] = known[slot] = Slot(repeat_result(message, known[source].message))
         if any(number not in known for number in range(count)):
             raise _unavailable(key, count)
         self.cache.put(key, fresh)

@@ -37,7 +37,7 @@ class Heart:
         self._interval = None if timeout is None else timeout.total_seconds() / _BEATS_PER_TIMEOUT
         self._timer: asyncio.TimerHandle | None = None
         self._pieces: list[str] = []
-        self.tries = _last_progress().tries
+        self.tries = last_progress().tries
 
     def __enter__(self) -> Self:
         """Start beating."""
@@ -83,7 +83,8 @@ class Heart:
         self._schedule()
 
 
-def _last_progress() -> Progress:
+def last_progress() -> Progress:
+    """Return what the last attempt left."""
     details = activity.info().heartbeat_details
     return Progress.model_validate(details[0]) if details else Progress()
 

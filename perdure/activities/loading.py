@@ -22,7 +22,7 @@ from perdure.contracts.calls import (
     ReadOutputRequest,
     ReadOutputResult,
 )
-from perdure.contracts.limits import DEFAULT_LIMITS
+from perdure.contracts.limits import DEFAULT_LIMITS, Limits
 from perdure.contracts.map import MapOutcome, ReadPageRequest, ReadPageResult
 from perdure.contracts.names import COPY_CONVERSATION, LOAD_AGENT, READ_OUTPUT, READ_PAGE
 from perdure.contracts.spec import AgentSpec, ModelSpec, ToolSpec
@@ -143,6 +143,10 @@ class LoadingActivities:
         workflow_id = info.workflow_id or ""
         old = ConversationKey(workflow_id, request.from_run_id, request.conversation, request.epoch)
         new = ConversationKey(workflow_id, info.workflow_run_id or "", request.conversation, request.epoch)
+        if request.is_alone:
+            slot = await self._lookup.slot(old, request.start)
+            self._lookup.cache.put(new, {request.start: slot})
+            return CopyConversationResult(start=request.start, messages=(slot.message,))
         slots = await self._lookup.slots(old, request.stop)
         page: list[Slot] = []
         size = 0
@@ -157,6 +161,9 @@ class LoadingActivities:
         spec = None
         if request.start == 0:
             spec = await self._lookup.spec(request.spec, workflow_id, request.from_run_id)
+            if request.limits != Limits():
+                spec = spec.model_copy(update={"limits": request.limits.over(spec.limits)})
+                self._lookup.specs.put(spec)
         messages = tuple(slot.message for slot in page)
         return CopyConversationResult(start=request.start, messages=messages, spec=spec)
 

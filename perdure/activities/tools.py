@@ -8,6 +8,7 @@ import json
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, cast
 
 from pydantic import ValidationError
@@ -21,12 +22,20 @@ from perdure.activities._lookup import Lookup
 from perdure.activities._outputs import schema_faults
 from perdure.activities._progress import Heart, backoff
 from perdure.activities._results import encodable, to_content
+from perdure.activities._shared_tools import TOOL_FAILED, ToolAsk, share_tool_call, tool_version
+from perdure.activities._sharing import Sharing
 from perdure.agents.context import ToolContext
 from perdure.agents.registry import Registry
 from perdure.agents.tool import Tool, describe_invalid_arguments
-from perdure.contracts.calls import CallToolRequest, CallToolResult, RunToolRequest
-from perdure.contracts.messages import ContentPart, Message, ToolCallPart, tool_message
-from perdure.contracts.names import CALL_TOOL, LOAD_TOOL, RUN_TOOL
+from perdure.contracts.calls import (
+    CallToolRequest,
+    CallToolResult,
+    RunToolRequest,
+    SharedToolRequest,
+    SharedToolResult,
+)
+from perdure.contracts.messages import ContentPart, Message, ToolCallPart, ToolResultPart, tool_message
+from perdure.contracts.names import CALL_TOOL, LOAD_TOOL, RUN_SHARED_TOOL, RUN_TOOL
 from perdure.contracts.spec import ToolSpec
 from perdure.errors import ToolError, ToolRetry
 
@@ -34,6 +43,7 @@ if TYPE_CHECKING:
     import httpx
 
 _MAX_ERROR_CHARS = 2000
+_OTHER_VERSION_DELAY = timedelta(seconds=1)
 
 
 @dataclass
@@ -57,8 +67,9 @@ class _Refused(Exception):
 class ToolActivities:
     """Runs tool calls on behalf of runs."""
 
-    def __init__(self, *, registry: Registry, lookup: Lookup, host: ToolHost) -> None:
+    def __init__(self, *, registry: Registry, lookup: Lookup, host: ToolHost, sharing: Sharing) -> None:
         """Work with these."""
+        self._sharing = sharing
         self._registry = registry
         self._lookup = lookup
         self._host = host
@@ -79,13 +90,17 @@ class ToolActivities:
         call = await self._find_call(key, request)
         pinned = spec.tool(request.name)
         if pinned is None:
-            message = tool_message(call, f"There is no tool {request.name!r}.", outcome="error")
+            message, is_saved = tool_message(call, f"There is no tool {request.name!r}.", outcome="error"), False
         else:
             context = self._context(request.name, request.key, spec.context or {})
-            message = await self._answer(pinned, call, context)
+            message, is_saved = await self._answer_or_share(pinned, call, context, request.tenant)
         self._lookup.cache.put(key, {request.slot: Slot(message)})
         return CallToolResult(
-            slot=request.slot, message=message, epoch=request.epoch, conversation=request.conversation
+            slot=request.slot,
+            message=message,
+            epoch=request.epoch,
+            conversation=request.conversation,
+            is_saved=is_saved,
         )
 
     @activity.defn(name=LOAD_TOOL)
@@ -105,8 +120,54 @@ class ToolActivities:
             ToolError: An idempotent tool raised, and has attempts left. Retryable.
         """
         call = ToolCallPart(id="", name=request.tool.name, arguments=request.arguments)
-        message = await self._answer(request.tool, call, self._context(request.tool.name, request.key, {}))
-        return CallToolResult(slot=0, message=message)
+        context = self._context(request.tool.name, request.key, {})
+        message, is_saved = await self._answer_or_share(request.tool, call, context, "")
+        return CallToolResult(slot=0, message=message, is_saved=is_saved)
+
+    @activity.defn(name=RUN_SHARED_TOOL)
+    async def run_shared_tool(self, request: SharedToolRequest) -> SharedToolResult:
+        """Run a tool call for every run that makes it; a standalone activity.
+
+        Raises:
+            ToolError: The tool raised, and has attempts left, or this worker has another version of it. Retryable.
+            ApplicationError: The call failed for good; its message is for the model. Not retryable.
+        """
+        tool = self._registry.tools.get(request.tool.name)
+        if tool is None or tool_version(tool) != request.version:
+            raise ToolError(
+                f"This worker has another version of {request.tool.name!r}: the call is left to others.",
+                is_retryable=True,
+                next_retry_delay=_OTHER_VERSION_DELAY,
+                tool=request.tool.name,
+            )
+        call = ToolCallPart(id="", name=request.tool.name, arguments=request.arguments)
+        context = self._context(request.tool.name, request.key, request.context or {})
+        message = await self._answer(request.tool, call, context)
+        result = message.parts[0]
+        assert isinstance(result, ToolResultPart), "a tool's message is a result"
+        if result.outcome != "ok":
+            text = "".join(getattr(part, "text", "") for part in result.content)
+            raise ApplicationError(text, type=TOOL_FAILED, non_retryable=True)
+        return SharedToolResult(message=message, asker=request.asker)
+
+    async def _answer_or_share(
+        self, pinned: ToolSpec, call: ToolCallPart, context: ToolContext, tenant: str
+    ) -> tuple[Message, bool]:
+        """Return the message that answers a call, and whether another run's call gave it."""
+        if pinned.cache == "shared":
+            try:
+                tool = self._find_tool(pinned)
+                arguments = _parse(pinned, call.arguments)
+                _bind(tool, pinned, call.arguments)
+            except _Refused as error:
+                return tool_message(call, self._text(error), outcome="error"), False
+            ask = ToolAsk(
+                tool=tool, pinned=pinned, call=call, arguments=arguments, tenant=tenant, context=context.context
+            )
+            shared = await share_tool_call(self._sharing, ask)
+            if shared is not None:
+                return shared
+        return await self._answer(pinned, call, context), False
 
     async def _find_call(self, key: ConversationKey, request: CallToolRequest) -> ToolCallPart:
         if request.arguments is not None:
@@ -176,13 +237,7 @@ class ToolActivities:
 
 def _bind(tool: Tool, pinned: ToolSpec, text: str) -> dict[str, Any]:
     """Check the arguments against the schema that the model was shown, then bind them to today's function."""
-    try:
-        parsed = json.loads(text or "{}")
-    except (ValueError, RecursionError) as error:
-        raise _Refused(f"The arguments are not JSON: {error}. Call {pinned.name} again.") from None
-    if not isinstance(parsed, dict):
-        raise _Refused(f"The arguments must be a JSON object. Call {pinned.name} again.")
-    arguments = cast("dict[str, Any]", parsed)
+    arguments = _parse(pinned, text)
     if tool.spec.parameters != pinned.parameters:
         faults = schema_faults(pinned.parameters, arguments)
         if faults:
@@ -196,6 +251,16 @@ def _bind(tool: Tool, pinned: ToolSpec, text: str) -> dict[str, Any]:
         raise _Refused(describe_invalid_arguments(error) + changed) from None
     except Exception as error:  # of a validator of the user's own
         raise _Refused(f"{pinned.name} could not check its arguments: {type(error).__name__}: {error}") from None
+
+
+def _parse(pinned: ToolSpec, text: str) -> dict[str, Any]:
+    try:
+        parsed = json.loads(text or "{}")
+    except (ValueError, RecursionError) as error:
+        raise _Refused(f"The arguments are not JSON: {error}. Call {pinned.name} again.") from None
+    if not isinstance(parsed, dict):
+        raise _Refused(f"The arguments must be a JSON object. Call {pinned.name} again.")
+    return cast("dict[str, Any]", parsed)
 
 
 def _check_cancelled() -> None:

@@ -1,6 +1,7 @@
 """`Registry`: agents and tools by name. Both sides."""
 
 from collections.abc import Iterable
+from datetime import timedelta
 
 from perdure.agents.agent import Agent, check_unique
 from perdure.agents.tool import Tool
@@ -28,6 +29,24 @@ class Registry:
         for agent in listed:
             for target in agent.handoffs:
                 self.agent(target if isinstance(target, str) else target.name)
+
+    @property
+    def longest_ttl(self) -> tuple[str, timedelta] | None:
+        """What is shared between runs for the longest, and how long; None when nothing is."""
+        found = [(f"The tool {each.name!r}", each.spec.cache_ttl) for each in self.tools.values()]
+        found += [
+            (f"The agent {each.name!r}", each.settings.cache_ttl)
+            for each in self.agents.values()
+            if each.settings.cache == "shared"
+        ]
+        known = [(name, ttl) for name, ttl in found if ttl is not None]
+        return max(known, key=lambda each: each[1], default=None)
+
+    @property
+    def shares_calls(self) -> bool:
+        """Whether calls of a tool or of a model may be shared between runs."""
+        tools = any(each.spec.cache == "shared" for each in self.tools.values())
+        return tools or any(each.settings.cache == "shared" for each in self.agents.values())
 
     def agent(self, name: str) -> Agent:
         """Return the agent of that name.

@@ -42,6 +42,11 @@ class Tool:
         """Show the name."""
         return f"Tool({self.name!r})"
 
+    @property
+    def sees_context(self) -> bool:
+        """Whether the function is given a `ToolContext`."""
+        return self._signature.context_parameter is not None
+
     def is_same(self, other: "Tool") -> bool:
         """Say whether `other` is made of the same function, with the same policy."""
         return self._function == other._function and self.spec == other.spec
@@ -91,6 +96,8 @@ def tool(
     max_attempts: int | None = None,
     max_result_bytes: int = 256 * 1024,
     cache: Literal["run", "shared"] | None = None,
+    ttl: timedelta | None = None,
+    version: str = "",
     needs_approval: bool = False,
 ) -> Callable[[Callable[..., Any]], Tool]: ...
 
@@ -107,6 +114,8 @@ def tool(
     max_attempts: int | None = None,
     max_result_bytes: int = 256 * 1024,
     cache: Literal["run", "shared"] | None = None,
+    ttl: timedelta | None = None,
+    version: str = "",
     needs_approval: bool = False,
 ) -> Tool | Callable[[Callable[..., Any]], Tool]:
     """Make a tool of a plain or async function.
@@ -125,7 +134,10 @@ def tool(
         timeout: Time for one attempt; 5 minutes by default, 5 seconds for a local tool.
         max_attempts: Tries when the function raises; 3 for an idempotent tool, else 1.
         max_result_bytes: Longer results are cut, with a notice; at most 1 MiB.
-        cache: Answer an identical call from the run (`run`) or across runs (`shared`).
+        cache: Answer an identical call from the run (`run`) or across runs (`shared`); needs `idempotent`.
+        ttl: How old an answer from another run may be; `shared` needs it. At most the retention of the namespace.
+        version: Change it when the answers change though signature and docstring don't: older ones are not
+            reused then.
         needs_approval: A person must approve each call.
 
     Raises:
@@ -144,6 +156,8 @@ def tool(
             max_attempts=(3 if idempotent else 1) if max_attempts is None else max_attempts,
             max_result_bytes=max_result_bytes,
             cache=cache,
+            cache_ttl=ttl,
+            version=version,
             needs_approval=needs_approval,
         )
         _check_options(spec)
@@ -164,6 +178,11 @@ def _check_options(spec: ToolSpec) -> None:
         "cache needs idempotent=True: an answer from the cache stands for a run": (
             spec.cache is not None and not spec.idempotent
         ),
+        "cache='shared' needs a ttl, of at least a second": (
+            spec.cache == "shared" and (spec.cache_ttl is None or spec.cache_ttl < timedelta(seconds=1))
+        ),
+        "ttl is for cache='shared'": spec.cache_ttl is not None and spec.cache != "shared",
+        "a local tool's calls can't be shared; use cache='run'": spec.cache == "shared" and spec.local,
         "max_attempts above 1 needs idempotent=True": spec.max_attempts > 1 and not spec.idempotent,
         "max_attempts is from 1 to 100": not 1 <= spec.max_attempts <= 100,
         "timeout must be positive": spec.timeout <= timedelta(0),

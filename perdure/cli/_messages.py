@@ -63,20 +63,22 @@ class MessagePrinter:
             case "tool":
                 for part in message.parts:
                     if isinstance(part, ToolResultPart):
-                        self._result(part)
+                        self._result(part, is_saved=entry.is_saved)
             case _:
                 label = "user" if not message.author else message.author
                 self._line(Text(label, style="bold"), _content(message, self._shorten))
         if entry.problem:
             self._line("", Text(f"can't be used: {one_line(entry.problem, 300)}", style="yellow"))
 
-    def _result(self, part: ToolResultPart) -> None:
+    def _result(self, part: ToolResultPart, *, is_saved: bool) -> None:
         self.open_calls.pop(part.call_id, None)
         texts = [each.text if isinstance(each, TextPart) else _media(each) for each in part.content]
         body = Text(self._shorten("\n".join(texts)), style="" if self._is_full else "dim")
         if part.outcome != "ok":
             style = _OUTCOMES[part.outcome]
             body = Text(f"{part.outcome}: ", style=style).append(body.plain, style=style)
+        if is_saved:
+            body = Text("(saved) ", style="cyan").append(body)
         self._line(Text(f"  {part.name}", style="green"), body)
 
     def _line(self, label: str | Text, body: Text) -> None:

@@ -10,6 +10,7 @@ from perdure.cli._format import ago, clean, cost, duration, one_line, plural, si
 from perdure.cli._render import console, print_pairs, print_table, status_text
 from perdure.cli._tree import print_tree
 from perdure.client import PendingCall, RunDetails, RunInfo
+from perdure.contracts.run import Counters
 
 _MAX_SELECTIONS = 10
 
@@ -69,6 +70,9 @@ def _agent_pairs(run: RunDetails) -> Iterator[tuple[str, str]]:
     yield "tokens", f"{usage.input_tokens:,} in{cached}, {usage.output_tokens:,} out"
     if counters.model_calls:
         yield "cost", cost(usage.cost_usd)
+    saved = ", ".join(_saved(counters))
+    if saved:
+        yield "saved", saved
     others = {key: value for key, value in run.limits.items() if key != "max_turns"}
     yield "limits", ", ".join(f"{key}={value}" for key, value in others.items())
     yield "messages", str(run.messages)
@@ -85,6 +89,15 @@ def _selection_pairs(run: RunDetails) -> Iterator[tuple[str, Text]]:
         yield "chose", told
     if left_out > 0:
         yield "", Text(f"and {left_out} before", style="dim")
+
+
+def _saved(counters: Counters) -> Iterator[str]:
+    """Yield what calls were answered by other calls' results, and what that saved."""
+    if counters.saved_tool_calls:
+        yield plural(counters.saved_tool_calls, "tool call")
+    if counters.saved_model_calls:
+        yield plural(counters.saved_model_calls, "model call")
+        yield cost(counters.saved_usage.cost_usd)
 
 
 def _trouble(run: RunDetails) -> Iterator[tuple[str, Text]]:

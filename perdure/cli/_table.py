@@ -35,6 +35,7 @@ COMMANDS: Final[dict[str, dict[str, Entry]]] = {
     "Steer": {
         "signal": Entry("perdure.cli.signal", "Send a signal to a run."),
         "update": Entry("perdure.cli.update", "Send an update to a run, and print its answer."),
+        "rerun": Entry("perdure.cli.rerun", "Start a failed run again from its last good turn or task."),
         "score": Entry("perdure.cli.score", "Say how good a run was, from 0 to 1."),
         "cancel": Entry("perdure.cli.cancel", "Ask a run to end; it cleans up."),
         "terminate": Entry("perdure.cli.terminate", "End a run at once."),

@@ -17,11 +17,12 @@ def command(kind: str | None, task_queue: str | None, output: str) -> None:
     RECENT is the share of successes, the latest counting most, by which the strategy `learned` goes; SCORE, COST
     and SECONDS are means.
     """
-    from perdure.cli._context import with_client
+    from perdure.cli._context import warn_without_workers, with_client
     from perdure.cli._render import print_items
     from perdure.cli._scores import print_table_of
 
     async def main(client: Any) -> Any:
+        await warn_without_workers(client)
         return await client.scoreboard(kind=kind)
 
     table = with_client(main, task_queue=task_queue)

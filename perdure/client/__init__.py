@@ -2,6 +2,7 @@
 
 from perdure.client._children import ChildRun
 from perdure.client._queues import has_pollers, pollers
+from perdure.client._rerun import RerunResult
 from perdure.client._runs import RunInfo, RunStatusName
 from perdure.client._show import PendingCall, RunDetails
 from perdure.client._transcript import TranscriptEntry
@@ -13,6 +14,7 @@ __all__ = [
     "ChildRun",
     "PendingCall",
     "PerdureClient",
+    "RerunResult",
     "RunDetails",
     "RunInfo",
     "RunStatusName",

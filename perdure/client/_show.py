@@ -15,6 +15,7 @@ from perdure.contracts.plan import PlanStatus
 from perdure.contracts.run import Counters
 from perdure.contracts.selection import Selection
 from perdure.contracts.spec import AgentSpec
+from perdure.contracts.usage import NO_USAGE
 from perdure.history import RecordedRun
 
 
@@ -86,9 +87,10 @@ def count(run: RecordedRun) -> Counters:
     carried = run.request.carried if run.request is not None else None
     base = carried.counters if carried is not None else Counters()
     results = run.model_results.values()
-    usage = base.usage
+    usage, saved_usage = base.usage, base.saved_usage
     for result in results:
         usage = usage + result.usage
+        saved_usage = saved_usage + (result.saved or NO_USAGE)
     copied = carried.conversation_slots if carried is not None else 0
     answered = [m for slot, m in run.conversation().items() if slot >= copied and m.role == "tool"]
     return Counters(
@@ -96,6 +98,9 @@ def count(run: RecordedRun) -> Counters:
         model_calls=base.model_calls + len(results),
         tool_calls=base.tool_calls + len(answered),
         usage=usage,
+        saved_tool_calls=base.saved_tool_calls + len(run.saved),
+        saved_model_calls=base.saved_model_calls + sum(result.saved is not None for result in results),
+        saved_usage=saved_usage,
     )
 
 

@@ -18,6 +18,8 @@ class TranscriptEntry(BaseModel):
     """Of the model call that wrote it, when this run made that call."""
     problem: str = ""
     """Why the loop could not use it."""
+    is_saved: bool = False
+    """It is the result of another call, which this one repeats."""
 
 
 def transcript(run: RecordedRun) -> list[TranscriptEntry]:
@@ -34,6 +36,7 @@ def transcript(run: RecordedRun) -> list[TranscriptEntry]:
                     message=messages[slot],
                     usage=result.usage if result else None,
                     problem=result.problem if result else "",
+                    is_saved=(name, epoch, slot) in run.saved or bool(result and result.saved),
                 )
             )
     return entries

@@ -23,7 +23,7 @@ from perdure.contracts.plan import Plan, PlanStatus, TaskResult, TaskState
 SHOWN_CHILDREN = 20
 SHOWN_BELOW = 5
 _EVERYTHING = 100_000
-_EARLIER = 200
+_EARLIER = 1000
 _QUERIES_AT_ONCE = 8
 _NUMBER = re.compile(r"([0-9]+)")
 _TROUBLE = ("failed", "terminated", "timed_out")
@@ -83,9 +83,9 @@ async def make_tree(
     Args:
         client: Of Temporal.
         info: The run.
-        children: Its own, from history.
+        children: Its own, from history, and those of runs before it in its chain.
         status: Its plan, if it has one.
-        since: When the first run of its chain started: the children of those before it are its own too.
+        since: When the first run of its chain started; nothing older belongs to the tree.
         depth: How many levels below the run.
         is_all: Every child; else the first 20 of the run and 5 of each below, those in trouble or at work before
             those that are done, and the others by number.
@@ -93,12 +93,19 @@ async def make_tree(
     if depth < 1:
         return Tree()
     grower = _Grower(client, since=since, is_all=is_all)
-    known = list(children)
-    if since < info.started_at:
-        known = [*await grower.earlier(info, {child.workflow_id for child in children}), *children]
-    grown = await grower.grow(_nodes(info, known, status), depth, SHOWN_CHILDREN)
-    is_planning = any(f"{info.workflow_id}/plan-" in child.workflow_id for child in known)
+    grown = await grower.grow(_nodes(info, children, status), depth, SHOWN_CHILDREN)
+    is_planning = any(f"{info.workflow_id}/plan-" in child.workflow_id for child in children)
     return Tree.model_validate({**grown, "needs_worker": is_planning and status is None})
+
+
+async def with_earlier(
+    client: Client, info: RunInfo, children: Sequence[ChildRun], since: datetime
+) -> list[ChildRun]:
+    """Return these children of a run, and those of the runs that it continues, or was reset from."""
+    if since >= info.started_at:
+        return list(children)
+    grower = _Grower(client, since=since, is_all=False)
+    return [*await grower.earlier(info, {child.workflow_id for child in children}), *children]
 
 
 def _nodes(info: RunInfo, children: Sequence[ChildRun], status: PlanStatus | None) -> list[TreeNode]:
@@ -176,7 +183,7 @@ class _Grower:
     async def earlier(self, info: RunInfo, known: set[str]) -> list[ChildRun]:
         """Return children of runs that this one continues, as the server lists them."""
         query = f"ParentWorkflowId = '{quoted(info.workflow_id)}' AND ExecutionStatus != 'ContinuedAsNew'"
-        found = await self._list(query, _EVERYTHING if self._is_all else _EARLIER)
+        found = await self._list(query, _EARLIER)
         facts = {"workflow_id", "run_id", "workflow", "agent", "status", "started_at", "closed_at"}
         return [
             ChildRun.model_validate(each.model_dump(include=facts))

@@ -18,7 +18,7 @@ from perdure.client._children import ChildReader, ChildRun
 from perdure.client._runs import RunInfo, describe, first_start, not_found, to_info
 from perdure.client._show import PendingCall, details
 from perdure.client._transcript import TranscriptEntry, transcript
-from perdure.client._tree import Tree, make_tree, plan_from_history
+from perdure.client._tree import Tree, make_tree, plan_from_history, with_earlier
 from perdure.contracts.plan import PlanStatus
 from perdure.history import RunReader
 
@@ -146,7 +146,8 @@ class _Run:
 
     async def _tree(self, info: RunInfo, since: datetime) -> Tree:
         assert self._ask_plan is not None
-        children, plan = list(self._children.children.values()), await self._ask_plan(info)
+        plan = await self._ask_plan(info)
+        children = await with_earlier(self._client, info, list(self._children.children.values()), since)
         if plan is None and self._children.plan is not None:
             plan = plan_from_history(info, self._children.plan, children)
         return await make_tree(self._client, info, children, plan, since=since)

@@ -28,11 +28,12 @@ from perdure.client._children import ChildReader
 from perdure.client._maps import MapItems, map_input, progress, whole_result
 from perdure.client._priority import run_priority
 from perdure.client._queues import has_pollers
+from perdure.client._rerun import RerunResult, rerun
 from perdure.client._runs import RunInfo, describe, first_start, list_query, list_runs, not_found, to_info
 from perdure.client._scores import judged, read_table, send_judgement
 from perdure.client._show import RunDetails, details
 from perdure.client._transcript import TranscriptEntry, transcript
-from perdure.client._tree import make_tree, plan_from_history
+from perdure.client._tree import make_tree, plan_from_history, with_earlier
 from perdure.client._watch import WatchEvent, watch
 from perdure.contracts.limits import Limits
 from perdure.contracts.map import MapProgress, MapResult, OnError
@@ -330,11 +331,11 @@ class PerdureClient:
             await run.read(event)
             await children.read(event)
         found = await details(info, described, run.run, self.temporal)
-        known = list(children.children.values())
+        since = await first_start(self.temporal, described)
+        known = await with_earlier(self.temporal, info, list(children.children.values()), since)
         plan = await self._plan(info)
         if plan is None and children.plan is not None:
             plan = plan_from_history(info, children.plan, known)
-        since = await first_start(self.temporal, described)
         tree = await make_tree(self.temporal, info, known, plan, since=since, depth=depth, is_all=is_all)
         return found.model_copy(update={"failure": await self._failure(info), "plan": plan, "tree": tree})
 
@@ -453,6 +454,27 @@ class PerdureClient:
             RunNotFoundError: There is no such run, or it is closed. Not retryable.
         """
         await _asked(workflow_id, "cancel", self.temporal.get_workflow_handle(workflow_id).cancel())
+
+    async def rerun(
+        self, workflow_id: str, *, limits: Limits | None = None, is_repeating: bool = False
+    ) -> RerunResult:
+        """Start a run again that failed, was cancelled or terminated, or ran out of time, from what is good of it.
+
+        No finished model or tool call of an agent is made again, no finished task of a plan and no item of a map.
+
+        Args:
+            workflow_id: The run.
+            limits: Over those that it had; for an agent's run.
+            is_repeating: Let a workflow of the user's own call tools again that aren't idempotent.
+
+        Raises:
+            RunNotFoundError: There is no such run, or its time of retention is over. Not retryable.
+            InvalidInputError: It is open or complete, is part of another, or is at a limit. Not retryable.
+            StillRunningError: Runs below it are not over yet. Retryable.
+        """
+        described = await describe(self.temporal, workflow_id)
+        failure = await self._failure(to_info(described.workflow_execution_info, self.temporal))
+        return await rerun(self.temporal, workflow_id, limits=limits, is_repeating=is_repeating, failure=failure)
 
     async def terminate(self, workflow_id: str, *, reason: str) -> None:
         """End a run at once; nothing of it is asked.

@@ -28,6 +28,8 @@ class SlotMessage(Contract):
 
     slot: int
     message: Message
+    same_as: int | None = None
+    """The slot of a tool's result that this one repeats; `message` is without its content then."""
 
 
 class CallModelRequest(Contract):
@@ -46,6 +48,8 @@ class CallModelRequest(Contract):
     is_final: bool = False
     """The last call: no tools, answer with what there is."""
     max_output_tokens: int | None = None
+    tenant: str = ""
+    """Who the run is for, where the call may be shared."""
 
 
 class CallModelResult(Contract):
@@ -55,6 +59,8 @@ class CallModelResult(Contract):
     usage: Usage
     problem: str = ""
     """Why the reply can't be used, in words for the model; empty when it can."""
+    saved: Usage | None = None
+    """What the call would have used, where another run's call answered it."""
 
 
 class CallToolRequest(Contract):
@@ -77,6 +83,8 @@ class CallToolRequest(Contract):
     """The vendor's id of the call, where `arguments` is given."""
     epoch: int = 0
     conversation: str = MAIN_CONVERSATION
+    tenant: str = ""
+    """Who the run is for, where the call may be shared."""
 
 
 class CallToolResult(Contract):
@@ -86,6 +94,8 @@ class CallToolResult(Contract):
     message: Message
     epoch: int = 0
     conversation: str = MAIN_CONVERSATION
+    is_saved: bool = False
+    """Another run's call gave the result."""
 
 
 class CopyConversationRequest(Contract):
@@ -98,6 +108,10 @@ class CopyConversationRequest(Contract):
     stop: int
     epoch: int = 0
     conversation: str = MAIN_CONVERSATION
+    is_alone: bool = False
+    """Slot `start` alone, which may lie behind a gap."""
+    limits: Limits = Limits()
+    """Over those of the spec."""
 
 
 class CopyConversationResult(Contract):
@@ -117,6 +131,30 @@ class RunToolRequest(Contract):
     """JSON text."""
     key: str
     """The idempotency key."""
+
+
+class SharedToolRequest(Contract):
+    """Run a tool call for every run that makes it."""
+
+    tool: ToolSpec
+    """The policy of the run that asked first."""
+    version: str
+    """Digest of the tool as the asking worker has it: a worker with another leaves the call to others."""
+    arguments: str
+    """JSON text."""
+    key: str
+    """The idempotency key: the call's id."""
+    asker: str
+    """The call that asked first."""
+    context: dict[str, JsonValue] | None = None
+    """The context values that all of these runs have, where the tool sees them."""
+
+
+class SharedToolResult(Contract):
+    """A result for every run that makes the call; its call id is empty."""
+
+    message: Message
+    asker: str
 
 
 class VerifyRequest(Contract):
@@ -155,6 +193,8 @@ class ReadOutputResult(Contract):
 class Progress(Contract):
     """Heartbeat details of an open call: they outlive the attempt, and `watch` shows them."""
 
+    joined: str = ""
+    """The run id of the shared call that this one waits for."""
     tries: int = 0
     """Attempts that reached the vendor, or the tool, and failed."""
     offset: int = 0

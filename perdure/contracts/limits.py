@@ -99,5 +99,13 @@ class ModelSettings(Contract):
     )
     """Time for all attempts of one call together, rate limits waited out included."""
     cache: CacheScope | None = None
+    """`shared`: an identical call of another run answers; needs a temperature of 0."""
+    cache_ttl: timedelta = Field(
+        default=timedelta(days=1),
+        gt=timedelta(0),
+        serialization_alias="cache_ttl_seconds",
+        validation_alias=AliasChoices("cache_ttl_seconds", "cache_ttl"),
+    )
+    """How old a shared reply may be."""
     extra: dict[str, JsonValue] | None = None
     """Fields added to the vendor's request body as they are."""

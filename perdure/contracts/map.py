@@ -7,6 +7,7 @@ from pydantic import Field, JsonValue
 from perdure.contracts._base import Contract
 from perdure.contracts.limits import Limits
 from perdure.contracts.messages import ContentPart
+from perdure.contracts.run import EarlierRun
 from perdure.contracts.usage import NO_USAGE, Usage
 
 OnError = Literal["fail", "collect"]
@@ -43,6 +44,8 @@ class MapSlice(Contract):
     """Index of the first item in the whole."""
     prefix: str
     """What the workflow ids of the items' runs begin with."""
+    earlier: tuple[EarlierRun, ...] = ()
+    """Nodes of before that had some of the items, where the map was started again."""
 
 
 class MapFailure(Contract):

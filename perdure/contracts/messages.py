@@ -126,6 +126,15 @@ def user_message(text: str, *, author: str = "") -> Message:
     return Message(role="user", parts=(TextPart(text=text),), author=author)
 
 
+def repeat_result(call: Message, source: Message) -> Message:
+    """Return the message of a call that the result in `source` answers too."""
+    result, known = call.parts[0], source.parts[0]
+    assert isinstance(result, ToolResultPart)
+    assert isinstance(known, ToolResultPart)
+    filled = result.model_copy(update={"content": known.content, "outcome": known.outcome})
+    return call.model_copy(update={"parts": (filled,)})
+
+
 def tool_message(
     call: ToolCallPart, content: str | tuple[ContentPart, ...], *, outcome: Outcome = "ok"
 ) -> Message:

@@ -14,10 +14,14 @@ CALL_TOOL: Final = "perdure.call_tool"
 COPY_CONVERSATION: Final = "perdure.copy_conversation"
 LOAD_TOOL: Final = "perdure.load_tool"
 RUN_TOOL: Final = "perdure.run_tool"
+RUN_SHARED_TOOL: Final = "perdure.run_shared_tool"
+ASK_SHARED_MODEL: Final = "perdure.ask_shared_model"
 VERIFY: Final = "perdure.verify"
 READ_OUTPUT: Final = "perdure.read_output"
 READ_PAGE: Final = "perdure.read_page"
 CHECK_PLAN: Final = "perdure.check_plan"
+FIND_EARLIER: Final = "perdure.find_earlier"
+RESUME_RUN: Final = "perdure.resume_run"
 SELECT_AGENT: Final = "perdure.select_agent"
 RECORD_OUTCOMES: Final = "perdure.record_outcomes"
 
@@ -31,6 +35,9 @@ SCOREBOARD_QUERY: Final = "perdure.scoreboard"
 OUTCOMES_SIGNAL: Final = "perdure.outcomes"
 
 MAIN_CONVERSATION: Final = "main"
+
+SHARED_QUEUE_SUFFIX: Final = "-shared"
+"""Of the Task Queue on which calls shared by several runs are made, with slots of their own."""
 
 SEARCH_ATTRIBUTES: Final[dict[str, str]] = {
     "PerdureAgent": "Keyword",

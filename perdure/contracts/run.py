@@ -35,6 +35,46 @@ class Counters(Contract):
     """Answers that a verifier sent back."""
     handoffs: tuple[str, ...] = ()
     """The agents that had the conversation before the present one, in order."""
+    saved_tool_calls: int = 0
+    """Of `tool_calls`, those that were answered by another call's result."""
+    saved_model_calls: int = 0
+    """Of `model_calls`, likewise."""
+    saved_usage: Usage = NO_USAGE
+    """What the saved model calls would have used; `usage` is what was used."""
+
+
+class KnownResult(Contract):
+    """A tool call whose result answers identical ones."""
+
+    digest: str
+    """Of the tool, as it was pinned, and the arguments."""
+    slot: int
+    """Where the result is in the conversation."""
+
+
+class EarlierRun(Contract):
+    """A closed run whose work is kept."""
+
+    workflow_id: str
+    run_id: str
+
+
+class ResumedCall(Contract):
+    """A subagent's run that was cut off."""
+
+    slot: int
+    """The slot that its answer fills."""
+    run: EarlierRun
+
+
+class ResumedTurn(Contract):
+    """The turn that a run was in when it ended, for the one that goes on: what its tool calls came to."""
+
+    kept: tuple[int, ...] = ()
+    """Slots of results that are there, beyond those that are copied in one piece."""
+    unknown: tuple[int, ...] = ()
+    """Slots of calls that may have taken effect, of tools that aren't idempotent: they are not made again."""
+    calls: tuple[ResumedCall, ...] = ()
 
 
 class Carried(Contract):
@@ -49,6 +89,12 @@ class Carried(Contract):
     """When the first run of the chain started."""
     epoch: int = 0
     counters: Counters = Counters()
+    known_results: tuple[KnownResult, ...] = ()
+    """Results that identical calls of tools with `cache="run"` are answered with; the latest."""
+    first_run_id: str = ""
+    """First run of the chain that was started again: its idempotency keys go on. Empty for the run's own chain."""
+    resumed: ResumedTurn | None = None
+    """Set on the first run of one that was started again."""
 
 
 class AnswersCall(Contract):

@@ -67,8 +67,6 @@ class ScoreRow(Contract):
     recent_seconds: float = 0.0
     at: int = 0
     """Number of the outcome of the kind up to which `good` and `bad` are discounted."""
-    used: int = 0
-    """Number of the board's outcome that came last; the row with the least makes room for a new one."""
     note: str = ""
     """What the last person said who said anything."""
 
@@ -98,6 +96,7 @@ class ScoreboardState(Contract):
     """Start a scoreboard; also all that it hands to its successor when it continues as new."""
 
     rows: tuple[ScoreRow, ...] = ()
+    """The one that was used longest ago comes first: it makes room for a new one."""
     batches: tuple[str, ...] = ()
     """Ids of the batches that came last."""
     outcomes: int = 0

@@ -35,6 +35,14 @@ class ToolSpec(Contract):
     max_attempts: int = 1
     max_result_bytes: int = 256 * 1024
     cache: CacheScope | None = None
+    cache_ttl: timedelta | None = Field(
+        default=None,
+        serialization_alias="cache_ttl_seconds",
+        validation_alias=AliasChoices("cache_ttl_seconds", "cache_ttl"),
+    )
+    """How long a shared result answers other runs."""
+    version: str = ""
+    """Set by the author: results of another version are not reused."""
     needs_approval: bool = False
     agent: str = ""
     """Set on a subagent: a call of the tool is a child run of that agent."""

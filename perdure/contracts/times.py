@@ -5,3 +5,8 @@ from typing import Final
 
 TASK_TIMEOUT: Final = timedelta(seconds=3)
 """How long a worker may take over one workflow task; a dead worker's is given to another after that."""
+
+
+def shared_time(timeout: timedelta, max_attempts: int) -> timedelta:
+    """Return the time for all attempts at a shared call; who asks for it waits a minute longer."""
+    return timeout * min(max_attempts, 5) + timedelta(minutes=2)

@@ -1,8 +1,9 @@
 """The offline model's answer in words: sentences quoted from the evidence. Activity side; pure, no I/O."""
 
+import re
 from collections.abc import Iterator
 
-from perdure.providers._offline_passages import Ranked, pick
+from perdure.providers._offline_passages import Passage, Ranked, pick
 from perdure.providers._offline_results import value_of
 from perdure.providers._offline_targets import listed_targets
 from perdure.providers._offline_text import shorten
@@ -12,6 +13,7 @@ SIGNATURE = "(offline:reader — rule-based extract, no language model)"
 """The last line of every answer in words."""
 
 _MOST_SENTENCES = 6
+_CITED = re.compile(r"\[source: [^]]+\]$")
 _MOST_LISTED = 50
 
 
@@ -32,12 +34,17 @@ def answer_pieces(view: View, *, has_tools: bool) -> Iterator[str]:
     for target in listed[:_MOST_LISTED]:
         yield f"- {target}\n"
     for each in _as_they_stand(found):
-        yield f"- {each.passage.text} [source: {each.passage.reference}]\n"
+        yield f"- {_cited(each.passage)}\n"
     if not found and not listed:
         yield f"{_excuse(view, has_tools=has_tools)}\n"
     if missing := _failures(view):
         yield f"\n{missing}\n"
     yield f"\n{SIGNATURE}"
+
+
+def _cited(passage: Passage) -> str:
+    """Return a quotation with its source; one that was quoted already keeps the source that it has."""
+    return passage.text if _CITED.search(passage.text) else f"{passage.text} [source: {passage.reference}]"
 
 
 def _as_they_stand(found: list[Ranked]) -> list[Ranked]:

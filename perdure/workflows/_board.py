@@ -8,6 +8,8 @@ to `_OWN_DISCOUNT` (what counts is about its last 40), with that of another agen
 `_OTHERS_DISCOUNT` only: who isn't chosen is forgotten slowly, and is tried again in the end.
 """
 
+from collections import Counter
+
 from perdure.contracts.scores import (
     MAX_LABEL_CHARS,
     MAX_ROWS,
@@ -26,6 +28,8 @@ _MAX_BATCHES = 500
 _MAX_NOTE_CHARS = 200
 
 _Key = tuple[str, str, bool]
+_Group = tuple[str, bool]
+"""Agents, or models, at one kind of work."""
 
 
 class Board:
@@ -33,12 +37,13 @@ class Board:
 
     def __init__(self, state: ScoreboardState) -> None:
         """Go on from what a predecessor knew."""
-        self._rows: dict[_Key, ScoreRow] = {_key(row): row for row in state.rows}
+        self._rows: dict[_Key, ScoreRow] = {}  # who was used longest ago comes first
         self._batches: dict[str, None] = dict.fromkeys(state.batches)
         self._outcomes = state.outcomes
-        self._latest: dict[tuple[str, bool], int] = {}
+        self._latest: dict[_Group, int] = {}
+        self._sizes: Counter[_Group] = Counter()
         for row in state.rows:
-            self._note_latest(row)
+            self._put(row)
 
     def add(self, batch: OutcomeBatch) -> None:
         """Enter a batch, unless it is here already."""
@@ -56,7 +61,9 @@ class Board:
     def table(self, kind: str | None = None) -> ScoreTable:
         """Return the rows, discounted up to now: of one kind, or all."""
         wanted = None if kind is None else kind[:MAX_LABEL_CHARS]
-        rows = [self._current(row) for row in self._rows.values() if wanted in (None, row.kind)]
+        rows = [
+            _faded(row, self._latest[_group(row)]) for row in self._rows.values() if wanted in (None, row.kind)
+        ]
         rows.sort(key=_key)
         return ScoreTable(rows=tuple(rows), outcomes=self._outcomes)
 
@@ -67,45 +74,53 @@ class Board:
 
     def _enter(self, outcome: Outcome, name: str, *, is_model: bool) -> None:
         kind, name = outcome.kind[:MAX_LABEL_CHARS], name[:MAX_LABEL_CHARS]
-        key = (kind, name, is_model)
-        row = self._rows.get(key) or ScoreRow(kind=kind, name=name, is_model=is_model, at=self._at(key))
-        row = _with(self._current(row), outcome)
-        self._put(row.model_copy(update={"at": row.at + 1, "used": self._outcomes}))
+        row = self._take((kind, name, is_model))
+        now = self._latest.get(_group(row), 0)
+        self._put(_with(_faded(row, now), outcome, now + 1))
         while len(self._rows) > MAX_ROWS:
             self._make_room()
 
+    def _take(self, key: _Key) -> ScoreRow:
+        """Return a row, and have it in the table no more; an empty one where there is none."""
+        kind, name, is_model = key
+        row = self._rows.pop(key, None)
+        if row is None:
+            return ScoreRow(kind=kind, name=name, is_model=is_model, at=self._latest.get((kind, is_model), 0))
+        self._sizes[_group(row)] -= 1
+        return row
+
     def _put(self, row: ScoreRow) -> None:
+        """Enter a row that isn't in the table, as the one that was used last."""
+        group = _group(row)
         self._rows[_key(row)] = row
-        self._note_latest(row)
-
-    def _at(self, key: _Key) -> int:
-        return self._latest.get((key[0], key[2]), 0)
-
-    def _note_latest(self, row: ScoreRow) -> None:
-        group = (row.kind, row.is_model)
+        self._sizes[group] += 1
         self._latest[group] = max(self._latest.get(group, 0), row.at)
-
-    def _current(self, row: ScoreRow) -> ScoreRow:
-        """Return a row with the outcomes of others, since its own last, taken into account."""
-        now = self._at(_key(row))
-        faded = _OTHERS_DISCOUNT ** (now - row.at)
-        return row.model_copy(update={"good": row.good * faded, "bad": row.bad * faded, "at": now})
 
     def _make_room(self) -> None:
         """Add the row that was used longest ago to the one of all others."""
-        key = min((each for each in self._rows if each[0] != OTHERS), key=lambda each: self._rows[each].used)
-        row = self._rows.pop(key)
-        if not any((each[0], each[2]) == (row.kind, row.is_model) for each in self._rows):
-            self._latest.pop((row.kind, row.is_model), None)
-        others = self._rows.get((OTHERS, OTHERS, row.is_model))
-        self._put(_sum(others or ScoreRow(kind=OTHERS, name=OTHERS, is_model=row.is_model), row))
+        row = self._take(next(key for key in self._rows if key[0] != OTHERS))
+        if not self._sizes[_group(row)]:
+            del self._sizes[_group(row)], self._latest[_group(row)]
+        self._put(_sum(self._take((OTHERS, OTHERS, row.is_model)), row))
+
+
+def _group(row: ScoreRow) -> _Group:
+    return (row.kind, row.is_model)
 
 
 def _key(row: ScoreRow) -> _Key:
     return (row.kind, row.name, row.is_model)
 
 
-def _with(row: ScoreRow, outcome: Outcome) -> ScoreRow:
+def _faded(row: ScoreRow, now: int) -> ScoreRow:
+    """Return a row with the outcomes of others, since its own last, taken into account."""
+    if row.at == now:
+        return row
+    rest = _OTHERS_DISCOUNT ** (now - row.at)
+    return row.model_copy(update={"good": row.good * rest, "bad": row.bad * rest, "at": now})
+
+
+def _with(row: ScoreRow, outcome: Outcome, at: int) -> ScoreRow:
     """Return a row with one outcome more."""
     reward = _reward(outcome)
     good, bad = (0.0, 0.0) if reward is None else (reward, 1 - reward)
@@ -114,6 +129,7 @@ def _with(row: ScoreRow, outcome: Outcome) -> ScoreRow:
         "bad": row.bad * _OWN_DISCOUNT + bad,
         "successes": row.successes + (outcome.is_success is True),
         "failures": row.failures + (outcome.is_success is False),
+        "at": at,
     }
     if outcome.score is not None:
         changes |= {"scores": row.scores + 1, "score_sum": row.score_sum + outcome.score}

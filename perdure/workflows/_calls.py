@@ -34,19 +34,24 @@ from perdure.contracts.names import (
     CALL_TOOL,
     CHECK_PLAN,
     COPY_CONVERSATION,
+    FIND_EARLIER,
     LOAD_AGENT,
     LOAD_TOOL,
     READ_OUTPUT,
     READ_PAGE,
     RECORD_OUTCOMES,
+    RESUME_RUN,
     RUN_TOOL,
     SELECT_AGENT,
     VERIFY,
 )
 from perdure.contracts.plan import CheckPlanRequest, CheckPlanResult
+from perdure.contracts.rerun import FindEarlierResult, ResumeRunRequest, ResumeRunResult
 from perdure.contracts.scores import OutcomeBatch, RecordOutcomesResult
 from perdure.contracts.selection import Selection, SelectRequest
 from perdure.contracts.spec import AgentSpec, ToolSpec
+from perdure.contracts.times import shared_time
+from perdure.workflows._decisions import model_summary
 
 T = TypeVar("T")
 
@@ -111,7 +116,7 @@ async def call_model(spec: AgentSpec, request: CallModelRequest, *, turn: int) -
         heartbeat_timeout=spec.heartbeat_timeout,
         retry_policy=_retries(0),
         cancellation_type=_WAIT,
-        summary=f"turn {turn} · {spec.models[request.model].name}",
+        summary=model_summary(turn, spec.models[request.model].name, request),
     )
 
 
@@ -172,6 +177,31 @@ async def verify(spec: AgentSpec, request: VerifyRequest) -> Verdict:
         schedule_to_close_timeout=timedelta(hours=1),
         retry_policy=_retries(10),
         summary=f"verify by {spec.verify}",
+    )
+
+
+async def find_earlier() -> FindEarlierResult:
+    """Find the child runs of before a reset."""
+    return await workflow.execute_activity(
+        FIND_EARLIER,
+        result_type=FindEarlierResult,
+        start_to_close_timeout=timedelta(minutes=2),
+        schedule_to_close_timeout=timedelta(hours=1),
+        retry_policy=_retries(100),
+        summary="child runs of before the reset",
+    )
+
+
+async def resume_run(request: ResumeRunRequest) -> ResumeRunResult:
+    """Find out what is good of a run that is over."""
+    return await workflow.execute_activity(
+        RESUME_RUN,
+        request,
+        result_type=ResumeRunResult,
+        start_to_close_timeout=timedelta(minutes=2),
+        schedule_to_close_timeout=timedelta(hours=1),
+        retry_policy=_retries(100),
+        summary=f"keep {request.run.workflow_id}",
     )
 
 
@@ -266,13 +296,18 @@ async def _execute_tool(
             cancellation_type=_WAIT,
             summary=summary,
         )
+    attempts = tool.max_attempts + _CRASHES if tool.idempotent else 1
+    is_shared = tool.cache == "shared"
+    timeout = tool.timeout + _MARGIN
     return await workflow.execute_activity(
         activity,
         request,
         result_type=CallToolResult,
-        start_to_close_timeout=tool.timeout + _MARGIN,
+        start_to_close_timeout=timeout,
+        # Waiting for another run's call is a retry too: the time for all of them bounds it.
+        schedule_to_close_timeout=shared_time(timeout, attempts) + timedelta(minutes=1) if is_shared else None,
         heartbeat_timeout=heartbeat_timeout,
-        retry_policy=_retries(tool.max_attempts + _CRASHES if tool.idempotent else 1),
+        retry_policy=_retries(0 if is_shared else attempts),
         cancellation_type=_WAIT,
-        summary=summary,
+        summary=f"{summary} · shared" if is_shared else summary,
     )

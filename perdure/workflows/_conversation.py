@@ -1,7 +1,7 @@
 """The conversation as the workflow holds it. Workflow side; pure, rebuilt by replay."""
 
 from perdure.contracts.calls import SlotMessage
-from perdure.contracts.messages import Message
+from perdure.contracts.messages import Message, ToolCallPart, repeat_result, tool_message
 from perdure.contracts.names import MAIN_CONVERSATION
 from perdure.contracts.run import MessagesPage, MessagesQuery
 
@@ -50,6 +50,18 @@ class Conversation:
         self._slots[slot] = message
         if not is_recorded:
             self._new.append(SlotMessage(slot=slot, message=message))
+
+    def fill_like(self, slot: int, call: ToolCallPart, source: int) -> None:
+        """Fill a reserved slot with the result in slot `source`: a reference is recorded, not the content."""
+        stub = tool_message(call, ())
+        self._slots[slot] = repeat_result(stub, self.message(source))
+        self._new.append(SlotMessage(slot=slot, message=stub, same_as=source))
+
+    def message(self, slot: int) -> Message:
+        """Return the message of a filled slot."""
+        message = self._slots[slot]
+        assert message is not None, "the slot is reserved, and not yet filled"
+        return message
 
     def take_new(self) -> tuple[SlotMessage, ...]:
         """Return what the next model call must record, once."""

@@ -6,12 +6,13 @@ from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
+from perdure.contracts.calls import CallModelRequest, CallModelResult
 from perdure.contracts.limits import Limits
 from perdure.contracts.messages import Message, ToolCallPart, tool_message, user_message
 from perdure.contracts.run import Counters
 from perdure.contracts.spec import FINAL_OUTPUT_TOOL, AgentSpec, ToolSpec
 from perdure.contracts.texts import one_line
-from perdure.contracts.usage import Usage
+from perdure.contracts.usage import NO_USAGE
 from perdure.errors import suggest
 
 AUTHOR = "perdure"
@@ -36,22 +37,29 @@ def limit_reached(limits: Limits, counters: Counters, elapsed: timedelta) -> str
     return None
 
 
-def after_model(counters: Counters, usage: Usage, *, is_usable: bool) -> Counters:
+def after_model(counters: Counters, result: CallModelResult) -> Counters:
     """Return the counters after a model call."""
     return counters.model_copy(
         update={
             "turns": counters.turns + 1,
             "model_calls": counters.model_calls + 1,
-            "usage": counters.usage + usage,
-            "unusable": 0 if is_usable else counters.unusable + 1,
+            "usage": counters.usage + result.usage,
+            "unusable": counters.unusable + 1 if result.problem else 0,
+            "saved_model_calls": counters.saved_model_calls + (result.saved is not None),
+            "saved_usage": counters.saved_usage + (result.saved or NO_USAGE),
         }
     )
 
 
-def after_tools(counters: Counters, results: Sequence[Message]) -> Counters:
+def after_tools(counters: Counters, results: Sequence[Message], *, saved: int = 0) -> Counters:
     """Return the counters after the tool calls of a turn."""
     is_failing = not any(is_ok(message) for message in results)
-    return counters.model_copy(update={"failing_turns": counters.failing_turns + 1 if is_failing else 0})
+    return counters.model_copy(
+        update={
+            "failing_turns": counters.failing_turns + 1 if is_failing else 0,
+            "saved_tool_calls": counters.saved_tool_calls + saved,
+        }
+    )
 
 
 def is_ok(message: Message) -> bool:
@@ -108,6 +116,13 @@ def call_summary(call: ToolCallPart) -> str:
     except (ValueError, AttributeError, RecursionError):
         shown = call.arguments
     return one_line(f"{call.name}({shown})")
+
+
+def model_summary(turn: int, model: str, request: CallModelRequest) -> str:
+    """Return what the web UI says of a model call: with it, answers from other calls' results are recorded."""
+    saved = sum(new.same_as is not None for new in request.new)
+    calls = "" if not saved else f" · {saved} tool call{'s' if saved > 1 else ''} saved"
+    return f"turn {turn} · {model}{calls}"
 
 
 def repetition_note(tool: str, count: int) -> Message:

@@ -4,20 +4,35 @@ It hangs on the workflow's own instance, so that replay makes it anew, and it an
 workflows of the user's own.
 """
 
+import asyncio
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from temporalio import workflow
 
 from perdure.contracts.names import MESSAGES_QUERY, PLAN_QUERY, SPEC_QUERY
 from perdure.contracts.plan import PlanStatus
-from perdure.contracts.run import MessagesPage, MessagesQuery
+from perdure.contracts.rerun import FindEarlierResult
+from perdure.contracts.run import EarlierRun, MessagesPage, MessagesQuery
 from perdure.contracts.spec import AgentSpec
 from perdure.errors import UserError
+from perdure.workflows._calls import find_earlier
 from perdure.workflows._conversation import Conversation
 from perdure.workflows._outcomes import Outbox
 
 _ATTRIBUTE = "_perdure_host"
+
+
+class Reset:
+    """Whether the run was reset, and that was not looked into yet."""
+
+    def __init__(self) -> None:
+        """It wasn't."""
+        self.is_new = False
+
+    def note(self, _: int) -> None:
+        """It was. Called outside of the workflow's event loop, where exceptions are lost."""
+        self.is_new = True
 
 
 class Host:
@@ -25,17 +40,51 @@ class Host:
 
     Attributes:
         depth: How many runs of agents are above what this workflow starts.
+        reset: Whether the run was reset.
+        first_run_id: First run of the chain that idempotency keys belong to; empty for the workflow's own.
         outcomes: What the scoreboard is to be told.
     """
 
     def __init__(self) -> None:
         """Know nothing yet."""
         self.depth = 0
+        self.first_run_id = ""
+        self._earlier: dict[str, list[EarlierRun]] = {}
+        self.reset = Reset()
+        self._finding: asyncio.Task[FindEarlierResult] | None = None
         self.outcomes = Outbox()
         self._numbers: Counter[str] = Counter()
         self._conversations: dict[str, Conversation] = {}
         self._specs: dict[str, AgentSpec] = {}
         self._plans: list[Callable[[], PlanStatus]] = []
+
+    async def find_earlier(self) -> None:
+        """Look for child runs of before a reset, once."""
+        if self.reset.is_new:
+            self.reset.is_new = False
+            self._finding = asyncio.create_task(find_earlier())
+            self._finding.add_done_callback(self._found)
+        if self._finding is not None:
+            await asyncio.shield(self._finding)
+
+    def _found(self, finding: "asyncio.Task[FindEarlierResult]") -> None:
+        self._finding = None
+        if not finding.cancelled() and finding.exception() is None:
+            self.note_earlier(finding.result().runs)
+
+    def note_earlier(self, runs: Iterable[EarlierRun]) -> None:
+        """Remember child runs of before: their work is kept."""
+        for run in runs:
+            self._earlier.setdefault(run.workflow_id, []).append(run)
+
+    def take_earlier(self, workflow_id: str) -> EarlierRun | None:
+        """Return the first child run of before of that id which was not taken."""
+        runs = self._earlier.get(workflow_id)
+        return runs.pop(0) if runs else None
+
+    def earlier_under(self, prefix: str) -> list[EarlierRun]:
+        """Return the child runs of before whose ids begin with `prefix`."""
+        return [run for name, runs in self._earlier.items() if name.startswith(prefix) for run in runs]
 
     def number(self, name: str) -> int:
         """Return how often this was asked for `name`, from 1."""

@@ -8,10 +8,13 @@ from temporalio.workflow import ChildWorkflowCancellationType, ParentClosePolicy
 
 from perdure.contracts.map import MapInput, MapOutcome, MapPage, MapSlice, ReadPageRequest
 from perdure.contracts.names import MAP_NODE
+from perdure.contracts.rerun import ResumeRunRequest
+from perdure.contracts.run import EarlierRun
 from perdure.contracts.times import TASK_TIMEOUT
 from perdure.contracts.usage import NO_USAGE, Usage
 from perdure.errors import PerdureError, RunCancelled, RunTerminated, revive
-from perdure.workflows._calls import read_page
+from perdure.workflows._calls import read_page, resume_run
+from perdure.workflows._host import current_host
 from perdure.workflows._map_items import Progress, is_stopping, start_budget, to_outcome, typed_failure
 from perdure.workflows._map_slices import Slices, lane_windows
 from perdure.workflows.gathering import gather
@@ -68,12 +71,18 @@ class Nodes:
     async def _node(self, start: int, stop: int, window: int) -> MapPage:
         share = self._request.model_copy(update={"items": self._request.items[start:stop], "max_parallel": window})
         node_id = f"{self._prefix}/items-{start}-{stop - 1}"
+        await current_host().find_earlier()
+        earlier = self._earlier(start, stop)
+        if len(earlier) == 1 and earlier[0].workflow_id == node_id:
+            found = await resume_run(ResumeRunRequest(run=earlier[0]))
+            if found.result is not None:
+                return MapPage.model_validate(found.result)
         await self._budget.reserve(node_id, sum(self._sizes[start:stop]))
         self.progress.nodes[node_id] = min(window, stop - start)
         try:
             handle = await workflow.start_child_workflow(
                 MAP_NODE,
-                MapSlice(map=share, start=start, prefix=self._prefix),
+                MapSlice(map=share, start=start, prefix=self._prefix, earlier=earlier),
                 id=node_id,
                 result_type=MapPage,
                 task_timeout=TASK_TIMEOUT,
@@ -90,6 +99,16 @@ class Nodes:
         finally:
             self._budget.release(node_id)
             del self.progress.nodes[node_id]
+
+    def _earlier(self, start: int, stop: int) -> tuple[EarlierRun, ...]:
+        """Return the nodes of before that had some of these items: slices may be cut otherwise this time."""
+        prefix = f"{self._prefix}/items-"
+        found: list[EarlierRun] = []
+        for run in current_host().earlier_under(prefix):
+            first, last = map(int, run.workflow_id.removeprefix(prefix).split("-"))
+            if first < stop and last >= start:
+                found.append(run)
+        return tuple(found)
 
     def _lost(self, error: ChildWorkflowError, start: int, stop: int, node_id: str) -> MapPage:
         """Return the failure of each item of a node that did not complete, or raise it."""

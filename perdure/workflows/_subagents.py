@@ -10,10 +10,12 @@ from temporalio.workflow import ChildWorkflowCancellationType, ParentClosePolicy
 
 from perdure.contracts.messages import TextPart
 from perdure.contracts.names import AGENT_WORKFLOW
-from perdure.contracts.run import AnswersCall, RunInput, RunResult
+from perdure.contracts.rerun import ResumeRunRequest
+from perdure.contracts.run import AnswersCall, EarlierRun, RunInput, RunResult
 from perdure.contracts.texts import one_line
 from perdure.contracts.times import TASK_TIMEOUT
 from perdure.errors import PerdureError, RunTerminated, TaskFailed, revive
+from perdure.workflows._calls import resume_run
 from perdure.workflows._host import current_host
 
 
@@ -23,7 +25,11 @@ def new_child_id(agent: str) -> str:
 
 
 async def run_child(
-    request: RunInput, *, workflow_id: str | None = None, on_started: Callable[[], None] | None = None
+    request: RunInput,
+    *,
+    workflow_id: str | None = None,
+    on_started: Callable[[], None] | None = None,
+    earlier: EarlierRun | None = None,
 ) -> RunResult:
     """Run an agent as a child, and return its result as recorded. Raises what `run_agent` does.
 
@@ -31,9 +37,18 @@ async def run_child(
         request: The run's input.
         workflow_id: Its id; by call order when None.
         on_started: Called when the server has its input.
+        earlier: The run to go on from; where there is none, one that the workflow was told of.
     """
     name = request.agent
     child_id = workflow_id or new_child_id(name)
+    await current_host().find_earlier()
+    earlier = earlier or current_host().take_earlier(child_id)
+    if earlier is not None:
+        found = await resume_run(ResumeRunRequest(run=earlier))
+        if found.result is not None:
+            return RunResult.model_validate(found.result)
+        if found.carried is not None:
+            request = request.model_copy(update={"carried": found.carried})
     text = "".join(part.text for part in request.input if isinstance(part, TextPart))
     try:
         handle = await workflow.start_child_workflow(
@@ -55,9 +70,9 @@ async def run_child(
         raise _child_failure(error, name, child_id) from error
 
 
-def subagent_request(agent: str, text: str, *, depth: int, answers: AnswersCall) -> RunInput:
+def subagent_request(agent: str, text: str, *, depth: int, tenant: str, answers: AnswersCall) -> RunInput:
     """Return the input of a subagent's run."""
-    return RunInput(agent=agent, input=(TextPart(text=text),), depth=depth, answers=answers)
+    return RunInput(agent=agent, input=(TextPart(text=text),), tenant=tenant, depth=depth, answers=answers)
 
 
 def _child_failure(error: ChildWorkflowError, agent: str, workflow_id: str) -> PerdureError:

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 
@@ -19,12 +19,14 @@ from temporalio.exceptions import (
 
 from perdure.contracts.calls import CallToolRequest
 from perdure.contracts.messages import Message, ToolCallPart, tool_message
-from perdure.contracts.run import AnswersCall, answer_message
+from perdure.contracts.run import AnswersCall, ResumedTurn, answer_message
 from perdure.contracts.spec import AgentSpec, ToolSpec
 from perdure.errors import InvalidInputError, LimitExceeded, PerdureError, TaskFailed, ToolError, UserError, revive
 from perdure.workflows._calls import call_tool
 from perdure.workflows._conversation import Conversation
-from perdure.workflows._decisions import call_summary, objection, unknown_outcome
+from perdure.workflows._decisions import call_summary, is_ok, objection, unknown_outcome
+from perdure.workflows._host import current_host
+from perdure.workflows._known import KnownResults, call_digest
 from perdure.workflows._subagents import run_child, subagent_request
 from perdure.workflows.gathering import gather
 
@@ -43,17 +45,52 @@ class _Call:
     slot: int
 
 
+@dataclass(frozen=True)
+class Answers:
+    """What became of the tool calls of one turn.
+
+    Attributes:
+        messages: A result for each, in order.
+        saved: How many were answered by the result of another.
+    """
+
+    messages: list[Message]
+    saved: int
+
+
 class ToolCalls:
     """Runs the tool calls of messages of one conversation."""
 
-    def __init__(self, spec: AgentSpec, conversation: Conversation, *, depth: int) -> None:
-        """Work for this conversation; `depth` runs of agents are above it."""
+    def __init__(
+        self, spec: AgentSpec, conversation: Conversation, *, depth: int, tenant: str, known: KnownResults
+    ) -> None:
+        """Work for this conversation.
+
+        Args:
+            spec: Whose tools are called.
+            conversation: Where the results go.
+            depth: How many runs of agents are above it.
+            tenant: Who the run is for.
+            known: Results that identical calls are answered with.
+        """
         self._depth = depth
+        self._tenant = tenant
+        self._known = known
         self._spec = spec
         self._conversation = conversation
+        self._saved = 0
+        self._kept: dict[int, Message] = {}
+        self._turn = ResumedTurn()
 
-    async def run(self, parts: Sequence[ToolCallPart], *, first_ordinal: int, room: int) -> list[Message]:
+    def resume(self, kept: Mapping[int, Message], turn: ResumedTurn) -> None:
+        """Take what is known of the next calls: results by slot, and calls that are not to be made again."""
+        self._kept.update(kept)
+        self._turn = turn
+
+    async def run(self, parts: Sequence[ToolCallPart], *, first_ordinal: int, room: int) -> Answers:
         """Answer every call of the last message, in its order.
+
+        A call that another one answers waits for it outside of the gate: it takes nobody's place.
 
         Args:
             parts: The calls.
@@ -64,19 +101,61 @@ class ToolCalls:
         first = self._conversation.reserve(len(parts))
         calls = [_Call(part, i, first_ordinal + i, call_slot, first + i) for i, part in enumerate(parts)]
         gate = asyncio.Semaphore(self._spec.limits.max_parallel_tool_calls or _DEFAULT_PARALLEL)
-        return await gather(*(self._answer(call, gate, room) for call in calls))
+        digests = {call.index: self._digest(call, room) for call in calls}
+        sources = self._known.sources([(call.slot, digests[call.index]) for call in calls])
+        self._saved = len(sources)
+        made = [call for call in calls if call.slot not in sources]
+        await gather(*(self._answer(call, gate, room) for call in made))
+        for call in calls:
+            if call.slot in sources:
+                self._conversation.fill_like(call.slot, call.part, sources[call.slot])
+        messages = [self._conversation.message(call.slot) for call in calls]
+        for call in made:
+            self._remember(call, digests[call.index])
+        return Answers(messages, self._saved)
+
+    def _digest(self, call: _Call, room: int) -> str:
+        """Return what tells identical calls; empty for a call that no other may answer."""
+        tool = self._spec.tool(call.part.name)
+        if tool is None or tool.cache is None or self._refusal(call, room) is not None:
+            return ""
+        return call_digest(tool, call.part.arguments)
+
+    def _remember(self, call: _Call, digest: str) -> None:
+        tool = self._spec.tool(call.part.name)
+        is_kept = digest and tool is not None and tool.cache == "run"
+        if is_kept and is_ok(self._conversation.message(call.slot)):
+            self._known.add(digest, call.slot)
+
+    def _refusal(self, call: _Call, room: int) -> Message | None:
+        if call.index >= room:
+            return tool_message(call.part, "Not run: the limit max_tool_calls is reached.", outcome="denied")
+        return objection(self._spec, call.part)
 
     async def _answer(self, call: _Call, gate: asyncio.Semaphore, room: int) -> Message:
-        refusal = objection(self._spec, call.part)
-        if call.index >= room:
-            refusal = tool_message(call.part, "Not run: the limit max_tool_calls is reached.", outcome="denied")
+        refusal = self._refusal(call, room)
         if refusal is not None:
             self._conversation.fill(call.slot, refusal, is_recorded=False)
             return refusal
         tool = self._spec.tool(call.part.name)
         assert tool is not None, "objection() has answered calls of unknown tools"
+        earlier = self._from_earlier_run(tool, call)
+        if earlier is not None:
+            return earlier
         async with gate:
             return await (self._run_agent(tool, call) if tool.agent else self._run(tool, call))
+
+    def _from_earlier_run(self, tool: ToolSpec, call: _Call) -> Message | None:
+        """Return what the run before knew of a call, where it is not to be made again."""
+        kept = self._kept.pop(call.slot, None)
+        if kept is not None:
+            self._conversation.fill(call.slot, kept, is_recorded=True)
+            return kept
+        if call.slot not in self._turn.unknown:
+            return None
+        message = unknown_outcome(tool, call.part, "the run ended")
+        self._conversation.fill(call.slot, message, is_recorded=False)
+        return message
 
     async def _run_agent(self, tool: ToolSpec, call: _Call) -> Message:
         """Answer a call of a subagent by a run of its own."""
@@ -89,8 +168,12 @@ class ToolCalls:
         )
         try:
             text = self._subagent_input(call.part)
-            request = subagent_request(tool.agent, text, depth=self._depth + 1, answers=answers)
-            result = await run_child(request)
+            request = subagent_request(
+                tool.agent, text, depth=self._depth + 1, tenant=self._tenant, answers=answers
+            )
+            earlier = next((each.run for each in self._turn.calls if each.slot == call.slot), None)
+            child_id = None if earlier is None else earlier.workflow_id
+            result = await run_child(request, workflow_id=child_id, earlier=earlier)
             if result.output_slot is not None:
                 raise TaskFailed(f"The answer of {tool.agent} is too long to pass on. Ask it for less.")
             message = answer_message(answers, result)
@@ -130,7 +213,9 @@ class ToolCalls:
     async def _call(self, tool: ToolSpec, request: CallToolRequest, call: _Call) -> Message:
         for left in reversed(range(_NOT_RUN_RETRIES)):
             try:
-                return (await call_tool(self._spec, tool, request, summary=call_summary(call.part))).message
+                result = await call_tool(self._spec, tool, request, summary=call_summary(call.part))
+                self._saved += result.is_saved
+                return result.message
             except ActivityError as error:
                 if not (_was_not_run(error) and left):
                     raise
@@ -150,6 +235,7 @@ class ToolCalls:
             call_id=call.part.id if is_short else "",
             epoch=self._conversation.epoch,
             conversation=self._conversation.name,
+            tenant=self._tenant if tool.cache == "shared" else "",
         )
 
 
@@ -160,7 +246,7 @@ def _idempotency_key(conversation: str, ordinal: int, arguments: str) -> str:
     parts = (
         info.namespace,
         info.workflow_id,
-        info.first_execution_run_id,
+        current_host().first_run_id or info.first_execution_run_id,
         conversation,
         str(ordinal),
         digest,

@@ -15,7 +15,9 @@ _QUESTION_CHARS = 20_000
 _ANSWER_CHARS = 300_000
 
 
-async def judge(spec: AgentSpec, conversation: Conversation, answer: Message, *, depth: int) -> Verdict:
+async def judge(
+    spec: AgentSpec, conversation: Conversation, answer: Message, *, depth: int, tenant: str
+) -> Verdict:
     """Return what the agent's verifier says of the last message of a conversation.
 
     Raises:
@@ -24,7 +26,7 @@ async def judge(spec: AgentSpec, conversation: Conversation, answer: Message, *,
     if spec.verify is None:
         return Verdict(accept=True)
     if spec.is_verified_by_agent:
-        return await _judge_by_agent(spec.verify, conversation, answer, depth)
+        return await _judge_by_agent(spec.verify, conversation, answer, depth, tenant)
     request = VerifyRequest(
         agent=spec.name,
         slot=len(conversation) - 1,
@@ -36,13 +38,16 @@ async def judge(spec: AgentSpec, conversation: Conversation, answer: Message, *,
         return await verify(spec, request)
 
 
-async def _judge_by_agent(verifier: str, conversation: Conversation, answer: Message, depth: int) -> Verdict:
+async def _judge_by_agent(
+    verifier: str, conversation: Conversation, answer: Message, depth: int, tenant: str
+) -> Verdict:
     text = (
         "Judge whether the answer does what was asked.\n\n"
         f"What was asked:\n{conversation.question()[:_QUESTION_CHARS]}\n\n"
         f"The answer:\n{output_text(answer)[:_ANSWER_CHARS]}"
     )
-    result = await run_child(RunInput(agent=verifier, input=(TextPart(text=text),), depth=depth + 1))
+    request = RunInput(agent=verifier, input=(TextPart(text=text),), tenant=tenant, depth=depth + 1)
+    result = await run_child(request)
     if not isinstance(result.output, dict):
         raise AgentBug(f"The verifier {verifier!r} gave no verdict.")
     return Verdict.model_validate(result.output)

@@ -11,6 +11,7 @@ from temporalio import workflow
 from temporalio.common import SearchAttributeKey, SearchAttributeUpdate
 
 from perdure.contracts.calls import CopyConversationRequest, LoadAgentRequest
+from perdure.contracts.limits import Limits
 from perdure.contracts.messages import Message
 from perdure.contracts.names import (
     AGENT_WORKFLOW,
@@ -34,6 +35,8 @@ from perdure.errors import PerdureError, UserError
 from perdure.workflows._calls import copy_conversation, load_agent
 from perdure.workflows._conversation import INLINE_BYTES, Conversation
 from perdure.workflows._guard import typed_activity_failure, typed_failures
+from perdure.workflows._host import current_host
+from perdure.workflows._known import KnownResults
 from perdure.workflows.loop import AgentLoop, Answer
 
 _MAX_RESULT_CHARS = 250_000
@@ -86,11 +89,13 @@ class AgentWorkflow:
             counters=self._counters,
             started_at=self._started_at,
             depth=request.depth,
+            tenant=request.tenant,
+            known=KnownResults(() if request.carried is None else request.carried.known_results),
             reload=lambda name: self._load(name, spec.context),
             on_progress=self._show,
         )
         self._loop = loop
-        if request.carried is None:
+        if request.carried is None or request.carried.resumed is not None:
             self._write_attributes(
                 PerdureAgent=spec.name,
                 PerdureModel=spec.models[0].name,
@@ -98,17 +103,32 @@ class AgentWorkflow:
                 PerdureTenant=request.tenant or None,
             )
         self._note_base()
-        answer = await loop.run(should_pause=self._should_continue_as_new)
+        answer = await self._resume(loop)
+        if answer is None:
+            answer = await loop.run(should_pause=self._should_continue_as_new)
         if answer is None:
             await workflow.wait_condition(workflow.all_handlers_finished)
             workflow.continue_as_new(self._successor(loop))
         return self._result(loop, answer)
 
     async def _pin(self, request: RunInput) -> AgentSpec:
-        with typed_activity_failure():
-            if request.carried is not None:
+        if request.carried is not None:
+            current_host().first_run_id = request.carried.first_run_id
+            with typed_activity_failure():
                 return await self._copy(request.carried)
         return await self._load(request.agent, request.context)
+
+    async def _resume(self, loop: AgentLoop) -> Answer | None:
+        """Finish the turn that the run which this one goes on from was in."""
+        carried = self._request.carried
+        if carried is None or carried.resumed is None:
+            return None
+        kept: dict[int, Message] = {}
+        for slot in carried.resumed.kept:
+            request = self._copy_request(carried, slot, slot + 1).model_copy(update={"is_alone": True})
+            with typed_activity_failure():
+                kept[slot] = (await copy_conversation(request)).messages[0]
+        return await loop.resume(kept, carried.resumed)
 
     async def _load(self, agent: str, context: dict[str, JsonValue] | None) -> AgentSpec:
         with typed_activity_failure():
@@ -118,18 +138,22 @@ class AgentWorkflow:
         spec: AgentSpec | None = None
         while spec is None or len(self._conversation) < carried.conversation_slots:
             page = await copy_conversation(
-                CopyConversationRequest(
-                    from_run_id=carried.from_run_id,
-                    spec=carried.spec,
-                    start=len(self._conversation),
-                    stop=carried.conversation_slots,
-                    epoch=carried.epoch,
-                )
+                self._copy_request(carried, len(self._conversation), carried.conversation_slots)
             )
             spec = spec or page.spec
             for message in page.messages:
                 self._conversation.append(message, is_recorded=True)
         return spec
+
+    def _copy_request(self, carried: Carried, start: int, stop: int) -> CopyConversationRequest:
+        return CopyConversationRequest(
+            from_run_id=carried.from_run_id,
+            spec=carried.spec,
+            start=start,
+            stop=stop,
+            epoch=carried.epoch,
+            limits=Limits() if carried.resumed is None else self._request.limits,
+        )
 
     def _note_base(self) -> None:
         info = workflow.info()
@@ -166,6 +190,8 @@ class AgentWorkflow:
                 started_at=self._started_at,
                 epoch=self._conversation.epoch,
                 counters=loop.counters,
+                known_results=loop.known.latest(),
+                first_run_id=current_host().first_run_id,
             ),
         )
 

@@ -16,10 +16,11 @@ from temporalio.worker import (
     Interceptor,
     WorkflowInboundInterceptor,
     WorkflowInterceptorClassInput,
+    WorkflowOutboundInterceptor,
 )
 
 from perdure.workflows._guard import typed_failures
-from perdure.workflows._host import answer_queries, current_host
+from perdure.workflows._host import Reset, answer_queries, current_host
 
 
 class PerdureInterceptor(Interceptor):
@@ -33,7 +34,14 @@ class PerdureInterceptor(Interceptor):
 
 
 class _Inbound(WorkflowInboundInterceptor):
+    def init(self, outbound: WorkflowOutboundInterceptor) -> None:
+        """Notice a reset: Temporal gives the run new random numbers then, also when it is replayed."""
+        super().init(outbound)
+        self._reset = Reset()
+        workflow.register_random_seed_callback(self._reset.note)
+
     async def execute_workflow(self, input: ExecuteWorkflowInput) -> Any:
+        current_host().reset = self._reset
         answer_queries()
         with typed_failures():
             outcomes = current_host().outcomes

@@ -3,7 +3,7 @@
 `AgentLoop` belongs to no workflow class, so that users' own classes can run it in their history.
 """
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -13,8 +13,9 @@ from temporalio import workflow
 from perdure.contracts.answers import is_answer, output_text, output_value
 from perdure.contracts.calls import CallModelRequest, CallModelResult
 from perdure.contracts.messages import Message
-from perdure.contracts.run import Counters, RunState
+from perdure.contracts.run import Counters, ResumedTurn, RunState
 from perdure.contracts.spec import AgentSpec
+from perdure.contracts.usage import NO_USAGE
 from perdure.errors import LimitExceeded, UnexpectedModelBehavior
 from perdure.workflows._asking import ask_models
 from perdure.workflows._conversation import Conversation
@@ -29,6 +30,7 @@ from perdure.workflows._decisions import (
     rejection,
     repetition_note,
 )
+from perdure.workflows._known import KnownResults
 from perdure.workflows._repeats import Repeats
 from perdure.workflows._tool_calls import ToolCalls
 from perdure.workflows._verifying import judge
@@ -58,6 +60,7 @@ class AgentLoop:
     Attributes:
         state: What it does, for queries and search attributes.
         activity: The same in words.
+        known: Results that identical calls are answered with.
     """
 
     def __init__(
@@ -68,6 +71,8 @@ class AgentLoop:
         counters: Counters,
         started_at: datetime,
         depth: int,
+        tenant: str = "",
+        known: KnownResults | None = None,
         reload: Callable[[str], Awaitable[AgentSpec]],
         on_progress: Callable[[], None],
     ) -> None:
@@ -80,8 +85,10 @@ class AgentLoop:
         self._started_at = started_at
         self._on_progress = on_progress
         self._depth = depth
+        self._tenant = tenant
+        self.known = known or KnownResults()
         self._reload = reload
-        self._tools = ToolCalls(spec, conversation, depth=depth)
+        self._tools = self._new_tools()
         self._repeats = Repeats()
         for message in conversation.messages():
             self._repeats.note(message)
@@ -106,6 +113,14 @@ class AgentLoop:
             if should_pause():
                 return None
 
+    async def resume(self, kept: Mapping[int, Message], turn: ResumedTurn) -> Answer | None:
+        """Do what the last message asks for, where the run before had not got to the end of that."""
+        last = self.conversation.messages()[-1]
+        if last.role != "assistant":
+            return None
+        self._tools.resume(kept, turn)
+        return await self._take(CallModelResult(message=last, usage=NO_USAGE))
+
     async def _take(self, result: CallModelResult) -> Answer | None:
         message = result.message
         if result.problem:
@@ -124,7 +139,7 @@ class AgentLoop:
         if self.spec.verify is None:
             return answer
         self._show(f"turn {self.counters.turns} · verified by {self.spec.verify}")
-        verdict = await judge(self.spec, self.conversation, message, depth=self._depth)
+        verdict = await judge(self.spec, self.conversation, message, depth=self._depth, tenant=self._tenant)
         if verdict.accept:
             return replace(answer, score=verdict.score)
         rejections = self.counters.rejections + 1
@@ -160,7 +175,7 @@ class AgentLoop:
         for answer in handoff_answers(message.tool_calls, index, f"Handed over to {target}."):
             self.conversation.append(answer, is_recorded=False)
         self.spec = await self._reload(target)
-        self._tools = ToolCalls(self.spec, self.conversation, depth=self._depth)
+        self._tools = self._new_tools()
         self.counters = self.counters.model_copy(update={"handoffs": path})
 
     async def _ask(self, *, is_final: bool = False) -> CallModelResult:
@@ -172,10 +187,11 @@ class AgentLoop:
             conversation=self.conversation.name,
             new=self.conversation.take_new(),
             is_final=is_final,
+            tenant=self._tenant if self.spec.settings.cache == "shared" else "",
         )
         result = await ask_models(self.spec, request, turn=self.counters.turns + 1, show=self._show)
         self.conversation.append(result.message, is_recorded=True)
-        self.counters = after_model(self.counters, result.usage, is_usable=not result.problem)
+        self.counters = after_model(self.counters, result)
         return result
 
     async def _run_tools(self, message: Message) -> None:
@@ -184,8 +200,9 @@ class AgentLoop:
         made = self.counters.tool_calls
         room = (self.spec.limits.max_tool_calls or _UNBOUNDED) - made
         self.counters = self.counters.model_copy(update={"tool_calls": made + min(len(calls), max(room, 0))})
-        results = await self._tools.run(calls, first_ordinal=made, room=room)
-        self.counters = after_tools(self.counters, results)
+        answers = await self._tools.run(calls, first_ordinal=made, room=room)
+        results = answers.messages
+        self.counters = after_tools(self.counters, results, saved=answers.saved)
         self._look_for_repeats(message, results)
         if self.counters.failing_turns >= self._max_errors:
             raise UnexpectedModelBehavior(
@@ -247,6 +264,9 @@ class AgentLoop:
             )
         value, size = output_value(self.spec, message), len(output_text(message))
         return Answer(value, size, limit, message.model or "")
+
+    def _new_tools(self) -> ToolCalls:
+        return ToolCalls(self.spec, self.conversation, depth=self._depth, tenant=self._tenant, known=self.known)
 
     @property
     def _max_errors(self) -> int:

@@ -5,8 +5,11 @@ from temporalio import workflow
 
 from perdure.contracts.map import MapInput, MapPage, MapResult, MapSlice
 from perdure.contracts.names import MAP_NODE, MAP_WORKFLOW
+from perdure.contracts.rerun import ResumeRunRequest
 from perdure.errors import PerdureError
+from perdure.workflows._calls import resume_run
 from perdure.workflows._guard import typed_failures
+from perdure.workflows._host import current_host
 from perdure.workflows._map_items import MAX_NODE_BYTES, ItemRuns, Progress
 from perdure.workflows._map_nodes import Nodes, total_usage
 from perdure.workflows.mapping import item_sizes
@@ -27,6 +30,9 @@ class MapNode:
     async def run(self, given: MapSlice) -> MapPage:
         """Run them, and return what became of them, or where that is."""
         with typed_failures():
+            for earlier in given.earlier:
+                found = await resume_run(ResumeRunRequest(run=earlier))
+                current_host().note_earlier(found.runs)
             runs = ItemRuns(given, self._progress, max_bytes=MAX_NODE_BYTES)
             await runs.run()
             return runs.page()

@@ -18,6 +18,7 @@ from perdure import Agent
 from perdure.activities._blobs import BlobStore
 from perdure.activities._cache import ConversationKey, MessageCache, SpecCache
 from perdure.activities._lookup import Lookup
+from perdure.activities._sharing import Sharing
 from perdure.activities.loading import LoadingActivities, LoadingPolicy
 from perdure.activities.models import ModelActivities
 from perdure.activities.tools import ToolActivities, ToolHost
@@ -75,10 +76,13 @@ class Rig:
         )
         self.aclose = providers.aclose
         self.call_model = models.call_model
-        self.call_tool = ToolActivities(registry=registry, lookup=self.lookup, host=self.host).call_tool
+        self.call_tool = ToolActivities(
+            registry=registry, lookup=self.lookup, host=self.host, sharing=Sharing()
+        ).call_tool
         loading = LoadingActivities(registry=registry, providers=providers, lookup=self.lookup, policy=policy)
         self.load_agent = loading.load_agent
         self.copy_conversation = loading.copy_conversation
+        self.read_page = loading.read_page
 
     async def _attributes(self) -> frozenset[str]:
         return self.attributes

@@ -156,8 +156,8 @@ def test_the_root_is_the_run_s_then_the_environment_s_then_the_current_folder(
         list_files(context(root / "gone"))
 
 
-def test_the_app_holds_both_agents_and_idempotent_tools() -> None:
-    assert set(app.agents) == {"researcher", "fact_finder"}
+def test_the_app_holds_its_agents_and_idempotent_tools() -> None:
+    assert set(app.agents) == {"researcher", "fact_finder", "writer"}
     assert all(spec.idempotent for spec in researcher.tool_specs)
     assert researcher.models == (os.environ.get("RESEARCH_MODEL") or "offline:reader",)
 

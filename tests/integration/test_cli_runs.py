@@ -143,6 +143,17 @@ def test_a_failed_run(project: CliProject) -> None:
     assert "ModelUnavailable: scripted:x: the vendor said no" in project.out("show", workflow_id)
 
 
+def test_rerun(project: CliProject, finished: str) -> None:
+    assert "completed: `perdure result" in project.invoke("rerun", finished, code=2).stderr
+    workflow_id = project.out("start", "calc", "-i", "fail").strip()
+    project.invoke("result", workflow_id, code=1)
+    again = project.invoke("rerun", workflow_id)
+    assert again.stdout == f"{workflow_id}\n"
+    assert again.stderr == "There was nothing to keep: it starts from the beginning.\n"
+    project.invoke("result", workflow_id, code=1)
+    assert json.loads(project.out("rerun", workflow_id, "-o", "json"))["is_beginning"] is True
+
+
 def test_a_run_that_goes_on_for_longer(project: CliProject) -> None:
     workflow_id = project.out("start", "calc", "-i", "flaky").strip()
     stderr = project.invoke("result", workflow_id, "--timeout", "1", code=1).stderr
@@ -184,6 +195,7 @@ def test_terminate(project: CliProject, order: str) -> None:
         "signal ID x",
         "cancel ID",
         "terminate ID",
+        "rerun ID",
     ],
 )
 def test_an_unknown_run(project: CliProject, args: str) -> None:

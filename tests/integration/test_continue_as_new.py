@@ -12,6 +12,7 @@ from perdure.connection import connect
 from perdure.contracts.messages import Message
 from perdure.contracts.run import RunResult
 from perdure.devserver import DevServer
+from perdure.errors import ModelCallError, ModelUnavailable
 from perdure.history import read_run
 from perdure.testing import ScriptedModel, calls
 from tests.support.workers import worker
@@ -78,3 +79,26 @@ async def test_watch_follows_the_chain(strict: Client) -> None:
     assert events[-1].kind == "closed"
     assert events[-1].info is not None
     assert events[-1].info.status == "completed"
+
+
+async def test_a_run_that_failed_after_that_goes_on(strict: Client) -> None:
+    """The run that failed holds the whole conversation: nothing of those before it is needed."""
+    failing = [30]
+
+    def script(request: Any, messages: list[Message]) -> Any:
+        turn = sum(message.role == "assistant" for message in messages)
+        return ModelCallError("no quota", kind="fatal") if turn in failing else _script(request, messages)
+
+    model = ScriptedModel(script)
+    async with worker(_app(model), strict) as client:
+        run = await client.start_agent("reader", "read")
+        with pytest.raises(ModelUnavailable):
+            await client.result(run.workflow_id, timeout=TIME)
+        assert (await client.show(run.workflow_id)).info.run_id != run.run_id, "the run never continued as new"
+        failing.clear()
+        await client.rerun(run.workflow_id)
+        result = await client.result(run.workflow_id, timeout=TIME)
+        entries = await client.transcript(run.workflow_id)
+    assert (result.output, result.counters.turns) == ("the end", TURNS + 1)
+    assert [entry.slot for entry in entries] == list(range(2 * TURNS + 2))
+    assert len(model.requests) == TURNS + 2, "a model call was repeated, beside the one that failed"

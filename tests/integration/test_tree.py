@@ -72,14 +72,14 @@ async def test_runs_below_runs_of_users_own_classes(client: PerdureClient) -> No
 
 
 async def test_many_children_are_collapsed(client: PerdureClient) -> None:
-    request = MapInput(agent="worker", items=tuple(f"item {n}" for n in range(40)), max_parallel=2)
+    request = MapInput(agent="worker", items=tuple(f"item {n}" for n in range(24)), max_parallel=2)
     workflow_id = (await client.start_workflow(MAP_WORKFLOW, [request])).workflow_id
     await client.result(workflow_id, timeout=TIME)
 
     def count(run: RunDetails) -> int:
         return sum(len(node.children) + sum(node.hidden.values()) for node in run.tree.children)
 
-    run = await until(client, workflow_id, lambda run: count(run) == 40)
+    run = await until(client, workflow_id, lambda run: count(run) == 24)
     assert all(len(node.children) <= 5 for node in run.tree.children)
     assert any(line.lstrip("│ ").startswith("└─ … ") and line.endswith("completed") for line in drawn(run))
 

@@ -36,6 +36,12 @@ async def fail() -> str:
     raise ValueError("as planned")
 
 
+@tool(idempotent=True, cache="run")
+async def glance(number: int) -> str:
+    """Glance at a page."""
+    return f"page {number}"
+
+
 def _script(request: Any, messages: list[Message]) -> Any:
     """Say what the first message asks for."""
     turn = sum(message.role == "assistant" for message in messages)
@@ -45,6 +51,11 @@ def _script(request: Any, messages: list[Message]) -> Any:
         "limit": [calls(("look", {"number": 1})), calls(("look", {"number": 2})), "what I have"],
         "hopeless": ["no json"],
         "long": [calls(("look", {"number": n}), ("count", {"text": "x"})) for n in range(TURNS)] + ["the end"],
+        "saved": [
+            calls(("glance", {"number": 1}), ("glance", {"number": 1})),
+            calls(("glance", {"number": 1})),
+            "so",
+        ],
         "cancelled": [calls(("look", {"number": 1})), "too late"],
     }
     script = scripts[messages[0].text]
@@ -60,6 +71,7 @@ def make_app(*, delay_seconds: float = 0) -> App:
         agents=[
             Agent("plain", model="scripted:x", tools=tools, instructions=prompt, limits=long),
             Agent("judge", model="scripted:x", output=Verdict, limits=Limits(max_consecutive_errors=2)),
+            Agent("saver", model="scripted:x", tools=[glance]),
             Agent("short", model="scripted:x", tools=tools, limits=Limits(max_turns=2)),
         ],
         providers=[model],
@@ -73,6 +85,7 @@ CASES = {
     "failed": ("judge", "hopeless"),
     "continued": ("plain", "long"),
     "cancelled": ("plain", "cancelled"),
+    "saved": ("saver", "saved"),
 }
 """Case to agent and input."""
 

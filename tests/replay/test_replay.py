@@ -39,7 +39,17 @@ def _replayer(*, is_sandboxed: bool) -> Replayer:
 
 def test_there_are_histories_of_every_ending() -> None:
     cases = {_case(path) for path in HISTORIES}
-    assert cases >= {"tools", "structured", "limit", "failed", "continued", "cancelled", "map", "map-node"}
+    assert cases >= {
+        "tools",
+        "structured",
+        "limit",
+        "failed",
+        "continued",
+        "cancelled",
+        "saved",
+        "map",
+        "map-node",
+    }
     assert cases >= {"select-rules", "select-learned", "select-model", "scoreboard"}
     assert cases >= {"plan-before", "plan-auto"}  # the first was recorded before plans told of outcomes
 

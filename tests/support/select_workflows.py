@@ -28,12 +28,18 @@ class Choosing:
 
 @workflow.defn
 class Telling:
-    """Tells of many outcomes at once."""
+    """Tells of many outcomes at once, and ends as asked."""
 
     @workflow.run
-    async def run(self, agent: str, count: int) -> None:
+    async def run(self, agent: str, count: int, end: str) -> None:
         for number in range(count):
             record_outcome(agent, kind="told", is_success=number % 10 > 0, cost_usd=0.5, seconds=2)
+        if end == "continue":
+            workflow.continue_as_new(args=[agent, count, "return"])
+        if end == "wait":
+            await workflow.wait_condition(lambda: False)
+        if end == "fail":
+            record_outcome(agent, score=2)
 
 
 @workflow.defn

@@ -3,7 +3,7 @@
 import os
 
 from perdure import Agent, App, ModelSettings, tool
-from tests.support.tree_workflows import ManyTidy, Tidy
+from tests.support.tree_workflows import ManyAgents, ManyTidy, Tidy
 
 
 @tool(idempotent=True)
@@ -16,5 +16,5 @@ def note(text: str) -> None:
 app = App(
     agents=[Agent("slow", model="openai:gpt-5-mini", settings=ModelSettings(stream=False))],
     tools=[note],
-    workflows=[ManyTidy, Tidy],
+    workflows=[ManyAgents, ManyTidy, Tidy],
 )

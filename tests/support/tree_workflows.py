@@ -68,3 +68,15 @@ class ManyTidy:
                 for n in range(count)
             )
         )
+
+
+@workflow.defn
+class ManyAgents:
+    """Waits for many agents."""
+
+    @workflow.run
+    async def run(self, count: int) -> None:
+        try:
+            await gather(*(run_agent("slow", str(n)) for n in range(count)))
+        finally:
+            await asyncio.shield(call_tool("note", {"text": "tidied"}))

@@ -43,4 +43,4 @@ def test_the_model_is_told_of_a_path_that_is_refused(context: ToolContext) -> No
 
 
 def test_the_app_has_its_agents() -> None:
-    assert sorted(app.agents) == ["fact_finder", "researcher"]
+    assert sorted(app.agents) == ["fact_finder", "researcher", "writer"]

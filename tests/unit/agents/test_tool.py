@@ -297,6 +297,7 @@ def test_a_policy() -> None:
         max_attempts=9,
         max_result_bytes=10,
         cache="shared",
+        ttl=timedelta(hours=1),
         needs_approval=True,
     )(nothing)
     spec = made.spec

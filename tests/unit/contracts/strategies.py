@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 from pydantic import JsonValue
 from pydantic.fields import FieldInfo
 
-from perdure.contracts import calls, limits, messages, plan, run, scores, selection, spec, usage
+from perdure.contracts import calls, limits, messages, plan, rerun, run, scores, selection, spec, usage
 from perdure.contracts import map as map_
 from perdure.contracts._base import Contract
 
-MODULES = (calls, limits, map_, messages, plan, run, scores, selection, spec, usage)
+MODULES = (calls, limits, map_, messages, plan, rerun, run, scores, selection, spec, usage)
 CONTRACTS: list[type[Contract]] = sorted(
     {
         each

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from perdure.contracts.answers import is_answer, output_text, output_value
+from perdure.contracts.calls import CallModelResult
 from perdure.contracts.limits import Limits
 from perdure.contracts.messages import Message, Outcome, TextPart, ToolCallPart, ToolResultPart, tool_message
 from perdure.contracts.run import Counters
@@ -93,7 +94,8 @@ def test_an_unknown_cost_reaches_any_limit_of_cost() -> None:
 
 @given(contracts(Counters), contracts(Usage), st.booleans())
 def test_after_a_model_call(before: Counters, usage: Usage, is_usable: bool) -> None:
-    after = after_model(before, usage, is_usable=is_usable)
+    message = Message(role="assistant")
+    after = after_model(before, CallModelResult(message=message, usage=usage, problem="" if is_usable else "no"))
     assert (after.turns, after.model_calls) == (before.turns + 1, before.model_calls + 1)
     assert after.usage == before.usage + usage
     assert after.unusable == (0 if is_usable else before.unusable + 1)

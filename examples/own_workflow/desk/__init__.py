@@ -1,0 +1,1 @@
+"""A briefing desk. Empty, so that the sandbox has little to import."""

@@ -1,0 +1,29 @@
+"""Starting a run again from what is good of it: what it is told of the runs before. Both sides."""
+
+from pydantic import JsonValue
+
+from perdure.contracts._base import Contract
+from perdure.contracts.run import Carried, EarlierRun
+
+
+class FindEarlierResult(Contract):
+    """Child runs of before, in the order of their start: they are not to be begun anew."""
+
+    runs: tuple[EarlierRun, ...] = ()
+
+
+class ResumeRunRequest(Contract):
+    """Find out what is good of a run that is over."""
+
+    run: EarlierRun
+
+
+class ResumeRunResult(Contract):
+    """What is good of a run."""
+
+    result: JsonValue = None
+    """Of a run that completed."""
+    carried: Carried | None = None
+    """Of an agent's run that did not: from where to go on; None where there is nothing."""
+    runs: tuple[EarlierRun, ...] = ()
+    """Of a map's node that did not complete: the runs of its items."""
