@@ -12,6 +12,7 @@ from perdure.activities._flights import FlightKey, Flights
 from perdure.activities._lookup import Lookup
 from perdure.activities._outputs import MAX_REPLY_BYTES, find_problem
 from perdure.activities._progress import Heart, backoff
+from perdure.activities._sharers import Sharers
 from perdure.agents.registry import Registry
 from perdure.contracts.calls import CallModelRequest, CallModelResult
 from perdure.contracts.messages import Message, TextPart
@@ -42,10 +43,12 @@ class ModelActivities:
         self._lookup = lookup
         self._blobs = blobs
         self._flights = Flights()
+        self._sharers = Sharers(providers.gates)
 
     async def aclose(self) -> None:
         """Stop the calls that no attempt waits for."""
         await self._flights.aclose()
+        await self._sharers.aclose()
 
     @activity.defn(name=CALL_MODEL)
     async def call_model(self, request: CallModelRequest) -> CallModelResult:
@@ -108,6 +111,7 @@ class ModelActivities:
     ) -> ModelReply:
         provider, model = self._providers.resolve(spec.models[request.model].name)
         provider.check()
+        self._sharers.look(provider.name)
         ask = ModelRequest(
             model=model,
             instructions=spec.instructions,

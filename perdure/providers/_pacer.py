@@ -2,8 +2,8 @@
 
 Each limit that the vendor tells is a bucket that fills again steadily. An answer says what was in it when the
 call came there; what this worker has sent since is taken off, and of the rest it takes its share: one over the
-number of workers. A refusal (429) multiplies the pace by 0.7, and each second without one adds 2 % of the full pace
-again. A vendor that tells nothing but refusals is paced in the same way, from what it last let through.
+number of workers. A refusal (429) multiplies the pace by 0.7; each second without one adds 2 % of the full one.
+A vendor that tells nothing but refusals is paced in the same way, from what it last let through.
 """
 
 from collections.abc import Callable, Mapping
@@ -27,6 +27,9 @@ _FIRST_CALLS: Final = 8
 _FIRST_SECONDS: Final = 2.0
 _FIRST_LOOK_SECONDS: Final = 0.1
 _GUESS_GROWTH_PER_SECOND: Final = 0.05
+_FIRST_GUESS: Final = 2.0
+_GUESS_SEARCH: Final = 1.5
+"""By how much a first guess grows a second, until it is refused."""
 _FORGET_SECONDS: Final = 60.0
 _NO_ADVICE_SECONDS: Final = 1.0
 
@@ -79,6 +82,7 @@ class Pacer:
     _open: int = 0
     _guess: float | None = None
     """Calls a second of this worker, where the vendor tells no limit but refused one."""
+    _is_guess_tested: bool = False
     _window_at: float = float("-inf")
     _window: int = 0
     _passed: float = 0.0
@@ -240,15 +244,20 @@ class Pacer:
         self._buckets[dimension] = Bucket(quota.limit, rate, credit, now, max(full_at, now + 1e-3))
 
     def _decrease_guess(self, now: float) -> None:
-        lately = max(self._passed, self._window / max(now - self._window_at, 1.0))
+        lately = self._passed
         known = self._buckets.get("requests")
-        rate = max(0.2, (lately if known is None else known.rate) * _DECREASE)
+        self._is_guess_tested = known is not None
+        rate = max(_FIRST_GUESS, (lately if known is None else known.rate) * _DECREASE)
         self._guess = rate
         self._buckets = {"requests": Bucket(max(1.0, rate / 2), rate, 0.0, now, float("inf"))}
 
     def _grow_guess(self, now: float) -> None:
         assert self._guess is not None
-        rate = self._guess * (1 + _GUESS_GROWTH_PER_SECOND * (now - self._factor_at))
+        seconds = max(0.0, now - max(self._factor_at, self._hold_until))
+        if self._is_guess_tested:
+            rate = self._guess * (1 + _GUESS_GROWTH_PER_SECOND * seconds)
+        else:
+            rate = self._guess * _GUESS_SEARCH ** min(seconds, 20.0)
         bucket = self._buckets["requests"]
         bucket.credit, bucket.at = self._credit(bucket, now), now
         bucket.rate, bucket.limit = rate, max(1.0, rate / 2)
