@@ -24,6 +24,7 @@ class App:
     Args:
         agents: Their names are what `perdure start NAME` takes.
         tools: Tools of no agent.
+        verifiers: Functions of no agent that judge results of a plan's tasks: see `Task.verify`.
         workflows: The user's own `@workflow.defn` classes.
         providers: Model back ends of the user's own (`perdure.providers.base.Provider`).
         lifespan: Opens the resources of a worker: pools, clients.
@@ -38,12 +39,13 @@ class App:
         *,
         agents: Sequence[Agent] = (),
         tools: Sequence[Tool] = (),
+        verifiers: Sequence[Callable[..., Any]] = (),
         workflows: Sequence[type] = (),
         providers: Sequence[Any] = (),
         lifespan: Lifespan | None = None,
     ) -> None:
         """Check the names of everything."""
-        self.registry = Registry(agents, tools)
+        self.registry = Registry(agents, tools, verifiers)
         self.workflows: dict[str, type] = _by_name(workflows)
         self.providers = tuple(providers)
         self.lifespan = lifespan

@@ -22,6 +22,7 @@ from perdure.contracts.messages import Message
 from perdure.contracts.names import AGENT_WORKFLOW, CALL_MODEL, CALL_TOOL, MAIN_CONVERSATION, MAP_NODE
 from perdure.contracts.run import Carried, Counters, EarlierRun, ResumedCall, ResumedTurn, RunInput
 from perdure.contracts.spec import AgentSpec
+from perdure.contracts.usage import NO_USAGE
 from perdure.history import Conversation, RunReader
 
 _BAD_STOPS = ("refusal", "interrupted")
@@ -134,6 +135,7 @@ class ResumeReader:
             counters=counters,
             first_run_id=(before.first_run_id if before is not None else "") or self._first_run_id,
             resumed=turn,
+            known_results=before.known_results if before is not None else (),
         )
 
     def _spent(self, before: Carried | None) -> datetime:
@@ -193,20 +195,25 @@ class ResumeReader:
             else:
                 room = max((spec.limits.max_tool_calls or _UNBOUNDED) - made, 0)
                 made += min(len(calls), room)
-        usage = counters.usage
-        for result in self._reader.run.model_results.values():
+        return self._add(counters, made, tuple(path), length), length, turn
+
+    def _add(self, counters: Counters, made: int, handoffs: tuple[str, ...], length: int) -> Counters:
+        """Return the counters of the run; what counts in a row, and what comes behind `length`, starts anew."""
+        run = self._reader.run
+        results = run.model_results.values()
+        usage, saved_usage = counters.usage, counters.saved_usage
+        for result in results:
             usage = usage + result.usage
-        asked = len(self._reader.run.model_results)
-        return (
-            Counters(
-                turns=counters.turns + asked,
-                model_calls=counters.model_calls + asked,
-                tool_calls=made,
-                usage=usage,
-                handoffs=tuple(path),
-            ),
-            length,
-            turn,
+            saved_usage = saved_usage + (result.saved or NO_USAGE)
+        return Counters(
+            turns=counters.turns + len(results),
+            model_calls=counters.model_calls + len(results),
+            tool_calls=made,
+            usage=usage,
+            handoffs=handoffs,
+            saved_tool_calls=counters.saved_tool_calls + sum(slot < length for _, _, slot in run.saved),
+            saved_model_calls=counters.saved_model_calls + sum(result.saved is not None for result in results),
+            saved_usage=saved_usage,
         )
 
     def _turn(

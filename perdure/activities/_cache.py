@@ -12,7 +12,15 @@ from typing import NamedTuple
 from pydantic import JsonValue
 from pydantic_core import to_json
 
-from perdure.contracts.messages import Message, Part, ReasoningPart, TextPart, ToolCallPart, ToolResultPart
+from perdure.contracts.messages import (
+    ArtifactPart,
+    Message,
+    Part,
+    ReasoningPart,
+    TextPart,
+    ToolCallPart,
+    ToolResultPart,
+)
 from perdure.contracts.spec import AgentSpec
 from perdure.providers.base import Fragment
 
@@ -53,6 +61,8 @@ def _size(part: Part) -> int:
             return sys.getsizeof(part.arguments)
         case ToolResultPart():
             return sum(_size(each) for each in part.content)
+        case ArtifactPart():
+            return sys.getsizeof(part.name)
         case _:
             return sys.getsizeof(part.url)
 

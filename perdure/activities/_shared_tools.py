@@ -16,6 +16,7 @@ from perdure.contracts.messages import Message, ToolCallPart, repeat_result, too
 from perdure.contracts.names import RUN_SHARED_TOOL
 from perdure.contracts.spec import ToolSpec
 from perdure.contracts.texts import one_line
+from perdure.contracts.times import shared_time
 
 TOOL_FAILED = "SharedToolFailed"
 """Type of the failure of a shared execution whose message is for the model."""
@@ -70,14 +71,16 @@ async def share_tool_call(sharing: Sharing, ask: ToolAsk) -> tuple[Message, bool
             context=context or None,
         )
 
+    timeout, attempts = pinned.timeout + _MARGIN, pinned.max_attempts + _CRASHES
     call = SharedCall(
         name=pinned.name,
         activity=RUN_SHARED_TOOL,
         parts=(ask.tenant, pinned.to_bytes().decode(), version, _sorted(ask.arguments), _sorted(context)),
         ttl=pinned.cache_ttl or timedelta(hours=1),
         result_type=SharedToolResult,
-        timeout=pinned.timeout + _MARGIN,
-        max_attempts=pinned.max_attempts + _CRASHES,
+        timeout=timeout,
+        total=shared_time(timeout, attempts),
+        max_attempts=attempts,
         summary=one_line(f"{pinned.name}({ask.call.arguments})"),
     )
     try:

@@ -24,7 +24,6 @@ from perdure.activities._progress import Heart, last_progress
 from perdure.contracts._base import Contract
 from perdure.contracts.calls import Progress
 from perdure.contracts.names import SHARED_QUEUE_SUFFIX
-from perdure.contracts.times import shared_time
 
 T = TypeVar("T")
 
@@ -48,7 +47,8 @@ class SharedCall(Generic[T]):
         ttl: How old a result may be.
         result_type: What the activity returns.
         timeout: For one attempt.
-        max_attempts: Attempts, those included whose worker died.
+        total: For all of them.
+        max_attempts: Attempts, those included whose worker died; 0 for as many as there is time for.
         summary: For the web UI.
     """
 
@@ -58,6 +58,7 @@ class SharedCall(Generic[T]):
     ttl: timedelta
     result_type: type[T]
     timeout: timedelta
+    total: timedelta
     max_attempts: int
     summary: str
 
@@ -143,7 +144,7 @@ class Sharing:
                 task_queue=info.task_queue + SHARED_QUEUE_SUFFIX,
                 result_type=call.result_type,
                 start_to_close_timeout=call.timeout,
-                schedule_to_close_timeout=shared_time(call.timeout, call.max_attempts),
+                schedule_to_close_timeout=call.total,
                 heartbeat_timeout=info.heartbeat_timeout,
                 id_conflict_policy=ActivityIDConflictPolicy.USE_EXISTING,
                 id_reuse_policy=ActivityIDReusePolicy.ALLOW_DUPLICATE_FAILED_ONLY,

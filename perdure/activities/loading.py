@@ -3,7 +3,7 @@
 import inspect
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
@@ -24,7 +24,7 @@ from perdure.contracts.calls import (
 )
 from perdure.contracts.limits import DEFAULT_LIMITS, Limits
 from perdure.contracts.map import MapOutcome, ReadPageRequest, ReadPageResult
-from perdure.contracts.names import COPY_CONVERSATION, LOAD_AGENT, READ_OUTPUT, READ_PAGE
+from perdure.contracts.names import COPY_CONVERSATION, LOAD_AGENT, PLAN_VERIFIER, READ_OUTPUT, READ_PAGE
 from perdure.contracts.spec import AgentSpec, ModelSpec, ToolSpec
 from perdure.contracts.usage import Price
 from perdure.errors import PayloadTooLargeError, UserError
@@ -51,6 +51,8 @@ class LoadingPolicy:
     """Returns the price and the context window, in tokens, of a model; None for what is not known."""
     redact: Callable[[str], str]
     """Takes the secrets out of a text."""
+    task_queues: Mapping[str, str] = field(default_factory=dict[str, str])
+    """The Task Queue of each provider that has one of its own."""
 
 
 class LoadingActivities:
@@ -73,6 +75,7 @@ class LoadingActivities:
             UserError: The instructions function failed. Not retryable.
         """
         agent = self._registry.agent(request.agent)
+        verify, is_verified_by_agent = self._verifier(agent, request.verify)
         instructions = await self._instructions(agent, request.context or {})
         spec = AgentSpec(
             name=agent.name,
@@ -86,8 +89,8 @@ class LoadingActivities:
             tags=tuple(agent.tags),
             capabilities=tuple(agent.capabilities),
             handoffs=tuple(each if isinstance(each, str) else each.name for each in agent.handoffs),
-            verify=_name_of(agent.verify),
-            is_verified_by_agent=isinstance(agent.verify, Agent),
+            verify=verify,
+            is_verified_by_agent=is_verified_by_agent,
             on_limit=agent.on_limit,
             context=request.context,
             heartbeat_timeout=self._pulse.next_timeout(),
@@ -116,6 +119,14 @@ class LoadingActivities:
             raise UserError(f"The instructions function of agent {agent.name!r} returned a {kind}, not a str.")
         return text
 
+    def _verifier(self, agent: Agent, wanted: str) -> tuple[str | None, bool]:
+        """Return who judges the answers, and whether that is an agent."""
+        if not wanted:
+            return _name_of(agent.verify), isinstance(agent.verify, Agent)
+        if wanted == PLAN_VERIFIER:
+            return wanted, False
+        return wanted, isinstance(self._registry.verifier(wanted), Agent)
+
     def _handoff(self, target: Agent | str) -> ToolSpec:
         other = self._registry.agent(target if isinstance(target, str) else target.name)
         return ToolSpec(
@@ -128,7 +139,8 @@ class LoadingActivities:
     def _model(self, name: str) -> ModelSpec:
         self._providers.resolve(name)
         price, window = self._policy.find_model(name)
-        return ModelSpec(name=name, price=price, context_window_tokens=window)
+        queue = self._policy.task_queues.get(name.partition(":")[0], "")
+        return ModelSpec(name=name, price=price, context_window_tokens=window, task_queue=queue)
 
     @activity.defn(name=COPY_CONVERSATION)
     async def copy_conversation(self, request: CopyConversationRequest) -> CopyConversationResult:

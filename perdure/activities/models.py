@@ -6,17 +6,20 @@ from collections.abc import Callable, Sequence
 from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
+from perdure.activities._artifacts import with_artifacts
 from perdure.activities._blobs import BlobStore
 from perdure.activities._cache import ConversationKey, Slot
 from perdure.activities._flights import FlightKey, Flights
 from perdure.activities._lookup import Lookup
 from perdure.activities._outputs import MAX_REPLY_BYTES, find_problem
 from perdure.activities._progress import Heart, backoff
+from perdure.activities._shared_models import share_model_call
 from perdure.activities._sharers import Sharers
+from perdure.activities._sharing import Sharing
 from perdure.agents.registry import Registry
-from perdure.contracts.calls import CallModelRequest, CallModelResult
+from perdure.contracts.calls import CallModelRequest, CallModelResult, SharedModelRequest, SharedModelResult
 from perdure.contracts.messages import Message, TextPart
-from perdure.contracts.names import CALL_MODEL
+from perdure.contracts.names import ASK_SHARED_MODEL, CALL_MODEL
 from perdure.contracts.spec import AgentSpec
 from perdure.contracts.usage import Usage
 from perdure.errors import ModelCallError, PerdureError
@@ -35,9 +38,11 @@ class ModelActivities:
         lookup: Lookup,
         blobs: BlobStore,
         redact: Callable[[str], str],
+        sharing: Sharing,
     ) -> None:
         """Work with these; `redact` takes the secrets out of a text."""
         self._redact = redact
+        self._sharing = sharing
         self._registry = registry
         self._providers = providers
         self._lookup = lookup
@@ -69,15 +74,40 @@ class ModelActivities:
         try:
             spec = await self._lookup.spec(request.spec, workflow_id, run_id)
             slots = await self._lookup.slots(key, request.slots, request.new)
-            with Heart() as heart:
-                reply = await self._ask(request, spec, key, slots, heart)
-            result = self._judge(spec, request, reply)
+            result = await share_model_call(self._sharing, spec, request, slots)
+            if result is None:
+                with Heart() as heart:
+                    reply = await self._ask(request, spec, key, slots, heart)
+                result = self._judge(spec, request, reply)
             self._lookup.cache.put(key, {request.slots: Slot(result.message)})
             return result
         except (ApplicationError, asyncio.CancelledError):
             raise
         except Exception as error:
             raise self._defect(error) from None
+
+    @activity.defn(name=ASK_SHARED_MODEL)
+    async def ask_shared_model(self, request: SharedModelRequest) -> SharedModelResult:
+        """Ask the model for every run that makes the call; a standalone activity.
+
+        Raises:
+            ModelCallError, UnknownModelError, ConversationUnavailableError: As `call_model` does.
+            ApplicationError: It was cancelled; no part of a reply is kept. Not retryable.
+        """
+        call = request.call
+        key = ConversationKey(request.workflow_id, request.run_id, call.conversation, call.epoch)
+        try:
+            spec = await self._lookup.spec(call.spec, key.workflow_id, key.run_id)
+            slots = await self._lookup.slots(key, call.slots, call.new)
+            with Heart() as heart:
+                reply = await self._ask(call, spec, key, slots, heart)
+        except (ApplicationError, asyncio.CancelledError):
+            raise
+        except Exception as error:
+            raise self._defect(error) from None
+        if reply.message.stop == "interrupted":
+            raise ApplicationError("The call was cancelled.", type="Cancelled", non_retryable=True)
+        return SharedModelResult(result=self._judge(spec, call, reply), asker=request.asker)
 
     async def _ask(
         self,
@@ -115,7 +145,7 @@ class ModelActivities:
         ask = ModelRequest(
             model=model,
             instructions=spec.instructions,
-            fragments=self._encode(provider, key, slots),
+            fragments=await self._encode(provider, key, slots),
             tools=spec.tools,
             may_call_tools=not request.is_final,
             output=spec.output,
@@ -125,14 +155,14 @@ class ModelActivities:
         )
         return await provider.call(ask, on_text)
 
-    def _encode(self, provider: Provider, key: ConversationKey, slots: Sequence[Slot]) -> list[Fragment]:
+    async def _encode(self, provider: Provider, key: ConversationKey, slots: Sequence[Slot]) -> list[Fragment]:
         protocol = provider.protocol
         fragments: list[Fragment] = []
         grown = 0
         for slot in slots:
             fragment = slot.fragments.get(protocol)
             if fragment is None:
-                fragment = provider.encode(slot.message, self._blobs.read)
+                fragment = provider.encode(await with_artifacts(slot.message), self._blobs.read)
                 slot.fragments[protocol] = fragment
                 grown += len(fragment.body)
             fragments.append(fragment)

@@ -9,11 +9,12 @@ from temporalio import activity
 
 from perdure.activities._cache import ConversationKey
 from perdure.activities._lookup import Lookup
+from perdure.activities.planning import judge_plan
 from perdure.agents.agent import Agent
 from perdure.agents.registry import Registry
 from perdure.contracts.answers import output_value
 from perdure.contracts.calls import Verdict, VerifyRequest
-from perdure.contracts.names import VERIFY
+from perdure.contracts.names import PLAN_VERIFIER, VERIFY
 from perdure.errors import UserError
 
 
@@ -39,15 +40,31 @@ class VerifyActivities:
         key = ConversationKey(workflow_id, run_id, request.conversation, request.epoch)
         spec = await self._lookup.spec(request.spec, workflow_id, run_id)
         slot = await self._lookup.slot(key, request.slot)
-        function = self._registry.agent(request.agent).verify
+        output = output_value(spec, slot.message)
+        if request.verifier == PLAN_VERIFIER:
+            verdict = judge_plan(self._registry, spec, output)
+            own = self._registry.agent(request.agent).verify
+            if not verdict.accept or own is None or isinstance(own, Agent):
+                return verdict
+            return await self._judge(own, output, request.agent)
+        return await self._judge(self._function(request), output, request.agent)
+
+    def _function(self, request: VerifyRequest) -> Callable[..., Any]:
+        """Return the function of today under the name that the run is pinned to."""
+        own = self._registry.agent(request.agent).verify
+        is_own = not request.verifier or getattr(own, "__name__", None) == request.verifier
+        function = own if is_own else self._registry.verifiers.get(request.verifier)
         if isinstance(function, Agent) or not callable(function):
             raise UserError(f"Agent {request.agent!r} no longer has the function that verifies its answers.")
+        return function
+
+    async def _judge(self, function: Callable[..., Any], output: Any, agent: str) -> Verdict:
         name = getattr(function, "__name__", "verify")
         try:
-            value = await _call(function, output_value(spec, slot.message))
+            value = await _call(function, output)
         except Exception as error:
             reason = self._redact(f"{type(error).__name__}: {error}")
-            raise UserError(f"The verifier {name!r} of agent {request.agent!r} failed: {reason}") from None
+            raise UserError(f"The verifier {name!r} of agent {agent!r} failed: {reason}") from None
         return _verdict(value, name)
 
 

@@ -10,7 +10,7 @@ from perdure.agents.tool import Tool, tool
 from perdure.contracts.calls import Verdict
 from perdure.contracts.limits import Limits, ModelSettings, OnLimit
 from perdure.contracts.spec import OutputSpec, ToolSpec
-from perdure.errors import DuplicateNameError, InvalidToolError, UnknownModelError
+from perdure.errors import DuplicateNameError, InvalidToolError, SettingsError, UnknownModelError
 
 _SUBAGENT_PARAMETERS: dict[str, Any] = {
     "type": "object",
@@ -83,6 +83,7 @@ class Agent:
             raise UnknownModelError(f"Agent {self.name!r} has no model; give one, as in 'openai:gpt-5-mini'.")
         for model in self.models:
             _check_model(self.name, model)
+        _check_cache(self.name, self.settings)
         object.__setattr__(self, "_output_spec", output_spec(self.output))
         if isinstance(self.verify, Agent) and self.verify.output is not Verdict:
             raise InvalidToolError(
@@ -152,4 +153,12 @@ def _check_model(agent: str, model: str) -> None:
     if not (prefix and colon and name):
         raise UnknownModelError(
             f"Agent {agent!r}: model {model!r} has no provider; write 'provider:model', as in 'openai:gpt-5-mini'."
+        )
+
+
+def _check_cache(agent: str, settings: ModelSettings) -> None:
+    if settings.cache is not None and (settings.cache != "shared" or settings.temperature != 0):
+        raise SettingsError(
+            f"Agent {agent!r}: model calls can be cached with ModelSettings(cache='shared', temperature=0) only: "
+            "at another temperature a reply stands for no other, and a run never asks the same twice."
         )

@@ -4,16 +4,19 @@ from collections.abc import Collection, Iterator, Sequence
 
 from perdure.agents._names import is_name
 from perdure.contracts.plan import AUTO, MAX_TASKS, Plan, PlanFault, RetryWith, Task
-from perdure.contracts.references import references
+from perdure.contracts.references import ARTIFACTS, Reference, references
 from perdure.errors import InvalidPlanError, suggest
 
 
-def check_plan(plan: Plan, known_agents: Collection[str] | None) -> list[PlanFault]:
+def check_plan(
+    plan: Plan, known_agents: Collection[str] | None, known_verifiers: Collection[str] | None = None
+) -> list[PlanFault]:
     """Return every fault of a plan, in its order; none for one that can be executed.
 
     Args:
         plan: The plan.
         known_agents: Names of the agents that there are; None when that isn't known, and isn't checked.
+        known_verifiers: Names of what can judge results, likewise.
     """
     tasks = plan.tasks
     if not tasks:
@@ -26,9 +29,12 @@ def check_plan(plan: Plan, known_agents: Collection[str] | None) -> list[PlanFau
     by_id = {task.id: task for task in reversed(tasks)}
     above = _ancestors(by_id)
     seen: set[str] = set()
+    faults.extend(_planner_faults(plan, known_agents))
+    faults.extend(_artifact_faults(tasks))
     for index, task in enumerate(tasks):
         faults.extend(_id_faults(index, task, seen))
         faults.extend(_agent_faults(index, task, known_agents))
+        faults.extend(_verifier_faults(index, task, known_verifiers))
         faults.extend(_need_faults(index, task, by_id))
         faults.extend(_reference_faults(index, task, by_id, above))
         seen.add(task.id)
@@ -36,14 +42,19 @@ def check_plan(plan: Plan, known_agents: Collection[str] | None) -> list[PlanFau
     return faults
 
 
-def invalid_plan(faults: Sequence[PlanFault]) -> InvalidPlanError:
+def invalid_plan(faults: Sequence[PlanFault], *, what: str = "The plan") -> InvalidPlanError:
     """Return the error that tells all of these."""
-    listed = "\n".join(f"- {fault.message}" for fault in faults)
-    number = "a fault" if len(faults) == 1 else f"{len(faults)} faults"
     return InvalidPlanError(
-        f"The plan has {number}:\n{listed}",
+        listed_faults(faults, what=what),
         faults=[fault.model_dump(mode="json") for fault in faults],
     )
+
+
+def listed_faults(faults: Sequence[PlanFault], *, what: str = "The plan") -> str:
+    """Return all of these in a text."""
+    listed = "\n".join(f"- {fault.message}" for fault in faults)
+    number = "a fault" if len(faults) == 1 else f"{len(faults)} faults"
+    return f"{what} has {number}:\n{listed}"
 
 
 def _id_faults(index: int, task: Task, seen: Collection[str]) -> Iterator[PlanFault]:
@@ -53,8 +64,19 @@ def _id_faults(index: int, task: Task, seen: Collection[str]) -> Iterator[PlanFa
             message=f"Task id {task.id!r} can't be used: a letter, then up to 63 letters, digits, _ or -.",
             path=where,
         )
+    if task.id == ARTIFACTS:
+        yield PlanFault(
+            message=f"No task can have the id {ARTIFACTS!r}: artifacts are referred to by it.", path=where
+        )
     if task.id in seen:
         yield PlanFault(message=f"There are several tasks {task.id!r}: rename all but one.", path=where)
+
+
+def agents_of(task: Task) -> tuple[str, ...]:
+    """Return the agents that a task names: its own, those it is chosen from, and who tries next."""
+    own = () if task.agent == AUTO else (task.agent,)
+    other = (task.on_error.retry_with,) if isinstance(task.on_error, RetryWith) else ()
+    return (*own, *task.candidates, *other)
 
 
 def _agent_faults(index: int, task: Task, known: Collection[str] | None) -> Iterator[PlanFault]:
@@ -72,6 +94,51 @@ def _agent_faults(index: int, task: Task, known: Collection[str] | None) -> Iter
         if known is not None and name not in known:
             message = f"Task {task.id!r}: there is no agent {name!r}.{suggest(name, known)}"
             yield PlanFault(message=message, path=where)
+
+
+def _planner_faults(plan: Plan, known: Collection[str] | None) -> Iterator[PlanFault]:
+    if plan.planner and known is not None and plan.planner not in known:
+        message = f"The planner: there is no agent {plan.planner!r}.{suggest(plan.planner, known)}"
+        yield PlanFault(message=message, path=("planner",))
+    if plan.planner:
+        return
+    for index, task in enumerate(plan.tasks):
+        if final_policy(task) == "replan":
+            yield PlanFault(
+                message=f"Task {task.id!r} is to be replanned when it fails, and the plan names no planner: "
+                "add `planner: AGENT`.",
+                path=("tasks", index, "on_error"),
+            )
+
+
+def final_policy(task: Task) -> str:
+    """Return what holds when a task failed and no other agent is to try it."""
+    return task.on_error.then if isinstance(task.on_error, RetryWith) else task.on_error
+
+
+def _verifier_faults(index: int, task: Task, known: Collection[str] | None) -> Iterator[PlanFault]:
+    if task.verify and known is not None and task.verify not in known:
+        message = f"Task {task.id!r}: there is no verifier {task.verify!r}.{suggest(task.verify, known)}"
+        yield PlanFault(message=message, path=("tasks", index, "verify"))
+
+
+def _artifact_faults(tasks: Sequence[Task]) -> Iterator[PlanFault]:
+    made_by: dict[str, str] = {}
+    for index, task in enumerate(tasks):
+        for position, name in enumerate(task.produces):
+            where = ("tasks", index, "produces", position)
+            if not is_name(name):
+                yield PlanFault(
+                    message=f"Task {task.id!r}: the artifact {name!r} can't be named so: a letter, then up to 63 "
+                    "letters, digits, _ or -.",
+                    path=where,
+                )
+            elif name in made_by:
+                other = made_by[name]
+                yield PlanFault(
+                    message=f"Task {task.id!r} produces {name!r}, and so does {other!r}: rename one.", path=where
+                )
+            made_by.setdefault(name, task.id)
 
 
 def _need_faults(index: int, task: Task, by_id: dict[str, Task]) -> Iterator[PlanFault]:
@@ -100,7 +167,8 @@ def _reference_faults(
             ),
             path=where,
         )
-    for name in dict.fromkeys(reference.task for reference in found):
+    yield from _artifact_reference_faults(index, task, found, by_id, needed)
+    for name in dict.fromkeys(each.task for each in found if each.artifact is None):
         if name not in by_id:
             message = f"Task {task.id!r} refers to {name!r}, and there is no such task.{_near(name, by_id)}"
             yield PlanFault(message=message, path=where)
@@ -111,6 +179,26 @@ def _reference_faults(
                 f"Task {task.id!r} refers to the result of {name!r}, which it does not need: add it to needs."
             )
             yield PlanFault(message=message, path=where)
+
+
+def _artifact_reference_faults(
+    index: int, task: Task, found: Sequence[Reference], by_id: dict[str, Task], needed: Collection[str]
+) -> Iterator[PlanFault]:
+    made_by = {name: each.id for each in by_id.values() for name in each.produces}
+    for name in dict.fromkeys(each.artifact for each in found if each.artifact is not None):
+        if name not in made_by:
+            message = f"Task {task.id!r} refers to the artifact {name!r}, and no task produces it."
+            message += suggest(name, made_by)
+        elif made_by[name] == task.id:
+            message = f"Task {task.id!r} refers to its own artifact {name!r}."
+        elif made_by[name] not in needed:
+            message = (
+                f"Task {task.id!r} refers to the artifact {name!r} of {made_by[name]!r}, which it does not need"
+            )
+            message += ": add it to needs."
+        else:
+            continue
+        yield PlanFault(message=message, path=("tasks", index, "input"))
 
 
 def _near(name: str, by_id: dict[str, Task]) -> str:

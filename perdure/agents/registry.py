@@ -1,10 +1,12 @@
 """`Registry`: agents and tools by name. Both sides."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import timedelta
+from typing import Any
 
 from perdure.agents.agent import Agent, check_unique
 from perdure.agents.tool import Tool
+from perdure.contracts.calls import Verdict
 from perdure.errors import DuplicateNameError, UnknownAgentError, UnknownToolError, suggest
 
 
@@ -16,8 +18,13 @@ class Registry:
         UnknownAgentError: A handoff to an agent that there isn't. Not retryable.
     """
 
-    def __init__(self, agents: Iterable[Agent] = (), tools: Iterable[Tool] = ()) -> None:
-        """Collect the agents, their tools, and tools of no agent."""
+    def __init__(
+        self,
+        agents: Iterable[Agent] = (),
+        tools: Iterable[Tool] = (),
+        verifiers: Iterable[Callable[..., Any]] = (),
+    ) -> None:
+        """Collect the agents, their tools and verifiers, and tools and verifiers of no agent."""
         listed = _with_known(list(agents))
         check_unique("The app", "agent", [agent.name for agent in listed])
         self.agents: dict[str, Agent] = {agent.name: agent for agent in listed}
@@ -29,6 +36,8 @@ class Registry:
         for agent in listed:
             for target in agent.handoffs:
                 self.agent(target if isinstance(target, str) else target.name)
+
+        self.verifiers: dict[str, Agent | Callable[..., Any]] = _verifiers(listed, verifiers)
 
     @property
     def longest_ttl(self) -> tuple[str, timedelta] | None:
@@ -59,6 +68,17 @@ class Registry:
         except KeyError:
             raise UnknownAgentError(f"There is no agent {name!r}.{suggest(name, self.agents)}") from None
 
+    def verifier(self, name: str) -> "Agent | Callable[..., Any]":
+        """Return what judges results under that name.
+
+        Raises:
+            UnknownAgentError: There is nothing, or several things; suggests the nearest. Not retryable.
+        """
+        try:
+            return self.verifiers[name]
+        except KeyError:
+            raise UnknownAgentError(f"There is no verifier {name!r}.{suggest(name, self.verifiers)}") from None
+
     def tool(self, name: str) -> Tool:
         """Return the tool of that name.
 
@@ -76,3 +96,22 @@ def _with_known(agents: list[Agent]) -> list[Agent]:
     for agent in agents:  # grows as it goes
         agents.extend(each for each in agent.known_agents if each not in agents)
     return agents
+
+
+def _verifiers(
+    agents: Iterable[Agent], functions: Iterable[Callable[..., Any]]
+) -> dict[str, Agent | Callable[..., Any]]:
+    """Return what can judge results, by name: agents that give verdicts, and functions.
+
+    A name that stands for several of them is left out.
+    """
+    found: dict[str, Agent | Callable[..., Any]] = {}
+    several: set[str] = set()
+    for agent in agents:
+        if agent.output is Verdict:
+            found[agent.name] = agent
+    for function in (*(agent.verify for agent in agents), *functions):
+        name = getattr(function, "__name__", "")
+        if function is not None and name and found.setdefault(name, function) is not function:
+            several.add(name)
+    return {name: each for name, each in found.items() if name not in several and name != "<lambda>"}

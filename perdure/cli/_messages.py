@@ -10,6 +10,7 @@ from perdure.cli._format import call, clean, one_line
 from perdure.cli._render import console, print_labelled
 from perdure.client import TranscriptEntry
 from perdure.contracts.messages import (
+    ArtifactPart,
     FilePart,
     ImagePart,
     Message,
@@ -113,11 +114,15 @@ def _call(name: str, arguments: str, is_full: bool) -> Text:
 
 def _content(message: Message, shorten: Callable[[str], str]) -> Text:
     parts = [
-        part.text if isinstance(part, TextPart) else _media(part)
+        part.text if isinstance(part, TextPart) else _described(part)
         for part in message.parts
-        if isinstance(part, TextPart | ImagePart | FilePart)
+        if isinstance(part, TextPart | ImagePart | FilePart | ArtifactPart)
     ]
     return Text(shorten("\n".join(parts)))
+
+
+def _described(part: ImagePart | FilePart | ArtifactPart) -> str:
+    return part.reference if isinstance(part, ArtifactPart) else _media(part)
 
 
 def _media(part: ImagePart | FilePart) -> str:

@@ -54,8 +54,10 @@ def _print_text(outcome: MapOutcome) -> None:
 
 
 def print_outputs(result: PlanResult) -> None:
-    """Print the outputs of a plan by task as JSON, and on stderr what there is to say about other tasks."""
-    print_value(result.outputs)
+    """Print the answer of a plan, or its outputs by task as JSON, and on stderr what there is to say of tasks."""
+    print_value(result.answer if result.answered_by else result.outputs)
+    if result.answered_by and result.answer is None:
+        say(f"The answer is long: `perdure result {result.answered_by}` prints it.")
     for task in result.tasks:
         if task.failure is not None:
             say(clean(f"Task {task.id!r} failed: {task.failure.type}: {task.failure.message}"))

@@ -21,7 +21,7 @@ COMMANDS: Final[dict[str, dict[str, Entry]]] = {
         "run": Entry("perdure.cli.run", "Start an agent or a workflow, and follow it to its result."),
         "start": Entry("perdure.cli.start", "Start an agent or a workflow, and print the workflow id."),
         "map": Entry("perdure.cli.map", "Run an agent on each line of a file, or each element of a JSON array."),
-        "plan": Entry("perdure.cli.plan", "Check and run plans: tasks for agents, in YAML or JSON."),
+        "plan": Entry("perdure.cli.plan", "Check, run and change plans: tasks for agents, in YAML or JSON."),
     },
     "Look": {
         "list": Entry("perdure.cli.list", "List runs, the latest first."),
@@ -35,6 +35,7 @@ COMMANDS: Final[dict[str, dict[str, Entry]]] = {
     "Steer": {
         "signal": Entry("perdure.cli.signal", "Send a signal to a run."),
         "update": Entry("perdure.cli.update", "Send an update to a run, and print its answer."),
+        "task": Entry("perdure.cli.task", "Steer the tasks of a plan at work."),
         "rerun": Entry("perdure.cli.rerun", "Start a failed run again from its last good turn or task."),
         "score": Entry("perdure.cli.score", "Say how good a run was, from 0 to 1."),
         "cancel": Entry("perdure.cli.cancel", "Ask a run to end; it cleans up."),
@@ -42,6 +43,7 @@ COMMANDS: Final[dict[str, dict[str, Entry]]] = {
     },
     "Check": {
         "agent": Entry("perdure.cli.agent", "List and show the agents of the app."),
+        "provider": Entry("perdure.cli.provider", "Show providers, and limit the Task Queues of their calls."),
         "doctor": Entry("perdure.cli.doctor", "Check settings, app, workflows and server."),
     },
 }

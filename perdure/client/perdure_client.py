@@ -27,6 +27,7 @@ from perdure.agents.registry import Registry
 from perdure.client._attributes import StartAttributes
 from perdure.client._children import ChildReader
 from perdure.client._maps import MapItems, map_input, progress, whole_result
+from perdure.client._plans import steered
 from perdure.client._priority import run_priority
 from perdure.client._rerun import RerunResult, rerun
 from perdure.client._runs import RunInfo, describe, first_start, list_query, list_runs, not_found, to_info
@@ -38,14 +39,23 @@ from perdure.client._watch import WatchEvent, watch
 from perdure.contracts.limits import Limits
 from perdure.contracts.map import MapProgress, MapResult, OnError
 from perdure.contracts.messages import ContentPart, TextPart
-from perdure.contracts.names import AGENT_WORKFLOW, MAP_QUERY, MAP_WORKFLOW, PLAN_QUERY, PLAN_WORKFLOW
-from perdure.contracts.plan import PlanResult, PlanStatus
+from perdure.contracts.names import (
+    AGENT_WORKFLOW,
+    AMEND_PLAN_UPDATE,
+    MAP_QUERY,
+    MAP_WORKFLOW,
+    PLAN_QUERY,
+    PLAN_WORKFLOW,
+    RETRY_TASK_UPDATE,
+)
+from perdure.contracts.plan import AmendPlanRequest, PlanAmendment, PlanResult, PlanStatus, RetryTaskRequest
 from perdure.contracts.run import RunInput, RunResult
 from perdure.contracts.scores import Outcome, ScoreTable, scoreboard_id
 from perdure.contracts.texts import one_line
 from perdure.contracts.times import TASK_TIMEOUT
 from perdure.errors import (
     InvalidInputError,
+    InvalidPlanError,
     NoWorkerError,
     PayloadTooLargeError,
     PerdureError,
@@ -415,6 +425,49 @@ class PerdureClient:
         except TimeoutError:
             raise _no_worker(workflow_id, name) from None
 
+    async def amend_plan(self, workflow_id: str, amendment: PlanAmendment, *, number: int = 0) -> PlanStatus:
+        """Change a plan at work: add, replace and drop tasks that are neither running nor done.
+
+        Args:
+            workflow_id: The run that executes the plan.
+            amendment: What is to change.
+            number: Which plan of the run, from 1; the latest when 0.
+
+        Returns:
+            How the plan stands then.
+
+        Raises:
+            InvalidPlanError: It can't be applied, and nothing was; it tells every fault. Not retryable.
+            RunNotFoundError: There is no such run, or it is closed. Not retryable.
+            NoWorkerError: It wasn't done within 30 seconds; it may be yet. Retryable.
+        """
+        request = AmendPlanRequest(amendment=amendment, number=number)
+        return await self._steer(workflow_id, AMEND_PLAN_UPDATE, request)
+
+    async def retry_task(self, workflow_id: str, task: str, *, number: int = 0) -> PlanStatus:
+        """Run a failed or skipped task of a plan at work again; what was skipped for it waits again.
+
+        Args:
+            workflow_id: The run that executes the plan.
+            task: The task's id. Of a skipped one, the failed ones that it was skipped for are run again.
+            number: Which plan of the run, from 1; the latest when 0.
+
+        Raises:
+            InvalidInputError: It neither failed nor was skipped. Not retryable.
+            RunNotFoundError: There is no such run, or it is closed. Not retryable.
+            NoWorkerError: It wasn't done within 30 seconds; it may be yet. Retryable.
+        """
+        return await self._steer(workflow_id, RETRY_TASK_UPDATE, RetryTaskRequest(task=task, number=number))
+
+    async def _steer(self, workflow_id: str, name: str, request: Any) -> PlanStatus:
+        handle: WorkflowHandle[Any, Any] = self.temporal.get_workflow_handle(workflow_id)
+        try:
+            async with asyncio.timeout(_UPDATE_SECONDS):
+                call = handle.execute_update(name, request, result_type=PlanStatus)
+                return await steered(workflow_id, _asked(workflow_id, name, call))
+        except TimeoutError:
+            raise _no_worker(workflow_id, name) from None
+
     async def scoreboard(self, *, kind: str | None = None) -> ScoreTable:
         """Return what became of work, by kind and by agent or model; nothing while there was none.
 
@@ -493,6 +546,8 @@ async def _asked(workflow_id: str, name: str, call: Any) -> Any:
         raise InvalidInputError(f"Run {workflow_id!r} can't answer {name!r}: {error}") from None
     except WorkflowUpdateFailedError as error:
         reason = revive(error.cause) if error.cause else error
+        if isinstance(reason, InvalidPlanError):
+            raise reason from None
         raise InvalidInputError(f"Run {workflow_id!r} refused {name!r}: {reason}") from None
     except RPCError as error:
         if error.status in (RPCStatusCode.DEADLINE_EXCEEDED, RPCStatusCode.CANCELLED):

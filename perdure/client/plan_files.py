@@ -1,7 +1,7 @@
 """Plans that people write: YAML or JSON, with the line of every fault. Client side; needs no server."""
 
 import json
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from typing import Any, cast
 
 import yaml
@@ -12,13 +12,13 @@ from pydantic_core.core_schema import TimedeltaSchema
 
 from perdure.agents.plans import check_plan
 from perdure.contracts.limits import Limits
-from perdure.contracts.plan import Plan, PlanFault, RetryWith, Task
+from perdure.contracts.plan import Plan, PlanAmendment, PlanFault, RetryWith, Task
 from perdure.contracts.selection import SelectBy
 from perdure.errors import InvalidInputError, suggest
 
 Path = tuple[str | int, ...]
 
-_POLICIES = "give fail, skip_dependents, continue, or retry_with: AGENT"
+_POLICIES = "give fail, skip_dependents, continue, replan, or retry_with: AGENT"
 
 
 class FileFault(BaseModel):
@@ -38,12 +38,15 @@ class _Seconds(GenerateJsonSchema):
         return {"type": "number"}
 
 
-def read_plan(text: str, known_agents: Collection[str] | None) -> tuple[Plan | None, list[FileFault]]:
+def read_plan(
+    text: str, known_agents: Collection[str] | None, known_verifiers: Collection[str] | None = None
+) -> tuple[Plan | None, list[FileFault]]:
     """Read a plan, and check it.
 
     Args:
         text: YAML or JSON.
         known_agents: Names of the agents that there are; None when that isn't known, and isn't checked.
+        known_verifiers: Names of what can judge results, likewise.
 
     Returns:
         The plan, or None when there are faults; and every fault, by line.
@@ -52,11 +55,56 @@ def read_plan(text: str, known_agents: Collection[str] | None) -> tuple[Plan | N
         InvalidInputError: It is neither YAML nor JSON; says where. Not retryable.
     """
     value, root = _parse(text)
-    faults = [*_repeated_keys(root), *_faults(value, known_agents)]
+    faults = [*_repeated_keys(root), *_faults(value, known_agents, known_verifiers)]
     if not faults:
         return Plan.model_validate(value), []
+    return None, _located(root, faults)
+
+
+class AmendmentFile:
+    """Changes to a plan at work, as somebody wrote them: `tasks:` to add or replace, `drop:` ids.
+
+    Attributes:
+        amendment: The changes; None when there are faults.
+        faults: What is wrong with them by themselves, by line.
+
+    Raises:
+        InvalidInputError: It is neither YAML nor JSON; says where. Not retryable.
+    """
+
+    def __init__(self, text: str) -> None:
+        """Read YAML or JSON."""
+        value, self._root = _parse(text)
+        found = [*_repeated_keys(self._root), *_amendment_faults(value)]
+        self.amendment = None if found else PlanAmendment.model_validate(value)
+        self.faults = self.locate(found)
+
+    def locate(self, faults: Iterable[PlanFault]) -> list[FileFault]:
+        """Return faults that a run told, by line."""
+        return _located(self._root, faults)
+
+
+def _located(root: yaml.Node | None, faults: Iterable[PlanFault]) -> list[FileFault]:
     found = [FileFault(line=_line(root, fault.path), message=fault.message) for fault in faults]
-    return None, sorted(found, key=lambda fault: fault.line)
+    return sorted(found, key=lambda fault: fault.line)
+
+
+def _amendment_faults(value: Any) -> Iterator[PlanFault]:
+    if not isinstance(value, dict):
+        yield PlanFault(message="An amendment is an object with `tasks:` to add or replace, `drop:` ids, or both.")
+        return
+    given = cast("dict[Any, Any]", value)
+    yield from _unknown_keys(given, _keys(PlanAmendment), (), "An amendment")
+    tasks = given.get("tasks", [])
+    if not isinstance(tasks, list):
+        yield PlanFault(message="`tasks:` is a list: put a `-` before each.", path=("tasks",))
+        tasks = []
+    for index, item in enumerate(cast("list[Any]", tasks)):
+        yield from _task_faults(index, item)
+    try:
+        PlanAmendment.model_validate({**given, "tasks": ()})
+    except ValidationError:
+        yield PlanFault(message="`drop:` is a list of ids of tasks.", path=("drop",))
 
 
 def plan_schema() -> dict[str, Any]:
@@ -101,7 +149,9 @@ def _describe(error: Exception) -> str:
     return f"line {mark.line + 1}, column {mark.column + 1}: {error.problem}"
 
 
-def _faults(value: Any, known_agents: Collection[str] | None) -> Iterator[PlanFault]:
+def _faults(
+    value: Any, known_agents: Collection[str] | None, known_verifiers: Collection[str] | None
+) -> Iterator[PlanFault]:
     if not isinstance(value, dict):
         yield PlanFault(message="A plan is an object with a list of tasks: `tasks:`, and a `-` before each.")
         return
@@ -121,7 +171,8 @@ def _faults(value: Any, known_agents: Collection[str] | None) -> Iterator[PlanFa
         tasks.append(_stand_in(index, item) if faults else Task.model_validate(item))
         if not isinstance(item, dict):
             wrong.update((index, name) for name in _keys(Task))
-    for fault in check_plan(Plan.model_construct(tasks=tuple(tasks)), known_agents):
+    plan = Plan.model_construct(tasks=tuple(tasks), planner=_text(given.get("planner"), ""))
+    for fault in check_plan(plan, known_agents, known_verifiers):
         is_told = len(fault.path) > 2 and fault.path[1:3] in wrong
         if not is_told or fault.path[2:] == ("needs",):
             yield fault
@@ -175,21 +226,26 @@ def _unknown_keys(given: dict[Any, Any], keys: Collection[str], where: Path, wha
 def _stand_in(index: int, item: Any) -> Task:
     """Return what is right of a task that is wrong by itself, for what there is to check between tasks."""
     given = cast("dict[Any, Any]", item) if isinstance(item, dict) else {}
-    needs: Any = given.get("needs")
-    listed = cast("list[Any]", needs) if isinstance(needs, list) else [needs]
     policy: Any = given.get("on_error")
     other: Any = cast("dict[Any, Any]", policy).get("retry_with") if isinstance(policy, dict) else None
     return Task.model_construct(
         id=_text(given.get("id"), f"?{index}"),
         agent=_text(given.get("agent"), ""),
         input=_text(given.get("input"), ""),
-        needs=tuple(need for need in listed if isinstance(need, str)),
+        needs=_texts(given.get("needs")),
         on_error=RetryWith(retry_with=other) if isinstance(other, str) else "fail",
+        verify=_text(given.get("verify"), ""),
+        produces=_texts(given.get("produces")),
     )
 
 
 def _text(value: Any, otherwise: str) -> str:
     return value if isinstance(value, str) else otherwise
+
+
+def _texts(value: Any) -> tuple[str, ...]:
+    listed = cast("list[Any]", value) if isinstance(value, list) else [value]
+    return tuple(each for each in listed if isinstance(each, str))
 
 
 def _keys(cls: type[BaseModel]) -> list[str]:

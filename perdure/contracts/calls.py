@@ -21,6 +21,8 @@ class LoadAgentRequest(Contract):
     agent: str
     limits: Limits = Limits()
     context: dict[str, JsonValue] | None = None
+    verify: str = ""
+    """Who judges the answers, in place of the agent's own verifier."""
 
 
 class SlotMessage(Contract):
@@ -157,6 +159,24 @@ class SharedToolResult(Contract):
     asker: str
 
 
+class SharedModelRequest(Contract):
+    """Ask a model for every run that makes the call."""
+
+    call: CallModelRequest
+    """Of the run that asked first; the conversation is found there."""
+    workflow_id: str
+    run_id: str
+    asker: str
+    """The call that asked first."""
+
+
+class SharedModelResult(Contract):
+    """A reply for every run that makes the call."""
+
+    result: CallModelResult
+    asker: str
+
+
 class VerifyRequest(Contract):
     """Judge an answer by the function that the agent names."""
 
@@ -167,6 +187,8 @@ class VerifyRequest(Contract):
     """Digest of the run's `AgentSpec`."""
     epoch: int = 0
     conversation: str = MAIN_CONVERSATION
+    verifier: str = ""
+    """The name that the run is pinned to."""
 
 
 class Verdict(Contract):

@@ -56,6 +56,25 @@ class FilePart(_MediaPart):
     name: str = ""
 
 
+class ArtifactPart(Contract):
+    """An artifact of a plan, by reference: whoever calls a model asks the plan's workflow for it."""
+
+    kind: Literal["artifact"] = "artifact"
+    workflow_id: str
+    """Of the workflow that executes the plan; it is open while its tasks are at work."""
+    run_id: str
+    plan: int
+    """Which plan of the workflow."""
+    name: str
+    path: tuple[str, ...] = ()
+    """Fields and positions to follow in its JSON."""
+
+    @property
+    def reference(self) -> str:
+        """How a task's input refers to it."""
+        return "{{artifacts." + ".".join((self.name, *self.path)) + "}}"
+
+
 class ToolCallPart(Contract):
     """The model's request to run a tool."""
 
@@ -79,6 +98,9 @@ class ReasoningPart(Contract):
 ContentPart = Annotated[TextPart | ImagePart | FilePart, Field(discriminator="kind")]
 
 
+InputPart = Annotated[TextPart | ImagePart | FilePart | ArtifactPart, Field(discriminator="kind")]
+
+
 class ToolResultPart(Contract):
     """The answer to one tool call."""
 
@@ -91,7 +113,7 @@ class ToolResultPart(Contract):
 
 
 Part = Annotated[
-    TextPart | ImagePart | FilePart | ToolCallPart | ToolResultPart | ReasoningPart,
+    TextPart | ImagePart | FilePart | ArtifactPart | ToolCallPart | ToolResultPart | ReasoningPart,
     Field(discriminator="kind"),
 ]
 

@@ -1,4 +1,4 @@
-"""References of a task's input to results of other tasks: `{{task}}`, `{{task.field}}`. Both sides; pure."""
+"""References of a task's input: `{{task}}`, `{{task.field}}`, `{{artifacts.name}}`. Both sides; pure."""
 
 import json
 import re
@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from typing import cast
 
 from pydantic import JsonValue
+
+ARTIFACTS = "artifacts"
+"""Stands before the name of an artifact; no task can have this id."""
 
 _TOKEN = re.compile(r"\\\{\{|\{\{(.*?)\}\}|\{\{", re.S)
 _BODY = re.compile(r"\s*([A-Za-z][A-Za-z0-9_-]*)((?:\.[A-Za-z0-9_-]+)*)\s*")
@@ -26,6 +29,13 @@ class Reference:
     path: tuple[str, ...]
     text: str
 
+    @property
+    def artifact(self) -> str | None:
+        """The name of the artifact that is referred to; None where it is a task's result."""
+        if self.task != ARTIFACTS:
+            return None
+        return self.path[0] if self.path else ""
+
 
 def references(text: str) -> tuple[list[Reference], list[str]]:
     """Return the references of an input, and what looks like one and is none."""
@@ -42,22 +52,33 @@ def references(text: str) -> tuple[list[Reference], list[str]]:
     return found, bad
 
 
-def render(text: str, value_of: Callable[[Reference], JsonValue]) -> str:
-    """Return an input with the values of its references in their places.
+def render(text: str, value_of: Callable[[Reference], "JsonValue | Reference"]) -> list[str | Reference]:
+    """Return an input with the values of its references in their places, as text and references that stay.
 
     Args:
         text: The input as it was written; checked before, so that what is no reference is left as it is.
-        value_of: Gives the value of a reference. Text is inserted as it is, anything else as JSON.
+        value_of: Gives the value of a reference, or the reference itself where it shall stay. Text is inserted
+            as it is, anything else as JSON.
     """
-
-    def replace(match: re.Match[str]) -> str:
+    pieces: list[str | Reference] = []
+    pending, end = "", 0
+    for match in _TOKEN.finditer(text):
+        pending += text[end : match.start()]
+        end = match.end()
         reference = None if match[0].startswith("\\") else _read(match)
-        if reference is None:
-            return match[0].removeprefix("\\")
-        value = value_of(reference)
-        return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+        value = match[0].removeprefix("\\") if reference is None else value_of(reference)
+        if isinstance(value, Reference):
+            pieces += [pending, value] if pending else [value]
+            pending = ""
+        else:
+            pending += as_text(value)
+    pending += text[end:]
+    return [*pieces, pending] if pending or not pieces else pieces
 
-    return _TOKEN.sub(replace, text)
+
+def as_text(value: JsonValue) -> str:
+    """Return a value as an input has it."""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def follow(value: JsonValue, path: tuple[str, ...]) -> JsonValue:

@@ -9,7 +9,7 @@ from pydantic import Field, JsonValue
 from perdure.contracts._base import Contract
 from perdure.contracts.limits import Limits
 from perdure.contracts.messages import (
-    ContentPart,
+    InputPart,
     Message,
     TextPart,
     ToolResultPart,
@@ -113,7 +113,7 @@ class RunInput(Contract):
     """Start an agent on an input."""
 
     agent: str
-    input: tuple[ContentPart, ...] = ()
+    input: tuple[InputPart, ...] = ()
     limits: Limits = Limits()
     """Over the agent's own."""
     context: dict[str, JsonValue] | None = None
@@ -123,6 +123,8 @@ class RunInput(Contract):
     """How many runs of agents are above this one."""
     answers: AnswersCall | None = None
     """Set on a subagent's run."""
+    verify: str = ""
+    """Who judges the answer: a verifier's name; the agent's own when empty."""
     task_kind: str = ""
     """The `Task.kind` of the work, for those who judge it."""
     carried: Carried | None = None

@@ -34,6 +34,7 @@ from perdure.contracts.names import (
     CALL_TOOL,
     CHECK_PLAN,
     COPY_CONVERSATION,
+    DESCRIBE_AGENTS,
     FIND_EARLIER,
     LOAD_AGENT,
     LOAD_TOOL,
@@ -45,7 +46,7 @@ from perdure.contracts.names import (
     SELECT_AGENT,
     VERIFY,
 )
-from perdure.contracts.plan import CheckPlanRequest, CheckPlanResult
+from perdure.contracts.plan import CheckPlanRequest, CheckPlanResult, DescribeAgentsResult
 from perdure.contracts.rerun import FindEarlierResult, ResumeRunRequest, ResumeRunResult
 from perdure.contracts.scores import OutcomeBatch, RecordOutcomesResult
 from perdure.contracts.selection import Selection, SelectRequest
@@ -107,16 +108,18 @@ async def copy_conversation(request: CopyConversationRequest) -> CopyConversatio
 
 async def call_model(spec: AgentSpec, request: CallModelRequest, *, turn: int) -> CallModelResult:
     """Ask a model. Raises ActivityError when it has failed for good."""
+    waiting = timedelta(minutes=1) if spec.settings.cache == "shared" else timedelta(0)
     return await workflow.execute_activity(
         CALL_MODEL,
         request,
         result_type=CallModelResult,
+        task_queue=spec.models[request.model].task_queue or None,
         start_to_close_timeout=spec.settings.timeout + _MARGIN,
-        schedule_to_close_timeout=max(spec.settings.max_wait, spec.settings.timeout + _MARGIN),
+        schedule_to_close_timeout=max(spec.settings.max_wait, spec.settings.timeout + _MARGIN) + waiting,
         heartbeat_timeout=spec.heartbeat_timeout,
         retry_policy=_retries(0),
         cancellation_type=_WAIT,
-        summary=model_summary(turn, spec.models[request.model].name, request),
+        summary=model_summary(turn, spec, request),
     )
 
 
@@ -148,6 +151,18 @@ async def check_plan(request: CheckPlanRequest) -> CheckPlanResult:
         CHECK_PLAN,
         request,
         result_type=CheckPlanResult,
+        start_to_close_timeout=timedelta(seconds=10),
+        schedule_to_close_timeout=timedelta(minutes=1),
+        retry_policy=_retries(5),
+    )
+
+
+async def describe_agents(planner: str) -> DescribeAgentsResult:
+    """Find what a planner must know of the worker's other agents."""
+    return await _execute_local(
+        DESCRIBE_AGENTS,
+        planner,
+        result_type=DescribeAgentsResult,
         start_to_close_timeout=timedelta(seconds=10),
         schedule_to_close_timeout=timedelta(minutes=1),
         retry_policy=_retries(5),

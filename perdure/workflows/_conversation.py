@@ -1,7 +1,7 @@
 """The conversation as the workflow holds it. Workflow side; pure, rebuilt by replay."""
 
 from perdure.contracts.calls import SlotMessage
-from perdure.contracts.messages import Message, ToolCallPart, repeat_result, tool_message
+from perdure.contracts.messages import Message, TextPart, ToolCallPart, repeat_result, tool_message
 from perdure.contracts.names import MAIN_CONVERSATION
 from perdure.contracts.run import MessagesPage, MessagesQuery
 
@@ -86,7 +86,9 @@ class Conversation:
     def question(self) -> str:
         """Return the text of the first message."""
         first = self._slots[0] if self._slots else None
-        return "" if first is None else first.text
+        parts = () if first is None else first.parts
+        texts = (part.text if isinstance(part, TextPart) else getattr(part, "reference", "") for part in parts)
+        return "".join(texts)
 
     def messages(self) -> tuple[Message, ...]:
         """Return the filled slots, in order."""

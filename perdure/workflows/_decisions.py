@@ -118,11 +118,15 @@ def call_summary(call: ToolCallPart) -> str:
     return one_line(f"{call.name}({shown})")
 
 
-def model_summary(turn: int, model: str, request: CallModelRequest) -> str:
+def model_summary(turn: int, spec: AgentSpec, request: CallModelRequest) -> str:
     """Return what the web UI says of a model call: with it, answers from other calls' results are recorded."""
     saved = sum(new.same_as is not None for new in request.new)
-    calls = "" if not saved else f" · {saved} tool call{'s' if saved > 1 else ''} saved"
-    return f"turn {turn} · {model}{calls}"
+    words = [f"turn {turn}", spec.models[request.model].name]
+    if spec.settings.cache == "shared":
+        words.append("shared")
+    if saved:
+        words.append(f"{saved} tool call{'s' if saved > 1 else ''} saved")
+    return " · ".join(words)
 
 
 def repetition_note(tool: str, count: int) -> Message:

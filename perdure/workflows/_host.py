@@ -7,20 +7,67 @@ workflows of the user's own.
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Iterable
+from contextlib import suppress
+from datetime import timedelta
+from typing import Protocol
 
 from temporalio import workflow
 
-from perdure.contracts.names import MESSAGES_QUERY, PLAN_QUERY, SPEC_QUERY
-from perdure.contracts.plan import PlanStatus
+from perdure.contracts.names import (
+    AMEND_PLAN_UPDATE,
+    ARTIFACT_QUERY,
+    MESSAGES_QUERY,
+    PLAN_QUERY,
+    RETRY_TASK_UPDATE,
+    SPEC_QUERY,
+)
+from perdure.contracts.plan import (
+    AmendPlanRequest,
+    ArtifactQuery,
+    ArtifactValue,
+    PlanAmendment,
+    PlanStatus,
+    RetryTaskRequest,
+)
 from perdure.contracts.rerun import FindEarlierResult
 from perdure.contracts.run import EarlierRun, MessagesPage, MessagesQuery
 from perdure.contracts.spec import AgentSpec
-from perdure.errors import UserError
+from perdure.errors import InvalidInputError, UserError
 from perdure.workflows._calls import find_earlier
 from perdure.workflows._conversation import Conversation
 from perdure.workflows._outcomes import Outbox
 
 _ATTRIBUTE = "_perdure_host"
+_PLAN_WAIT = timedelta(seconds=20)
+"""For a plan that is about to be there: an update may come with the first workflow task."""
+
+
+class SteeredPlan(Protocol):
+    """A plan at work, as those outside see it. What can't be done raises a UserError."""
+
+    def status(self) -> PlanStatus:
+        """Return how it stands."""
+        ...
+
+    def artifact(self, name: str) -> ArtifactValue | None:
+        """Return an artifact, or where it is; None while there is none."""
+        ...
+
+    def check_amendment(self, amendment: PlanAmendment) -> None:
+        """Raise what keeps an amendment from being applied, as far as that is known at once."""
+        ...
+
+    async def amend(self, amendment: PlanAmendment) -> None:
+        """Change it."""
+        ...
+
+    def check_retry(self, name: str) -> None:
+        """Raise what keeps a task from being run again."""
+        ...
+
+    def retry(self, name: str) -> None:
+        """Run a task again."""
+        ...
 
 
 class Reset:
@@ -56,7 +103,7 @@ class Host:
         self._numbers: Counter[str] = Counter()
         self._conversations: dict[str, Conversation] = {}
         self._specs: dict[str, AgentSpec] = {}
-        self._plans: list[Callable[[], PlanStatus]] = []
+        self._plans: list[SteeredPlan] = []
 
     async def find_earlier(self) -> None:
         """Look for child runs of before a reset, once."""
@@ -96,15 +143,59 @@ class Host:
         self._specs[spec.digest] = spec
         self._conversations[conversation.name] = conversation
 
-    def add_plan(self, status: Callable[[], PlanStatus]) -> None:
-        """Answer queries for the workflow's next plan."""
-        self._plans.append(status)
+    def add_plan(self, plan: SteeredPlan) -> None:
+        """Answer queries and updates for the workflow's next plan."""
+        self._plans.append(plan)
 
     def plan(self, number: int = 0) -> PlanStatus | None:
         """Answer `perdure.plan`: of the plan of that number, from 1; of the latest when it is 0."""
+        found = self._find_plan(number)
+        return None if found is None else found.status()
+
+    def _find_plan(self, number: int) -> SteeredPlan | None:
         if not 0 <= number <= len(self._plans) or not self._plans:
             return None
-        return self._plans[number - 1]()
+        return self._plans[number - 1]
+
+    def artifact(self, query: ArtifactQuery) -> ArtifactValue:
+        """Answer `perdure.artifact`."""
+        plan = self._find_plan(query.plan)
+        found = None if plan is None else plan.artifact(query.name)
+        if found is None:
+            raise UserError(f"Plan {query.plan} of this run has no artifact {query.name!r}.")
+        return found
+
+    def check_amendment(self, request: AmendPlanRequest) -> None:
+        """Refuse an amendment; nothing of it is in history then. Before there is a plan, all are let in."""
+        plan = self._find_plan(request.number)
+        if plan is not None:
+            plan.check_amendment(request.amendment)
+
+    async def amend(self, request: AmendPlanRequest) -> PlanStatus:
+        """Do the update `perdure.amend_plan`."""
+        plan = await self._await_plan(request.number)
+        await plan.amend(request.amendment)
+        return plan.status()
+
+    def check_retry(self, request: RetryTaskRequest) -> None:
+        """Refuse to run a task again; before there is a plan, all are let in."""
+        plan = self._find_plan(request.number)
+        if plan is not None:
+            plan.check_retry(request.task)
+
+    async def retry(self, request: RetryTaskRequest) -> PlanStatus:
+        """Do the update `perdure.retry_task`."""
+        plan = await self._await_plan(request.number)
+        plan.retry(request.task)
+        return plan.status()
+
+    async def _await_plan(self, number: int) -> SteeredPlan:
+        with suppress(TimeoutError):
+            await workflow.wait_condition(lambda: self._find_plan(number) is not None, timeout=_PLAN_WAIT)
+        plan = self._find_plan(number)
+        if plan is None:
+            raise InvalidInputError("This run has no such plan, or its planner is still at work.")
+        return plan
 
     def messages(self, query: MessagesQuery) -> MessagesPage:
         """Answer `perdure.messages`."""
@@ -128,14 +219,22 @@ def current_host() -> Host:
     return host
 
 
-def answer_queries() -> None:
-    """Register perdure's queries, unless the workflow has its own."""
+def answer_outside() -> None:
+    """Register perdure's queries and updates, unless the workflow has its own."""
     host = current_host()
     handlers: dict[str, Callable[..., object]] = {
         MESSAGES_QUERY: host.messages,
         SPEC_QUERY: host.spec,
         PLAN_QUERY: host.plan,
+        ARTIFACT_QUERY: host.artifact,
     }
     for name, handler in handlers.items():
         if workflow.get_query_handler(name) is None:
             workflow.set_query_handler(name, handler)
+    updates: dict[str, tuple[Callable[..., object], Callable[..., None]]] = {
+        AMEND_PLAN_UPDATE: (host.amend, host.check_amendment),
+        RETRY_TASK_UPDATE: (host.retry, host.check_retry),
+    }
+    for name, (handler, validator) in updates.items():
+        if workflow.get_update_handler(name) is None:
+            workflow.set_update_handler(name, handler, validator=validator)

@@ -9,8 +9,12 @@ from heapq import heappop, heappush
 from pydantic import JsonValue
 from pydantic_core import to_json
 
+from perdure.agents.amendments import amended
+from perdure.agents.plans import final_policy
 from perdure.contracts.plan import (
+    ArtifactValue,
     Plan,
+    PlanAmendment,
     PlanResult,
     PlanStatus,
     RetryWith,
@@ -30,22 +34,30 @@ class PlanState:
 
     Attributes:
         failed: The failure that ends the plan; None while there is none.
+        is_held: Nothing new may start: the planner may be about to replace it.
+        replans: How often the planner was asked to change the plan.
     """
 
     def __init__(self, plan: Plan) -> None:
         """Let what needs nothing start."""
         self.failed: TaskFailure | None = None
-        self._title = plan.title
+        self.is_held = False
+        self.replans = 0
+        self._plan = plan
         self._tasks = {task.id: task for task in plan.tasks}
         self._results = {task.id: TaskResult(id=task.id, agent=task.agent) for task in plan.tasks}
-        self._missing = {task.id: set(task.needs) for task in plan.tasks}
-        self._dependents = _dependents(plan.tasks)
-        self._rank = _ranks(self._tasks, self._dependents)
+        self._attempts: dict[str, int] = {}
+        self._handed_on: set[str] = set()
+        """Tasks that the agent of `retry_with` was given."""
+        self._to_replan: list[str] = []
+        """Failed tasks that wait for the planner; what needs them waits too."""
         self._is_stopping = False
-        self._ready: list[tuple[tuple[int, int], str]] = []
-        for task in plan.tasks:
-            if not task.needs:
-                self._make_ready(task.id)
+        self._rebuild()
+
+    @property
+    def plan(self) -> Plan:
+        """The plan as it is now."""
+        return self._plan
 
     def task(self, name: str) -> Task:
         """Return a task as it was planned."""
@@ -53,10 +65,11 @@ class PlanState:
 
     def take(self) -> str | None:
         """Return the task to start next, and count it as running; None when none may start now."""
-        if self._is_stopping or not self._ready:
+        if self._is_stopping or self.is_held or not self._ready:
             return None
         name = heappop(self._ready)[1]
-        self._update(name, state="running", attempts=self._results[name].attempts + 1)
+        self._attempts[name] = self._attempts.get(name, 0) + 1
+        self._update(name, state="running", attempts=self._attempts[name])
         return name
 
     def agent_of(self, name: str) -> str:
@@ -83,19 +96,68 @@ class PlanState:
     def fail(self, name: str, failure: TaskFailure) -> None:
         """Enter a failure, and do what the task's policy says."""
         policy = self._tasks[name].on_error
-        if isinstance(policy, RetryWith):
-            if self._results[name].attempts == 1 and not self._is_stopping:
-                self._update(name, state="waiting", agent=policy.retry_with, chosen_by="")
+        if isinstance(policy, RetryWith) and name not in self._handed_on and not self._is_stopping:
+            self._handed_on.add(name)
+            self._update(name, state="waiting", agent=policy.retry_with, chosen_by="")
+            if not self._missing[name]:  # a need may have been started again meanwhile
                 self._make_ready(name)
-                return
-            policy = policy.then
+            return
         self._update(name, state="failed", failure=failure)
-        if policy == "continue":
+        policy = final_policy(self._tasks[name])
+        if policy == "replan":
+            self._to_replan.append(name)
+        elif policy == "continue":
             self._release(name)
         elif policy == "skip_dependents":
             self._skip(self._dependents[name])
         elif self.failed is None:
             self.failed = failure
+
+    def amend(self, amendment: PlanAmendment) -> None:
+        """Apply changes that were checked. A task that is replaced starts anew, whatever became of it."""
+        for name in (*amendment.drop, *(task.id for task in amendment.tasks)):
+            self._handed_on.discard(name)
+            self._results.pop(name, None)
+        self._plan = amended(self._plan, amendment)
+        self._tasks = {task.id: task for task in self._plan.tasks}
+        self._results = {task.id: self._results.get(task.id) or self._fresh(task) for task in self._plan.tasks}
+        self._to_replan = [name for name in self._to_replan if self._is_in(name, "failed")]
+        self._rebuild()
+
+    def retry(self, name: str) -> None:
+        """Let a failed task start again; of a skipped one, the failed ones that it was skipped for."""
+        for each in self._failed_behind(name):
+            self._handed_on.discard(each)
+            self._results[each] = self._fresh(self._tasks[each])
+        self._to_replan = [each for each in self._to_replan if self._is_in(each, "failed")]
+        self._rebuild()
+
+    def take_replan(self) -> TaskFailure | None:
+        """Return the first failure that the planner must deal with, and count a replan; None when there is none.
+
+        When the planner was asked as often as the plan allows, that failure ends the plan.
+        """
+        if self._is_stopping or self.is_held or not self._to_replan:
+            return None
+        failure = self._results[self._to_replan[0]].failure
+        if self.replans >= self._plan.max_replans:
+            self.failed = self.failed or failure
+            return None
+        self.replans += 1
+        self.is_held = True
+        return failure
+
+    def end_replan(self, names: Iterable[str]) -> None:
+        """Let tasks start again. Of `names`, which the planner knew, those still failed stay so, for good."""
+        self.is_held = False
+        known = set(names)
+        self._to_replan = [name for name in self._to_replan if name not in known]
+        self._rebuild()
+
+    @property
+    def to_replan(self) -> tuple[str, ...]:
+        """The failed tasks that wait for the planner."""
+        return tuple(self._to_replan)
 
     def cancel(self, name: str) -> None:
         """Enter that a task was cancelled with the plan."""
@@ -108,15 +170,34 @@ class PlanState:
 
     def outputs_apart(self, name: str) -> list[str]:
         """Return the tasks whose outputs must be read before `name` can be given its input."""
-        wanted = dict.fromkeys(each.task for each in references(self._tasks[name].input)[0])
+        found = references(self._tasks[name].input)[0]
+        wanted = dict.fromkeys(each.task for each in found if each.artifact is None)
         return [each for each in wanted if self._results[each].is_output_apart]
 
     def run_of(self, name: str) -> str:
         """Return the workflow id of the run that did a task."""
         return self._results[name].workflow_id
 
-    def input_of(self, name: str, read: dict[str, JsonValue]) -> str:
-        """Return the input of a task, with the results that it refers to.
+    def missing_artifact(self, name: str, output: JsonValue) -> str | None:
+        """Return an artifact that an output of a task should have and hasn't."""
+        produces = self._tasks[name].produces
+        if len(produces) < 2:
+            return None
+        return next((each for each in produces if not isinstance(output, dict) or each not in output), None)
+
+    def artifact(self, name: str) -> ArtifactValue | None:
+        """Return an artifact, or where it is; None while there is none."""
+        task = next((task for task in self._plan.tasks if name in task.produces), None)
+        if task is None or self._results[task.id].state != "done":
+            return None
+        result = self._results[task.id]
+        path = () if len(task.produces) == 1 else (name,)
+        if result.is_output_apart:
+            return ArtifactValue(workflow_id=result.workflow_id, field="".join(path))
+        return ArtifactValue(value=follow(result.output, path))
+
+    def input_of(self, name: str, read: dict[str, JsonValue]) -> list[str | Reference]:
+        """Return the input of a task, with the results that it refers to; references to artifacts stay.
 
         Args:
             name: The task.
@@ -126,17 +207,31 @@ class PlanState:
             LookupError: It refers to a field that an output hasn't.
         """
 
-        def value_of(reference: Reference) -> JsonValue:
-            result = self._results[reference.task]
+        def value_of(reference: Reference) -> JsonValue | Reference:
+            result = self._results[self._source(reference)]
             if result.failure is not None:
                 return {"error": result.failure.model_dump(mode="json")}
-            output = read[reference.task] if result.is_output_apart else result.output
             try:
-                return follow(output, reference.path)
+                if reference.artifact is not None:
+                    found = self.artifact(reference.artifact)
+                    if found is not None and not found.workflow_id:
+                        follow(found.value, reference.path[1:])
+                    return reference
+                return follow(read[reference.task] if result.is_output_apart else result.output, reference.path)
             except LookupError as error:
                 raise LookupError(f"{reference.text} of its input: {error}") from None
 
         return render(self._tasks[name].input, value_of)
+
+    def _source(self, reference: Reference) -> str:
+        """Return the task whose result a reference is to."""
+        if reference.artifact is None:
+            return reference.task
+        return next(task.id for task in self._plan.tasks if reference.artifact in task.produces)
+
+    def states(self) -> dict[str, TaskState]:
+        """Return the state of each task."""
+        return {name: each.state for name, each in self._results.items()}
 
     def by_state(self) -> dict[TaskState, list[str]]:
         """Return the tasks in each state that there is."""
@@ -148,7 +243,7 @@ class PlanState:
     def status(self, number: int) -> PlanStatus:
         """Return every task without its output."""
         tasks = [each.model_copy(update={"output": None}) for each in self.result().tasks]
-        return PlanStatus(number=number, title=self._title, tasks=tuple(tasks))
+        return PlanStatus(number=number, title=self._plan.title, tasks=tuple(tasks), replans=self.replans)
 
     def result(self, max_bytes: int | None = None) -> PlanResult:
         """Return what became of every task.
@@ -172,6 +267,51 @@ class PlanState:
 
     def _update(self, name: str, **changes: object) -> None:
         self._results[name] = self._results[name].model_copy(update=changes)
+
+    def _fresh(self, task: Task) -> TaskResult:
+        return TaskResult(id=task.id, agent=task.agent, attempts=self._attempts.get(task.id, 0))
+
+    def _is_in(self, name: str, state: TaskState) -> bool:
+        return name in self._results and self._results[name].state == state
+
+    def _rebuild(self) -> None:
+        """Derive anew who waits for whom, who is skipped and who may start: from tasks and their states."""
+        self._dependents = _dependents(self._plan.tasks)
+        self._rank = _ranks(self._tasks, self._dependents)
+        self._missing = {
+            task.id: {need for need in task.needs if not self._is_met(need)} for task in self._plan.tasks
+        }
+        self._ready: list[tuple[tuple[int, int], str]] = []
+        if self._is_stopping:
+            return
+        for name in self._tasks:
+            if self._is_in(name, "skipped"):
+                self._update(name, state="waiting")
+        for name in self._tasks:
+            if self._is_given_up(name):
+                self._skip(self._dependents[name])
+        for name, missing in self._missing.items():
+            if not missing and self._is_in(name, "waiting"):
+                self._make_ready(name)
+
+    def _is_met(self, need: str) -> bool:
+        is_failure_enough = final_policy(self._tasks[need]) == "continue" and self._is_in(need, "failed")
+        return is_failure_enough or self._is_in(need, "done")
+
+    def _is_given_up(self, name: str) -> bool:
+        """Say whether a task failed for good, so that what needs it is skipped."""
+        if not self._is_in(name, "failed") or name in self._to_replan:
+            return False
+        return final_policy(self._tasks[name]) in ("skip_dependents", "replan")
+
+    def _failed_behind(self, name: str) -> list[str]:
+        found, waiting = list[str](), [name]
+        for each in waiting:  # grows as it goes
+            if self._is_in(each, "failed") and each not in found:
+                found.append(each)
+            elif self._is_in(each, "skipped"):
+                waiting.extend(need for need in self._tasks[each].needs if need not in waiting)
+        return found
 
     def _make_ready(self, name: str) -> None:
         heappush(self._ready, (self._rank[name], name))

@@ -86,6 +86,19 @@ class ToolCalls:
         """Take what is known of the next calls: results by slot, and calls that are not to be made again."""
         self._kept.update(kept)
         self._turn = turn
+        self._learn()
+
+    def _learn(self) -> None:
+        """Remember results of the run before that identical calls are answered with."""
+        messages = self._conversation.messages()
+        for asked, message in enumerate(messages):
+            for slot, part in enumerate(message.tool_calls, asked + 1):
+                tool = self._spec.tool(part.name)
+                if tool is None or tool.cache != "run" or slot >= len(messages) or messages[slot].role != "tool":
+                    continue
+                digest = call_digest(tool, part.arguments)
+                if digest and is_ok(messages[slot]):
+                    self._known.add(digest, slot)
 
     async def run(self, parts: Sequence[ToolCallPart], *, first_ordinal: int, room: int) -> Answers:
         """Answer every call of the last message, in its order.

@@ -2,7 +2,7 @@
 
 from perdure.contracts.answers import output_text
 from perdure.contracts.calls import Verdict, VerifyRequest
-from perdure.contracts.messages import Message, TextPart
+from perdure.contracts.messages import ArtifactPart, Message, TextPart
 from perdure.contracts.run import RunInput
 from perdure.contracts.spec import AgentSpec
 from perdure.errors import AgentBug
@@ -33,6 +33,7 @@ async def judge(
         spec=spec.digest,
         epoch=conversation.epoch,
         conversation=conversation.name,
+        verifier=spec.verify,
     )
     with typed_activity_failure():
         return await verify(spec, request)
@@ -46,7 +47,9 @@ async def _judge_by_agent(
         f"What was asked:\n{conversation.question()[:_QUESTION_CHARS]}\n\n"
         f"The answer:\n{output_text(answer)[:_ANSWER_CHARS]}"
     )
-    request = RunInput(agent=verifier, input=(TextPart(text=text),), tenant=tenant, depth=depth + 1)
+    shared = [part for part in conversation.messages()[0].parts if isinstance(part, ArtifactPart)]
+    labelled = [each for part in shared for each in (TextPart(text=f"\n\n{part.reference}:\n"), part)]
+    request = RunInput(agent=verifier, input=(TextPart(text=text), *labelled), tenant=tenant, depth=depth + 1)
     result = await run_child(request)
     if not isinstance(result.output, dict):
         raise AgentBug(f"The verifier {verifier!r} gave no verdict.")

@@ -132,7 +132,11 @@ class AgentWorkflow:
 
     async def _load(self, agent: str, context: dict[str, JsonValue] | None) -> AgentSpec:
         with typed_activity_failure():
-            return await load_agent(LoadAgentRequest(agent=agent, limits=self._request.limits, context=context))
+            return await load_agent(
+                LoadAgentRequest(
+                    agent=agent, limits=self._request.limits, context=context, verify=self._request.verify
+                )
+            )
 
     async def _copy(self, carried: Carried) -> AgentSpec:
         spec: AgentSpec | None = None
@@ -182,6 +186,7 @@ class AgentWorkflow:
             tenant=self._request.tenant,
             depth=self._request.depth,
             answers=self._request.answers,
+            verify=self._request.verify,
             task_kind=self._request.task_kind,
             carried=Carried(
                 from_run_id=workflow.info().run_id,

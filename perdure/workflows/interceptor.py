@@ -20,7 +20,7 @@ from temporalio.worker import (
 )
 
 from perdure.workflows._guard import typed_failures
-from perdure.workflows._host import Reset, answer_queries, current_host
+from perdure.workflows._host import Reset, answer_outside, current_host
 
 
 class PerdureInterceptor(Interceptor):
@@ -42,7 +42,7 @@ class _Inbound(WorkflowInboundInterceptor):
 
     async def execute_workflow(self, input: ExecuteWorkflowInput) -> Any:
         current_host().reset = self._reset
-        answer_queries()
+        answer_outside()
         with typed_failures():
             outcomes = current_host().outcomes
             try:

@@ -115,10 +115,10 @@ class AgentLoop:
 
     async def resume(self, kept: Mapping[int, Message], turn: ResumedTurn) -> Answer | None:
         """Do what the last message asks for, where the run before had not got to the end of that."""
+        self._tools.resume(kept, turn)
         last = self.conversation.messages()[-1]
         if last.role != "assistant":
             return None
-        self._tools.resume(kept, turn)
         return await self._take(CallModelResult(message=last, usage=NO_USAGE))
 
     async def _take(self, result: CallModelResult) -> Answer | None:

@@ -3,26 +3,68 @@
 from pydantic import ValidationError
 from temporalio import workflow
 
-from perdure.contracts.names import PLAN_WORKFLOW
-from perdure.contracts.plan import PlanResult, PlanRunInput
-from perdure.errors import PerdureError
+from perdure.contracts.names import AMEND_PLAN_UPDATE, PLAN_WORKFLOW, RETRY_TASK_UPDATE
+from perdure.contracts.plan import AmendPlanRequest, Plan, PlanResult, PlanRunInput, PlanStatus, RetryTaskRequest
+from perdure.errors import InvalidInputError, PerdureError
 from perdure.workflows._guard import typed_failures
+from perdure.workflows._host import Host, current_host
 from perdure.workflows._plan_state import PlanState
-from perdure.workflows.plans import execute_plan
+from perdure.workflows._planning import ask_synthesiser
+from perdure.workflows.plans import execute_plan, write_plan
 
 _MAX_RESULT_BYTES = 1_000_000
 
 
 @workflow.defn(name=PLAN_WORKFLOW, sandboxed=False, failure_exception_types=[PerdureError, ValidationError])
 class PlanWorkflow:
-    """Executes a plan that somebody wrote."""
+    """Executes a plan that somebody wrote, or a planner writes, and has a synthesiser answer from it."""
 
     @workflow.run
     async def run(self, request: PlanRunInput) -> PlanResult:
         """Return what became of every task; outputs that don't fit into 1 MB are left in their runs."""
         with typed_failures():
-            state = await execute_plan(request.plan, max_parallel=request.max_parallel, on_change=self._show)
-            return state.result(_MAX_RESULT_BYTES)
+            state = await execute_plan(
+                await self._plan(request),
+                max_parallel=request.max_parallel,
+                goal=request.goal,
+                on_change=self._show,
+            )
+            result = state.result(_MAX_RESULT_BYTES)
+            if not request.synthesiser:
+                return result
+            workflow.set_current_details(f"{request.synthesiser} answers")
+            return await ask_synthesiser(request.goal or state.plan.title, request.synthesiser, result)
+
+    async def _plan(self, request: PlanRunInput) -> Plan:
+        if request.plan is not None:
+            is_named = request.plan.planner or not request.planner
+            return request.plan if is_named else request.plan.model_copy(update={"planner": request.planner})
+        if not request.planner:
+            raise InvalidInputError("PlanWorkflow needs a plan, or a planner that writes one.")
+        workflow.set_current_details(f"{request.planner} writes the plan")
+        return await write_plan(request.goal, planner=request.planner)
+
+    @workflow.update(name=AMEND_PLAN_UPDATE)
+    async def amend(self, request: AmendPlanRequest) -> PlanStatus:
+        """Change tasks that have not started."""
+        return await self._host.amend(request)
+
+    @amend.validator
+    def _check_amendment(self, request: AmendPlanRequest) -> None:
+        self._host.check_amendment(request)
+
+    @workflow.update(name=RETRY_TASK_UPDATE)
+    async def retry(self, request: RetryTaskRequest) -> PlanStatus:
+        """Run a failed or skipped task again."""
+        return await self._host.retry(request)
+
+    @retry.validator
+    def _check_retry(self, request: RetryTaskRequest) -> None:
+        self._host.check_retry(request)
+
+    @property
+    def _host(self) -> Host:
+        return current_host()
 
     def _show(self, state: PlanState) -> None:
         """Write the run's details for the web UI, in Markdown."""

@@ -72,7 +72,12 @@ class Rig:
             redact=redact,
         )
         models = ModelActivities(
-            registry=registry, providers=providers, lookup=self.lookup, blobs=self.blobs, redact=redact
+            registry=registry,
+            providers=providers,
+            lookup=self.lookup,
+            blobs=self.blobs,
+            redact=redact,
+            sharing=Sharing(),
         )
         self.aclose = providers.aclose
         self.call_model = models.call_model

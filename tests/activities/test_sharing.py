@@ -39,6 +39,7 @@ def call(*parts: Any, ttl: timedelta = timedelta(hours=1)) -> SharedCall[str]:
         ttl=ttl,
         result_type=str,
         timeout=second,
+        total=second,
         max_attempts=1,
         summary="",
     )

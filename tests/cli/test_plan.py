@@ -18,7 +18,7 @@ FAULTS = [
 ]
 
 
-@pytest.mark.parametrize("name", ["check", "run", "schema"])
+@pytest.mark.parametrize("name", ["check", "run", "start", "amend", "schema"])
 def test_each_has_help(name: str) -> None:
     assert CliRunner().invoke(cli, ["plan", name, "--help"]).exit_code == 0
 
@@ -74,3 +74,31 @@ def test_a_result_is_outputs_and_what_there_is_to_say(capsys: pytest.CaptureFixt
         "Task 'c': skipped.",
         "The output of task 'd' is long: `perdure result w/d` prints it.",
     ]
+
+
+def test_there_is_a_plan_or_somebody_who_writes_one(project: Project) -> None:
+    told = project.fail("plan", "run", code=2)
+    assert "Give the FILE of a plan, or --planner AGENT and -i INPUT" in told
+    assert "no agent 'calk'. Did you mean 'calc'?" in project.fail(
+        "plan", "start", "--planner", "calk", "-i", "x", code=2
+    )
+
+
+def test_an_amendment_with_faults_is_not_sent(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = "tasks:\n  - id: a\n    agnet: calc\ndrop: a\nadd: []\n"
+    told = project.fail("plan", "amend", "some-run", "-", code=2, input=file).splitlines()
+    assert told == [
+        "stdin:2: Task 'a', agent: Field required.",
+        "stdin:3: Task 'a' has no 'agnet'. Did you mean 'agent'?",
+        "stdin:4: `drop:` is a list of ids of tasks.",
+        "stdin:5: An amendment has no 'add'. Known: drop, tasks.",
+        "stdin: 4 faults.",
+    ]
+
+
+def test_an_answer_is_the_result(capsys: pytest.CaptureFixture[str]) -> None:
+    tasks = (TaskResult(id="a", agent="x", state="done", output="text"),)
+    print_result(PlanResult(tasks=tasks, answer="So it is.", answered_by="w/writer-1"), "text")
+    assert capsys.readouterr().out == "So it is.\n"
+    print_result(PlanResult(tasks=tasks, answered_by="w/writer-1"), "text")
+    assert "`perdure result w/writer-1` prints it" in capsys.readouterr().err

@@ -48,6 +48,10 @@ def test_commands_exist(line: str) -> None:
     context = click.Context(cli)
     command = cli.get_command(context, name)
     assert command is not None, f"there is no command {name}"
+    if isinstance(command, click.Group) and arguments:
+        name, *arguments = arguments
+        command = command.get_command(context, name)
+        assert command is not None, f"there is no command {name}"
     known = {option for parameter in command.get_params(context) for option in parameter.opts}
     for argument in arguments:
         assert not argument.startswith("--") or argument.split("=")[0] in known, f"{name} has no {argument}"

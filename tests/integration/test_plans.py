@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import Any
-from uuid import uuid4
 
 import pytest
 from temporalio.client import Client, WorkflowHistory
@@ -14,14 +13,13 @@ from temporalio.worker import Replayer
 from perdure.client import PerdureClient
 from perdure.contracts.names import PLAN_QUERY, PLAN_WORKFLOW
 from perdure.contracts.plan import Plan, PlanResult, PlanRunInput, PlanStatus, RetryWith, Task
-from perdure.devserver import DevServer
 from perdure.errors import InvalidPlanError, PlanFailed, RunCancelled
 from perdure.wiring import sandboxed_runner
 from perdure.workflows.interceptor import PerdureInterceptor
 from perdure.workflows.plan_workflow import PlanWorkflow
 from tests.support.plan_app import app
 from tests.support.plan_workflows import TwoPlans
-from tests.support.workers import WorkerProcess, worker
+from tests.support.workers import worker
 
 TIME = timedelta(seconds=60)
 
@@ -291,29 +289,3 @@ async def _until(client: PerdureClient, workflow_id: str, **wanted: str) -> Plan
 async def _cancel_soon(client: PerdureClient, workflow_id: str) -> None:
     await asyncio.sleep(1)
     await client.cancel(workflow_id)
-
-
-async def test_finished_tasks_outlive_their_worker(server: DevServer, temporal: Client) -> None:
-    """The worker is killed three times; no task is started again, and every policy does what it says."""
-    queue = f"q-{uuid4().hex[:8]}"
-    client = PerdureClient(temporal, task_queue=queue)
-    tasks = [
-        task("a", agent="late"),
-        task("b", "a", agent="late"),
-        task("bad", "a", agent="late", input="fail", on_error="skip_dependents"),
-        task("skipped", "bad"),
-        task("again", "b", agent="late", input="fail", on_error=RetryWith(retry_with="expert")),
-        task("end", "b", "again", agent="late", input="{{a}} {{again}}"),
-    ]
-    async with WorkerProcess(server.address, queue, "tests.support.plan_app:app") as process:
-        workflow_id = await start(client, *tasks)
-        for _ in range(3):
-            await asyncio.sleep(1.5)
-            await process.kill()
-            await process.start()
-        result = await end(client, workflow_id)
-    ends = {"bad": "failed", "skipped": "skipped"}
-    assert states(result) == {each.id: ends.get(each.id, "done") for each in tasks}
-    assert result.outputs["end"] == "<<a> by an expert>"
-    started = (await _history(client, workflow_id)).to_json().count("EVENT_TYPE_CHILD_WORKFLOW_EXECUTION_STARTED")
-    assert started == 6

@@ -118,6 +118,17 @@ async def test_a_turn_that_was_cut_off_is_finished(client: PerdureClient) -> Non
     assert asked["both:0"] == 1
 
 
+async def test_results_that_answer_identical_calls_are_kept(client: PerdureClient) -> None:
+    failing.add("look:1")
+    run = await client.start_agent("looker", "go")
+    await fails(client, run.workflow_id)
+    failing.clear()
+    await client.rerun(run.workflow_id)
+    result = await client.result(run.workflow_id, timeout=TIME)
+    assert (result.output, result.counters.saved_tool_calls) == ("seen", 1)
+    assert [what for what, _ in effects] == ["sky"]
+
+
 async def test_nothing_to_keep(client: PerdureClient) -> None:
     failing.add("n:0")
     run = await client.start_agent("stepper", "n")

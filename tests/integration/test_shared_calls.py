@@ -11,12 +11,12 @@ import pytest
 from temporalio.client import Client
 from temporalio.worker import Worker
 
-from perdure import Agent, App, ToolContext, tool
+from perdure import Agent, App, ModelSettings, ToolContext, tool
 from perdure.agents.tool import Tool
 from perdure.client import PerdureClient
 from perdure.contracts.messages import ToolResultPart
 from perdure.contracts.run import RunResult
-from perdure.errors import SettingsError
+from perdure.errors import ModelCallError, ModelUnavailable, SettingsError
 from perdure.plugin import PerdurePlugin
 from perdure.settings import Settings
 from perdure.testing import ScriptedModel, calls
@@ -146,3 +146,48 @@ async def test_a_ttl_that_the_server_cannot_keep_is_refused_at_the_start(tempora
     with pytest.raises(SettingsError, match="'ask': its ttl is 3000 days"):
         async with worker(App(agents=[], tools=[ask]), temporal):
             pass
+
+
+def make_model_app(asked: list[Any], *, answer: Any = "42", instructions: str = "Think.") -> App:
+    def reply(request: Any, messages: Any) -> Any:
+        asked.append(request)
+        return answer
+
+    settings = ModelSettings(cache="shared", temperature=0)
+    agent = Agent("surveyor", model="scripted:x", settings=settings, instructions=instructions)
+    model = ScriptedModel(reply, delay_seconds=0.3)
+    return App(agents=[agent], providers=[model])
+
+
+async def test_a_model_is_asked_once_for_the_same_prompt(temporal: Client) -> None:
+    asked: list[Any] = []
+    async with worker(make_model_app(asked), temporal) as client:
+        ended = await asyncio.gather(*(_run(client, 0) for _ in range(5)))
+        await _run(client, 0, tenant="acme")
+        other = await client.start_agent("surveyor", "go on")
+        await client.result(other.workflow_id, timeout=TIME)
+    async with worker(make_model_app(asked, instructions="Think well."), temporal) as client:
+        await _run(client, 0)
+    assert len(asked) == 4, "the first, another tenant, another input, other instructions"
+    counters = [result.counters for result, _ in ended]
+    assert sorted(each.saved_model_calls for each in counters) == [0, 1, 1, 1, 1]
+    for each in counters:
+        used, saved = each.usage.total_tokens, each.saved_usage.total_tokens
+        assert (used == 0) == (saved > 0)
+    assert [result.output for result, _ in ended] == ["42"] * 5
+
+
+async def test_a_model_that_fails_for_good_fails_for_all_who_waited(temporal: Client) -> None:
+    asked: list[Any] = []
+    answer = ModelCallError("the vendor said no", kind="fatal", status_code=401)
+    async with worker(make_model_app(asked, answer=answer, instructions="Fail."), temporal) as client:
+        ended = await asyncio.gather(*(_run(client, 0) for _ in range(3)), return_exceptions=True)
+    assert [str(each) for each in ended if "the vendor said no" not in str(each)] == []
+    assert all(isinstance(each, ModelUnavailable) for each in ended)
+    assert len(asked) == 1
+
+
+@pytest.mark.parametrize("temperature", [None, 0.1])
+def test_only_a_model_without_chance_can_be_cached(temperature: float | None) -> None:
+    with pytest.raises(SettingsError, match="temperature=0"):
+        Agent("a", model="x:y", settings=ModelSettings(cache="shared", temperature=temperature))

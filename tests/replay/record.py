@@ -10,12 +10,14 @@ import perdure
 from perdure.client import PerdureClient, StartedRun
 from perdure.connection import connect
 from perdure.contracts.names import PLAN_WORKFLOW
-from perdure.contracts.plan import Plan, PlanRunInput, Task
+from perdure.contracts.plan import Plan, PlanAmendment, PlanRunInput, Task
 from perdure.contracts.selection import SelectBy, Strategy
 from perdure.devserver import DevServer
 from perdure.errors import PerdureError
 from tests.replay.app import CASES, MAP_ITEMS, TIME, make_app
 from tests.support.select_app import app as select_app
+from tests.support.steer_app import app as steer_app
+from tests.support.steer_app import steered_plan
 from tests.support.workers import worker
 
 STRATEGIES: tuple[Strategy, ...] = ("rules", "learned", "model")
@@ -34,6 +36,8 @@ async def record(folder: Path) -> None:
                 await _record_map(client, folder)
             async with worker(select_app, temporal, scoreboard="replay-scoreboard") as client:
                 await _record_selection(client, folder)
+            async with worker(steer_app, temporal) as client:
+                await _record_plans(client, folder)
 
 
 async def _record_case(case: str, client: PerdureClient, folder: Path) -> None:
@@ -94,6 +98,21 @@ async def _record_selection(client: PerdureClient, folder: Path) -> None:
     described = await client.temporal.get_workflow_handle("replay-scoreboard").describe()
     first = described.raw_description.workflow_execution_info.first_run_id
     await _record_chain(client, StartedRun(workflow_id="replay-scoreboard", run_id=first), "scoreboard", folder)
+
+
+async def _record_plans(client: PerdureClient, folder: Path) -> None:
+    request = PlanRunInput(goal="Find out.", planner="planner", synthesiser="writer")
+    run = await client.start_workflow(PLAN_WORKFLOW, [request], id="replay-plan-written")
+    await client.result(run.workflow_id, timeout=TIME)
+    await _record_chain(client, run, "plan-written", folder)
+    request = PlanRunInput(plan=steered_plan(), goal="again")
+    run = await client.start_workflow(PLAN_WORKFLOW, [request], id="replay-plan-steered")
+    await asyncio.sleep(1.5)
+    new = Task(id="new", agent="worker", needs=("slow",), input="{{artifacts.text}}")
+    await client.amend_plan(run.workflow_id, PlanAmendment(tasks=(new,), drop=("extra",)))
+    await client.retry_task(run.workflow_id, "skipped")
+    await client.result(run.workflow_id, timeout=TIME)
+    await _record_chain(client, run, "plan-steered", folder)
 
 
 def _write(history: WorkflowHistory, path: Path) -> None:

@@ -43,6 +43,21 @@ async def book(what: str, ctx: ToolContext) -> str:
     return await _act(what, ctx)
 
 
+@tool(idempotent=True, cache="run")
+async def look(what: str, ctx: ToolContext) -> str:
+    """Answered from the run, where it was asked before."""
+    return await _act(what, ctx)
+
+
+def _look(request: Any, messages: list[Message]) -> Any:
+    """Look twice at the same."""
+    turn = sum(message.role == "assistant" for message in messages)
+    asked[f"look:{turn}"] += 1
+    if f"look:{turn}" in failing:
+        return ModelCallError("no quota", kind="fatal", status_code=429)
+    return calls(("look", {"what": "sky"})) if turn < 2 else "seen"
+
+
 def _step(request: Any, messages: list[Message]) -> Any:
     """Take three turns: two with a tool each, and the answer."""
     text, turn = messages[0].text, sum(message.role == "assistant" for message in messages)
@@ -74,9 +89,14 @@ stepper = Agent("stepper", model="step:x", tools=[pay, book])
 app = App(
     agents=[
         stepper,
+        Agent("looker", model="look:x", tools=[look]),
         Agent("both", model="both:x", tools=[pay, book, stepper.as_tool()]),
         Agent("short", model="step:x", tools=[pay, book], limits=Limits(max_turns=2), on_limit="fail"),
     ],
     workflows=[Chain, Mapped],
-    providers=[ScriptedModel(_step, name="step"), ScriptedModel(_both, name="both")],
+    providers=[
+        ScriptedModel(_step, name="step"),
+        ScriptedModel(_both, name="both"),
+        ScriptedModel(_look, name="look"),
+    ],
 )

@@ -98,7 +98,7 @@ def test_every_fault_is_told_with_its_line() -> None:
         (15, "The key 'agent' is given twice."),
         (16, "Task 4 is no object with `id:` and `agent:`."),
         (17, "Task 'd', agent: Field required."),
-        (18, "Task 'd', on_error: give fail, skip_dependents, continue, or retry_with: AGENT."),
+        (18, "Task 'd', on_error: give fail, skip_dependents, continue, replan, or retry_with: AGENT."),
         (19, "Task 'd', input: Input should be a valid string."),
         (22, "Tasks wait for each other: e → f → e."),
     ]

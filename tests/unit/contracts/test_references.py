@@ -12,7 +12,8 @@ VALUES: dict[str, Any] = {"a": {"title": "T", "list": [1, {"x": "deep"}], "none"
 
 
 def rendered(text: str) -> str:
-    return render(text, lambda reference: follow(VALUES[reference.task], reference.path))
+    (piece,) = render(text, lambda reference: follow(VALUES[reference.task], reference.path))
+    return str(piece)
 
 
 @pytest.mark.parametrize(
@@ -30,8 +31,21 @@ def test_a_reference_becomes_its_value(text: str, becomes: str) -> None:
     assert rendered(text) == becomes
 
 
+def test_a_reference_may_stay() -> None:
+    pieces = render(
+        "See {{artifacts.outline.0}}{{b}} and {{artifacts.x}}",
+        lambda reference: reference if reference.artifact else "plain",
+    )
+    assert [piece if isinstance(piece, str) else piece.artifact for piece in pieces] == [
+        "See ",
+        "outline",
+        "plain and ",
+        "x",
+    ]
+
+
 def test_what_a_value_says_is_no_reference() -> None:
-    assert render("{{a}}", lambda _: "{{b}}") == "{{b}}"
+    assert render("{{a}}", lambda _: "{{b}}") == ["{{b}}"]
 
 
 @pytest.mark.parametrize("bad", ["{{}}", "{{a b}}", "{{a.}}", "{{.a}}", "{{a..b}}", "{{1a}}", "{{a"])
@@ -45,7 +59,7 @@ def test_any_text_can_be_escaped(text: str) -> None:
     while "{{{" in text or r"\{{" in text:  # these would need an escape of their own
         return
     assert references(escaped) == ([], [])
-    assert render(escaped, lambda _: "never") == text
+    assert render(escaped, lambda _: "never") == [text]
 
 
 @pytest.mark.parametrize(

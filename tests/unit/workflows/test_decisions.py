@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from perdure.contracts.answers import is_answer, output_text, output_value
-from perdure.contracts.calls import CallModelResult
-from perdure.contracts.limits import Limits
+from perdure.contracts.calls import CallModelRequest, CallModelResult, SlotMessage
+from perdure.contracts.limits import Limits, ModelSettings
 from perdure.contracts.messages import Message, Outcome, TextPart, ToolCallPart, ToolResultPart, tool_message
 from perdure.contracts.run import Counters
 from perdure.contracts.spec import AgentSpec, ModelSpec, OutputSpec, ToolSpec
@@ -23,6 +23,7 @@ from perdure.workflows._decisions import (
     is_ok,
     last_call,
     limit_reached,
+    model_summary,
     objection,
     reask,
     unknown_outcome,
@@ -215,3 +216,15 @@ def test_any_other_tool_that_broke_off_may_have_taken_effect() -> None:
     assert outcome == "unknown"
     assert "the worker died while pay ran" in text
     assert "not run again" in text
+
+
+def test_the_summary_of_a_model_call_says_what_was_saved() -> None:
+    stub = tool_message(ToolCallPart(id="1", name="look"), ())
+    new = tuple(SlotMessage(slot=slot, message=stub, same_as=2) for slot in (3, 4))
+    spec = AgentSpec(name="a", models=(ModelSpec(name="x:y"),))
+    request = CallModelRequest(spec=spec.digest, slots=5)
+    assert model_summary(2, spec, request) == "turn 2 · x:y"
+    shared = spec.model_copy(update={"settings": ModelSettings(cache="shared", temperature=0)})
+    some = request.model_copy(update={"new": new})
+    assert model_summary(2, shared, some) == "turn 2 · x:y · shared · 2 tool calls saved"
+    assert model_summary(2, spec, request.model_copy(update={"new": new[:1]})).endswith(" · 1 tool call saved")

@@ -7,7 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from perdure.contracts.plan import OnTaskError, Plan, RetryWith, Task, TaskFailure
+from perdure.agents.amendments import check_amendment
+from perdure.agents.plans import final_policy
+from perdure.contracts.plan import OnTaskError, Plan, PlanAmendment, RetryWith, Task, TaskFailure
 from perdure.workflows._plan_state import PlanState
 
 
@@ -98,7 +100,7 @@ def test_continue_gives_the_failure_as_data() -> None:
     state.fail("a", failure("a", 'say "no"'))
     assert take_all(state) == ["b"]
     told = '{"error": {"task": "a", "agent": "worker", "type": "TaskFailed", "message": "say \\"no\\""}}'
-    assert state.input_of("b", {}) == f"{told} {told}"
+    assert state.input_of("b", {}) == [f"{told} {told}"]
 
 
 @pytest.mark.parametrize(
@@ -136,7 +138,7 @@ def test_outputs_apart_are_read_when_somebody_refers_to_them() -> None:
     assert state.outputs_apart("b") == []
     assert state.outputs_apart("c") == ["a"]
     assert state.run_of("a") == "run of a"
-    assert state.input_of("c", {"a": {"title": "T"}}) == 'T {"title": "T"} short'
+    assert state.input_of("c", {"a": {"title": "T"}}) == ['T {"title": "T"} short']
 
 
 def test_a_field_that_is_not_there_is_named() -> None:
@@ -169,7 +171,7 @@ def test_a_result_may_be_bounded() -> None:
         bounded["d"]
 
 
-endings: st.SearchStrategy[Any] = st.sampled_from(["fail", "skip_dependents", "continue"])
+endings: st.SearchStrategy[Any] = st.sampled_from(["fail", "skip_dependents", "continue", "replan"])
 policies: st.SearchStrategy[Any] = endings | st.builds(RetryWith, retry_with=st.just("expert"), then=endings)
 
 
@@ -181,55 +183,117 @@ def plans(draw: st.DrawFn) -> Plan:
         earlier = [f"t{n}" for n in range(index)]
         needs = draw(st.lists(st.sampled_from(earlier), unique=True, max_size=3)) if earlier else []
         tasks.append(task(f"t{index}", *needs, on_error=draw(policies)))
-    return Plan(tasks=tuple(draw(st.permutations(tasks))))
+    return Plan(tasks=tuple(draw(st.permutations(tasks))), planner="planner")
 
 
-@given(plans(), st.data())
+@given(plans(), st.integers(0, 3), st.data())
 def test_whatever_fails_each_task_runs_as_often_as_it_may_and_the_plan_ends(
-    plan: Plan, data: st.DataObject
+    plan: Plan, max_replans: int, data: st.DataObject
 ) -> None:
-    state, started, running = PlanState(plan), Counter[str](), list[str]()
-    for _ in range(3 * len(plan.tasks)):
-        for name in take_all(state):
-            started[name] += 1
-            running.append(name)
-            _check_needs(state, name)
-        if not running or state.failed is not None:
+    """Tasks fail, planners replace some of what failed, people change and retry: within bounds, it ends."""
+    state = PlanState(plan.model_copy(update={"max_replans": max_replans}))
+    run = Run(state, data)
+    for _ in range(20 * len(plan.tasks)):
+        run.start()
+        if state.failed is not None or not run.step():
             break
-        name = running.pop(data.draw(st.integers(0, len(running) - 1)))
-        if data.draw(st.booleans()):
-            state.finish(name, name)
+    else:
+        raise AssertionError("the plan did not end")
+    run.close()
+    run.check_end()
+
+
+class Run:
+    """A plan whose tasks end as hypothesis draws, and what may be expected of it."""
+
+    def __init__(self, state: PlanState, data: st.DataObject) -> None:
+        self.state, self.data = state, data
+        self.started, self.allowed = Counter[str](), Counter[str]()
+        self.running, self.done = list[str](), dict[str, Any]()
+        self.retries = 3
+        self.allow(*state.plan.tasks)
+
+    def allow(self, *tasks: Task) -> None:
+        for each in tasks:
+            self.allowed[each.id] += 2 if isinstance(each.on_error, RetryWith) else 1
+
+    def start(self) -> None:
+        for name in take_all(self.state):
+            self.started[name] += 1
+            assert name not in self.done, "a finished task was started again"
+            self.running.append(name)
+            _check_needs(self.state, name)
+
+    def step(self) -> bool:
+        """Have one thing happen; say whether anything could."""
+        if self.state.take_replan() is not None:
+            assert take_all(self.state) == []
+            self.replan()
+            return True
+        if self.state.failed is not None:
+            return True
+        over = [name for name, each in self.state.states().items() if each in ("failed", "skipped")]
+        if over and self.running and self.retries and self.data.draw(st.booleans()):
+            self.retry(self.data.draw(st.sampled_from(over)))
+            return True
+        if not self.running:
+            return False
+        self.end_one()
+        return True
+
+    def end_one(self) -> None:
+        name = self.running.pop(self.data.draw(st.integers(0, len(self.running) - 1)))
+        if self.data.draw(st.booleans()):
+            self.done[name] = self.started[name]
+            self.state.finish(name, self.started[name])
         else:
-            state.fail(name, failure(name))
-    _close(state, running)
-    _check_end(state, started)
+            self.state.fail(name, failure(name))
+
+    def retry(self, name: str) -> None:
+        self.retries -= 1
+        before = self.state.states()
+        self.state.retry(name)
+        after = self.state.states()
+        self.allow(
+            *(self.state.task(each) for each in before if (before[each], after[each]) == ("failed", "waiting"))
+        )
+
+    def replan(self) -> None:
+        known = self.state.to_replan
+        chosen = self.data.draw(st.lists(st.sampled_from(known), unique=True))
+        policy = self.data.draw(policies)
+        tasks = [self.state.task(name).model_copy(update={"on_error": policy}) for name in chosen]
+        amendment = PlanAmendment(tasks=(*tasks, task(f"new{self.state.replans}")))
+        assert check_amendment(self.state.plan, amendment, self.state.states(), None) == []
+        self.state.amend(amendment)
+        self.state.end_replan(known)
+        self.allow(*amendment.tasks)
+
+    def close(self) -> None:
+        assert not self.running or self.state.failed is not None, "the plan did not end"
+        if self.state.failed is not None:
+            self.state.stop()
+            for name in self.running:
+                self.state.cancel(name)
+
+    def check_end(self) -> None:
+        assert self.state.replans <= self.state.plan.max_replans
+        for each in self.state.result().tasks:
+            assert self.started[each.id] == each.attempts <= self.allowed[each.id]
+            assert each.state in ("done", "failed", "skipped", "cancelled")
+            assert (each.failure is not None) == (each.state == "failed")
+            assert each.waits_for == ()
+            assert (each.state == "done") == (each.id in self.done)
+            assert each.output == self.done.get(each.id), "a finished result was lost"
+            if each.state == "skipped" and self.state.failed is None:
+                assert _needs_one_that_ended_badly(self.state, each.id)
 
 
 def _check_needs(state: PlanState, name: str) -> None:
     for need in state.task(name).needs:
         result = state.result()[need]
-        policy = state.task(need).on_error
-        policy = policy.then if isinstance(policy, RetryWith) else policy
-        assert result.state == "done" or (result.state == "failed" and policy == "continue")
-
-
-def _close(state: PlanState, running: list[str]) -> None:
-    assert not running or state.failed is not None, "the plan did not end"
-    if state.failed is not None:
-        state.stop()
-        for name in running:
-            state.cancel(name)
-
-
-def _check_end(state: PlanState, started: Counter[str]) -> None:
-    for each in state.result().tasks:
-        may = 2 if isinstance(state.task(each.id).on_error, RetryWith) else 1
-        assert started[each.id] == each.attempts <= may
-        assert each.state in ("done", "failed", "skipped", "cancelled")
-        assert (each.failure is not None) == (each.state == "failed")
-        assert each.waits_for == ()
-        if each.state == "skipped" and state.failed is None:
-            assert _needs_one_that_ended_badly(state, each.id)
+        is_failure_enough = final_policy(state.task(need)) == "continue" and result.state == "failed"
+        assert result.state == "done" or is_failure_enough
 
 
 def _needs_one_that_ended_badly(state: PlanState, name: str) -> bool:
