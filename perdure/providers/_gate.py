@@ -6,6 +6,7 @@ present pace: whoever was held back together doesn't come back together.
 """
 
 import asyncio
+import logging
 import random
 import time
 from collections import deque
@@ -20,11 +21,14 @@ from perdure.providers._circuit import Circuit
 from perdure.providers._pacer import Cost, Pacer, Ticket
 from perdure.providers._quota import read_quotas
 
+_log = logging.getLogger(__name__)
+
 _IN_PLACE_SECONDS: Final = 3.0
 _LONGEST_DELAY_SECONDS: Final = 60.0
 _CHARS_PER_TOKEN: Final = 4
 _FIRST_OUTPUT_TOKENS: Final = 200.0
 _LEARNING: Final = 0.1
+_LOG_EVERY: Final = 100
 _NOT_OUTAGES: Final = frozenset({408, 409, 425})
 
 
@@ -112,7 +116,7 @@ class Gate:
             self.circuit.abandoned()
             raise
         else:
-            self.circuit.succeeded()
+            self._change(self.circuit.succeeded)
             self.pacer.passed()
         finally:
             self.pacer.done()
@@ -173,6 +177,21 @@ class Gate:
                 self.pacer.done()
             raise
 
+    def _change(self, note: Callable[[], None]) -> None:
+        """Note what became of a call, and log when the circuit opens or closes."""
+        before = self.circuit.state
+        note()
+        after = self.circuit.state
+        if after == before:
+            return
+        if after == "open":
+            wait = self.circuit.wait()
+            _log.warning(
+                "%s is down (%d calls in a row): stays away for %.0f s", self.provider, self.circuit.failures, wait
+            )
+        elif after == "closed":
+            _log.warning("%s is up again", self.provider)
+
     def _queued(self) -> Cost:
         """Return what all who wait here cost together."""
         if not self._waiters:
@@ -208,11 +227,13 @@ class Gate:
         ticket = admission.ticket
         if error.kind == "rate_limited":
             wait = error.retry_after
+            if self.pacer.refusals % _LOG_EVERY == 0:
+                _log.warning("%s refused a call for its rate, number %d", self.provider, self.pacer.refusals + 1)
             self.pacer.refused(ticket, None if wait is None else wait.total_seconds(), is_told=admission.is_told)
         if is_outage(error):
-            self.circuit.failed(ticket.sent_at)
+            self._change(lambda: self.circuit.failed(ticket.sent_at))
         else:
-            self.circuit.succeeded()
+            self._change(self.circuit.succeeded)
 
 
 def is_outage(error: ModelCallError) -> bool:

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bench.rate_limits import Vendor, VendorBucket
 from perdure.providers._pacer import Pacer
 from perdure.providers._quota import Quota, read_quotas
-from tests.support.rate_limits import Vendor, VendorBucket
 
 LIMITS = {"requests": 20.0, "tokens": 40_000.0}
 SECONDS = 90.0

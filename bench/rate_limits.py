@@ -17,9 +17,11 @@ class VendorBucket:
 
     @property
     def rate(self) -> float:
+        """What it gains a second."""
         return self.limit / self.seconds
 
     def refill(self, now: float) -> None:
+        """Gain what came since the last call."""
         self.level = min(self.limit, self.level + (now - self.at) * self.rate)
         self.at = now
 
