@@ -9,6 +9,7 @@ import os
 from pydantic import BaseModel, Field
 
 from perdure import Agent, App, Limits
+from perdure.contracts.plan import Plan
 from research.tools import list_files, read_file, search_text
 
 MODEL = os.environ.get("RESEARCH_MODEL") or "offline:reader"
@@ -76,4 +77,15 @@ writer = Agent(
     verify=names_sources,
 )
 
-app = App(agents=[researcher, fact_finder, writer])
+planner = Agent(
+    "planner",
+    description="Plans who looks into what.",
+    instructions="Split the question into two to five questions of which none needs another's answer. "
+    "Give each to researcher as a task of its own.",
+    model=MODEL,
+    output=Plan,
+)
+
+# The rules of `offline:reader` can't write a plan.
+planners = [] if MODEL.startswith("offline:") else [planner]
+app = App(agents=[researcher, fact_finder, writer, *planners])
