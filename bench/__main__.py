@@ -1,4 +1,4 @@
-"""`python -m bench [history|turns|memory|map|plan|all] [--quick] [--json FILE]`.
+"""`python -m bench [history|turns|memory|map|plan|limiter|fairness|all] [--quick] [--json FILE]`.
 
 Exits with 1 if a target was missed.
 """
@@ -14,7 +14,9 @@ from typing import Any, Protocol
 
 import psutil
 
+from bench.fairness import measure_fairness
 from bench.histories import measure_history
+from bench.limiter import measure_limiter
 from bench.mapping import measure_map
 from bench.memory import measure_memory
 from bench.planning import measure_plan
@@ -33,6 +35,8 @@ _PARTS: dict[str, _Part] = {
     "memory": measure_memory,
     "map": measure_map,
     "plan": measure_plan,
+    "limiter": measure_limiter,
+    "fairness": measure_fairness,
 }
 
 

@@ -126,7 +126,7 @@ class _Connection(asyncio.Protocol):
         self._state.calls[model] += 1
         self._state.prompt_bytes += len(request) - body
         is_stream = request.find(b'"stream":true', body, body + _HEAD_BYTES) >= 0
-        answer = _reply(script, request.count(_REPLIED, body), len(request) - body, is_stream=is_stream)
+        answer = reply(script, request.count(_REPLIED, body), len(request) - body, is_stream=is_stream)
         if script.is_held and not self._state.is_released:
             self._state.held.append((self, answer))
         elif script.delay_seconds:
@@ -135,7 +135,8 @@ class _Connection(asyncio.Protocol):
             self.send(answer)
 
 
-def _reply(script: Script, done: int, size: int, *, is_stream: bool) -> bytes:
+def reply(script: Script, done: int, size: int, *, is_stream: bool = True) -> bytes:
+    """Return the answer to a conversation that holds `done` replies, of a prompt of so many bytes."""
     usage = b'{"prompt_tokens":%d,"completion_tokens":20,"total_tokens":%d}' % (size // 4, size // 4 + 20)
     if done < script.turns:
         arguments = b'{\\"page\\":%d,\\"size\\":%d}' % (done, script.size)

@@ -19,6 +19,7 @@ from bench.fake_llm import end_with_parent
 from bench.texts import page_text
 from perdure import Agent, App, Limits, ModelSettings, tool
 from perdure.connection import connect
+from perdure.providers._pacer import Cost, Pacer
 from perdure.settings import ProviderTable, Settings
 from perdure.testing import ScriptedModel
 from perdure.worker import new_event_loop, run_worker, stop_on_signals
@@ -37,6 +38,8 @@ class WorkerConfig(BaseModel):
     models: list[str] = []
     """Each is an agent of that name, too."""
     settings: dict[str, Any] = {}
+    is_limited: bool = True
+    """Whether calls keep to the vendor's rate limit; without, for comparison."""
 
 
 @tool
@@ -83,6 +86,8 @@ async def _serve_perdure(config: WorkerConfig, settings: Settings, client: Clien
     settings = settings.model_copy(
         update={"providers": {"fake": ProviderTable(protocol="openai", base_url=config.base_url)}}
     )
+    if not config.is_limited:
+        Pacer.wait = _no_wait
     await run_worker(make_app(config.models), settings, client, stop=stop, on_ready=_say_ready)
 
 
@@ -105,6 +110,10 @@ async def _serve_floor(config: WorkerConfig, settings: Settings, client: Client,
         async with worker:
             _say_ready()
             await stop.wait()
+
+
+def _no_wait(self: Pacer, cost: Cost, behind: Cost | None = None) -> float:
+    return 0.0
 
 
 def _say_ready() -> None:

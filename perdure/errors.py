@@ -55,6 +55,7 @@ from typing import Any, ClassVar, Literal, cast
 from temporalio.exceptions import ApplicationError
 
 ModelErrorKind = Literal["transient", "rate_limited", "fatal", "context_too_long"]
+HeldBy = Literal["rate", "circuit"]
 
 
 class PerdureError(ApplicationError):
@@ -264,6 +265,7 @@ class ModelCallError(CallError):
         retry_after: How long the vendor asked to wait; already capped.
         may_be_billed: Whether the vendor may charge for the attempt.
         attempts: Set when it was the last of so many; then it is not retryable, whatever its kind.
+        held_by: Set when the worker did not make the call: for the vendor's rate limit, or as the vendor is down.
     """
 
     def __init__(
@@ -275,10 +277,12 @@ class ModelCallError(CallError):
         retry_after_seconds: float | None = None,
         may_be_billed: bool = False,
         attempts: int | None = None,
+        held_by: HeldBy | None = None,
     ) -> None:
         """Describe a failed attempt; `message` must hold no secret."""
         self.attempts = attempts
         self.kind: ModelErrorKind = kind
+        self.held_by: HeldBy | None = held_by
         self.status_code = status_code
         self.may_be_billed = may_be_billed
         self.retry_after = None if retry_after_seconds is None else timedelta(seconds=retry_after_seconds)
@@ -291,6 +295,7 @@ class ModelCallError(CallError):
             retry_after_seconds=retry_after_seconds,
             may_be_billed=may_be_billed,
             attempts=attempts,
+            **({"held_by": held_by} if held_by else {}),
         )
 
     def delayed(self, delay: timedelta) -> "ModelCallError":
@@ -313,6 +318,10 @@ class ModelCallError(CallError):
             may_be_billed=self.may_be_billed,
             attempts=attempts,
         )
+
+    def as_final(self) -> "ModelCallError":
+        """Return the same error, for a caller that has another model to turn to."""
+        return ModelCallError(self.message, kind=self.kind, attempts=0, held_by=self.held_by)
 
 
 class UnsettledCallError(CallError):

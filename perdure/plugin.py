@@ -1,6 +1,7 @@
 """`PerdurePlugin`: one line adds perdure to a Temporal client, and to the workers made with it. Wiring only."""
 
 from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
 from dataclasses import replace
 
 from temporalio.client import Client
@@ -14,7 +15,7 @@ from perdure._retention import check_retention
 from perdure.app import App
 from perdure.errors import RunError, SettingsError, UserError
 from perdure.settings import Settings
-from perdure.wiring import PASSTHROUGH, make_parts, make_shared_worker
+from perdure.wiring import PASSTHROUGH, make_parts, make_provider_workers, make_shared_worker
 
 
 class PerdurePlugin(SimplePlugin):
@@ -47,21 +48,28 @@ class PerdurePlugin(SimplePlugin):
         )
 
     async def run_worker(self, worker: Worker, next: Callable[[Worker], Awaitable[None]]) -> None:
-        """Run a worker, and beside it one for the calls that several runs share, if there are any."""
-        registry = self._parts.app.registry
-        if not registry.shares_calls:
+        """Run a worker, and beside it those of providers' Task Queues and of the calls that several runs share."""
+        if not (self._parts.app.registry.shares_calls or self._settings.provider_queues()):
             await super().run_worker(worker, next)
             return
-        await check_retention(worker.client, registry)
 
-        async def run_both(worker: Worker) -> None:
-            config = worker.client.config()
-            config["plugins"] = []  # else this plugin would add itself again
-            client = Client(**config)
-            async with make_shared_worker(client, self._settings, self._parts, task_queue=worker.task_queue):
+        async def run_all(worker: Worker) -> None:
+            async with AsyncExitStack() as stack:
+                for each in await self._beside(worker):
+                    await stack.enter_async_context(each)
                 await next(worker)
 
-        await super().run_worker(worker, run_both)
+        await super().run_worker(worker, run_all)
+
+    async def _beside(self, worker: Worker) -> list[Worker]:
+        config = worker.client.config()
+        config["plugins"] = []  # else this plugin would add itself again
+        client = Client(**config)
+        found = make_provider_workers(client, self._settings, self._parts)
+        if self._parts.app.registry.shares_calls:
+            await check_retention(worker.client, self._parts.app.registry)
+            found.append(make_shared_worker(client, self._settings, self._parts, task_queue=worker.task_queue))
+        return found
 
 
 def compose_converter(converter: DataConverter | None) -> DataConverter:

@@ -24,8 +24,10 @@ from pydantic import (
     Field,
     ValidationError,
     field_validator,
+    model_validator,
 )
 from pydantic.fields import FieldInfo
+from pydantic_core import PydanticCustomError
 
 from perdure.errors import SettingsError, suggest
 
@@ -65,23 +67,55 @@ Duration = Annotated[timedelta, BeforeValidator(_read_duration)]
 Port = Annotated[int, Field(ge=0, le=65535)]
 
 
+QUEUE_TAKEN = (
+    "providers.{provider}.task_queue should be a Task Queue of its own: '{queue}' is the worker's or another's"
+)
+
+
 class ProviderTable(BaseModel):
-    """A provider of the user's, from `[tool.perdure.providers.NAME]`."""
+    """What is set of a provider in `[tool.perdure.providers.NAME]`: how it is reached, or how its calls queue."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, hide_input_in_errors=True)
 
-    protocol: Literal["openai", "anthropic"]
-    """The wire format that it speaks."""
-    base_url: str
+    protocol: Literal["openai", "anthropic"] | None = None
+    """The wire format that it speaks; together with `base_url`. Neither is needed for one that perdure knows."""
+    base_url: str | None = None
     """Its address, without credentials."""
     api_key_env: str | None = None
     """The name of the environment variable with the key, on the worker. None when it needs no key."""
     max_tokens_field: str | None = None
     """What the vendor calls the limit of output tokens, where it differs from the protocol's own."""
 
+    task_queue: Annotated[str, Field(min_length=1, max_length=1000)] | None = None
+    """A Task Queue of its own for its model calls; with the worker's other calls when not set."""
+    max_requests_per_second: Annotated[float, Field(gt=0, le=100_000, strict=False)] | None = None
+    """Calls that the Task Queue hands out a second, over all workers; `perdure provider limit` goes over it."""
+    max_concurrent: Annotated[int, Field(ge=1, le=10_000)] | None = None
+    """Its calls at once in a worker; `max_concurrent_activities` when not set."""
+
+    @model_validator(mode="after")
+    def _check_whole(self) -> "ProviderTable":
+        way = {name: getattr(self, name) for name in ("protocol", "base_url", "api_key_env", "max_tokens_field")}
+        if any(way.values()):
+            for name in ("protocol", "base_url"):
+                if way[name] is None:
+                    raise ValueError(f"needs {name}")
+        if self.task_queue is None:
+            for name in ("max_requests_per_second", "max_concurrent"):
+                if getattr(self, name) is not None:
+                    raise ValueError(f"needs task_queue: {name} is a limit of that")
+        return self
+
+    def way(self) -> dict[str, str]:
+        """Return how the provider is reached; nothing where that isn't said."""
+        queue = {"task_queue", "max_requests_per_second", "max_concurrent"}
+        return self.model_dump(exclude_none=True, exclude=queue)
+
     @field_validator("base_url")
     @classmethod
-    def _check_url(cls, value: str) -> str:
+    def _check_url(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
         url = urlsplit(value)
         if url.scheme not in ("http", "https") or not url.hostname:
             raise ValueError("should be an http:// or https:// address")
@@ -183,6 +217,21 @@ class Settings(BaseModel):
     """Prices over those that perdure knows, by model."""
     project_dir: Annotated[Path, Field(strict=False)] = Path()
     """The folder of the pyproject.toml with `[tool.perdure]`, else the working directory. Found, not set."""
+
+    @model_validator(mode="after")
+    def _check_queues(self) -> "Settings":
+        taken = {self.task_queue}
+        for name, table in self.providers.items():
+            if table.task_queue in taken:
+                raise PydanticCustomError(
+                    "queue_taken", QUEUE_TAKEN, {"provider": name, "queue": table.task_queue}
+                )
+            taken |= {table.task_queue} if table.task_queue else set()
+        return self
+
+    def provider_queues(self) -> dict[str, str]:
+        """Return the Task Queue of each provider that has one of its own."""
+        return {name: table.task_queue for name, table in self.providers.items() if table.task_queue}
 
     @classmethod
     def resolve(
@@ -338,6 +387,8 @@ def _explain(error: ValidationError, values: Mapping[str, Any], sources: Mapping
     problems = error.errors(include_url=False)
     first = next((each for each in problems if each["type"] == "extra_forbidden"), problems[0])
     path = [str(part) for part in first["loc"]]
+    if not path:  # of several settings together
+        return SettingsError(f"{sources['providers']}: {first['msg']}.", source=sources["providers"])
     key, source = path[0], sources[path[0]]
     if first["type"] == "extra_forbidden":
         try:

@@ -31,6 +31,7 @@ from perdure.activities.verifying import VerifyActivities
 from perdure.app import App
 from perdure.contracts.names import SHARED_QUEUE_SUFFIX
 from perdure.contracts.usage import Price
+from perdure.errors import SettingsError, suggest
 from perdure.providers._redact import redact
 from perdure.providers.prices import find_model
 from perdure.providers.registry import ProviderConfig, Providers
@@ -86,11 +87,17 @@ def sandboxed_runner() -> SandboxedWorkflowRunner:
 
 def make_providers(app: App, settings: Settings) -> Providers:
     """Return the providers of an app: built in, configured, and the app's own."""
-    configs = [
-        ProviderConfig(name=name, **table.model_dump(exclude_none=True))
-        for name, table in settings.providers.items()
-    ]
-    return Providers(configs, extra=app.providers)
+    ways = {name: table.way() for name, table in settings.providers.items()}
+    configs = [ProviderConfig(name=name, **way) for name, way in ways.items() if way]  # pyright: ignore[reportArgumentType]
+    providers = Providers(configs, extra=app.providers)
+    for name in settings.providers:
+        if name not in providers.names():
+            hint = suggest(name, providers.names())
+            raise SettingsError(
+                f"[tool.perdure.providers.{name}]: there is no provider {name!r}.{hint}"
+                " Give protocol and base_url to set it up."
+            )
+    return providers
 
 
 def models_known(settings: Settings) -> Callable[[str], tuple[Price | None, int | None]]:
@@ -117,6 +124,7 @@ def make_parts(app: App, settings: Settings) -> Parts:
         search_attributes=_remembered_attributes(),
         find_model=models_known(settings),
         redact=host.redact,
+        task_queues=settings.provider_queues(),
     )
     sharing = Sharing(settings.cache_scope)
     models = ModelActivities(
@@ -184,6 +192,28 @@ def make_shared_worker(client: Client, settings: Settings, parts: Parts, *, task
         default_heartbeat_throttle_interval=HEARTBEAT_THROTTLE,
         graceful_shutdown_timeout=settings.grace_period,
     )
+
+
+def make_provider_workers(client: Client, settings: Settings, parts: Parts) -> list[Worker]:
+    """Return a worker for the Task Queue of each provider that has one.
+
+    The queue's rate goes along with each poll, so that the file says it; one that was set on the live system, by
+    `perdure provider limit`, goes over it, for the server, until it is taken back.
+    """
+    return [
+        Worker(
+            client,
+            task_queue=table.task_queue,
+            activities=[parts.models.call_model],
+            max_concurrent_activities=table.max_concurrent or settings.max_concurrent_activities,
+            max_task_queue_activities_per_second=table.max_requests_per_second,
+            max_heartbeat_throttle_interval=HEARTBEAT_THROTTLE,
+            default_heartbeat_throttle_interval=HEARTBEAT_THROTTLE,
+            graceful_shutdown_timeout=settings.grace_period,
+        )
+        for table in settings.providers.values()
+        if table.task_queue is not None
+    ]
 
 
 def _redactor(providers: Providers) -> Callable[[str], str]:

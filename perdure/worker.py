@@ -20,7 +20,7 @@ from temporalio.worker import Worker
 from perdure._retention import check_retention
 from perdure.app import App
 from perdure.settings import Settings
-from perdure.wiring import HEARTBEAT_THROTTLE, Parts, make_parts, make_shared_worker
+from perdure.wiring import HEARTBEAT_THROTTLE, Parts, make_parts, make_provider_workers, make_shared_worker
 
 _log = logging.getLogger(__name__)
 
@@ -53,7 +53,7 @@ async def run_worker(
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(parts.opened())
         worker = _make_worker(client, settings, parts)
-        shared: list[Worker] = []
+        shared: list[Worker] = make_provider_workers(client, settings, parts)
         if app.registry.shares_calls:
             await check_retention(client, app.registry)
             shared.append(make_shared_worker(client, settings, parts))

@@ -3,7 +3,7 @@
 import inspect
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
@@ -51,6 +51,8 @@ class LoadingPolicy:
     """Returns the price and the context window, in tokens, of a model; None for what is not known."""
     redact: Callable[[str], str]
     """Takes the secrets out of a text."""
+    task_queues: Mapping[str, str] = field(default_factory=dict[str, str])
+    """The Task Queue of each provider that has one of its own."""
 
 
 class LoadingActivities:
@@ -138,7 +140,8 @@ class LoadingActivities:
     def _model(self, name: str) -> ModelSpec:
         self._providers.resolve(name)
         price, window = self._policy.find_model(name)
-        return ModelSpec(name=name, price=price, context_window_tokens=window)
+        queue = self._policy.task_queues.get(name.partition(":")[0], "")
+        return ModelSpec(name=name, price=price, context_window_tokens=window, task_queue=queue)
 
     @activity.defn(name=COPY_CONVERSATION)
     async def copy_conversation(self, request: CopyConversationRequest) -> CopyConversationResult:

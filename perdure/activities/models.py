@@ -15,6 +15,7 @@ from perdure.activities._metering import check_artifacts, check_extra
 from perdure.activities._outputs import MAX_REPLY_BYTES, find_problem
 from perdure.activities._progress import Heart, backoff
 from perdure.activities._shared_models import share_model_call
+from perdure.activities._sharers import Sharers
 from perdure.activities._sharing import Sharing
 from perdure.agents.registry import Registry
 from perdure.contracts.calls import CallModelRequest, CallModelResult, SharedModelRequest, SharedModelResult
@@ -48,10 +49,12 @@ class ModelActivities:
         self._lookup = lookup
         self._blobs = blobs
         self._flights = Flights()
+        self._sharers = Sharers(providers.gates)
 
     async def aclose(self) -> None:
         """Stop the calls that no attempt waits for."""
         await self._flights.aclose()
+        await self._sharers.aclose()
 
     @activity.defn(name=CALL_MODEL)
     async def call_model(self, request: CallModelRequest) -> CallModelResult:
@@ -145,7 +148,14 @@ class ModelActivities:
         try:
             return await self._flights.reply(flight_key, flight)
         except ModelCallError as error:
-            raise _after_failure(error, heart, spec.settings.max_attempts, is_metered=request.is_metered) from None
+            has_fallback = request.model + 1 < len(spec.models)
+            raise _after_failure(
+                error,
+                heart,
+                spec.settings.max_attempts,
+                has_fallback=has_fallback,
+                is_metered=request.is_metered,
+            ) from None
         except asyncio.CancelledError:
             if _is_cancel_requested() and heart.text:
                 return _interrupted(heart.text)
@@ -161,6 +171,7 @@ class ModelActivities:
     ) -> ModelReply:
         provider, model = self._providers.resolve(spec.models[request.model].name)
         provider.check()
+        self._sharers.look(provider.name)
         ask = ModelRequest(
             model=model,
             instructions=spec.instructions,
@@ -221,9 +232,13 @@ def _flight_key() -> FlightKey:
 
 
 def _after_failure(
-    error: ModelCallError, heart: Heart, max_attempts: int, *, is_metered: bool
+    error: ModelCallError, heart: Heart, max_attempts: int, *, has_fallback: bool, is_metered: bool
 ) -> ModelCallError | UnsettledCallError:
-    """Decide what becomes of a failed attempt. Waiting out a rate limit is none."""
+    """Decide what becomes of a failed attempt. Waiting out a rate limit or an outage is none."""
+    if error.held_by:
+        if is_metered:
+            heart.clear()
+        return error.as_final() if error.held_by == "circuit" and has_fallback else error
     if error.kind == "transient" and heart.count_try() >= max_attempts:
         return error.as_last_of(heart.tries)
     if error.kind not in ("transient", "rate_limited"):

@@ -17,7 +17,7 @@ from temporalio.service import RPCError
 import perdure
 from perdure._search_attributes import add_search_attributes, existing_search_attributes
 from perdure.app import App
-from perdure.cli._context import Project, local_address, open_client, resolve
+from perdure.cli._context import Project, local_address, open_client, resolve, runs_embedded
 from perdure.cli._errors import PROJECT, describe
 from perdure.client import pollers
 from perdure.contracts.names import SEARCH_ATTRIBUTES
@@ -166,6 +166,7 @@ class Doctor:
         self._add("Server", "Temporal", "ok", f"{where} answers, version {info.server_version}")
         try:
             await self._attributes(client)
+            self._fairness(settings)
             await self._pollers(client, settings.task_queue)
         except RPCError as error:
             self._problem("Server", "Temporal", error)
@@ -182,6 +183,14 @@ class Doctor:
             value = f"not registered, or of another type: {', '.join(missing)}"
             remedy = "Runs work without them, but can't be found by them: `perdure doctor --fix` registers them."
             self._add("Server", "search attributes", "warning", value, remedy=remedy)
+
+    def _fairness(self, settings: Settings) -> None:
+        """Say what is known: no API tells whether `matching.enableFairness` is on."""
+        if runs_embedded(settings):
+            self._add("Server", "fairness", "ok", "on, as the embedded server starts with it")
+            return
+        value = "unknown: the server doesn't tell; without it, runs of a tenant wait behind another's backlog"
+        self._note("Server", "fairness", f"{value}. It is matching.enableFairness of its dynamic configuration")
 
     async def _pollers(self, client: Client, task_queue: str) -> None:
         found = sorted(await pollers(client, task_queue))

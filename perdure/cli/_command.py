@@ -58,6 +58,15 @@ queue_option = click.option(
 output_option = click.option(
     "-o", "--output", type=click.Choice(FORMATS), default="text", help="How to print.  [default: text]"
 )
+tenant_option = click.option(
+    "--tenant", default="", metavar="NAME", help="Whom it is for; tenants get an even share of the workers."
+)
+priority_option = click.option(
+    "--priority",
+    type=click.IntRange(1, 5),
+    metavar="N",
+    help="1 (first) to 5 (last), for all that it does.  [default: 3]",
+)
 id_argument = click.argument("workflow_id", metavar="ID")
 
 
@@ -96,7 +105,8 @@ def start_options(function: _F) -> _F:
             metavar="KEY=VALUE",
             help="A value for instructions and tools; no secrets. May be repeated.",
         ),
-        click.option("--tenant", default="", metavar="NAME", help="Whom the run is for."),
+        tenant_option,
+        priority_option,
         app_option,
         queue_option,
     ]

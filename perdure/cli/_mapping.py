@@ -40,6 +40,7 @@ class MapStart:
     limits: "Limits | None"
     context: "dict[str, JsonValue] | None"
     tenant: str
+    priority: int | None
 
 
 def prepare(
@@ -52,6 +53,7 @@ def prepare(
     limits: Iterable[str],
     context: Iterable[str],
     tenant: str,
+    priority: int | None,
 ) -> MapStart:
     """Return what to start.
 
@@ -67,6 +69,7 @@ def prepare(
         limits=parse_limits(limits),
         context=parse_context(context),
         tenant=tenant,
+        priority=priority,
     )
 
 
@@ -114,6 +117,7 @@ async def run_map(client: "PerdureClient", start: MapStart, output: str) -> None
         limits=start.limits,
         context=start.context,
         tenant=start.tenant,
+        priority=start.priority,
     )
     say(f"Started {started.workflow_id}: {plural(len(start.items), 'item')}.")
     await warn_without_workers(client)

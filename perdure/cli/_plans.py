@@ -65,6 +65,8 @@ class PlanOptions:
     synthesiser: str
     workflow_id: str | None
     max_parallel: int | None
+    tenant: str
+    priority: int | None
 
 
 def plan_start(given: PlanOptions, project: Project) -> WorkflowStart:
@@ -92,7 +94,13 @@ def plan_start(given: PlanOptions, project: Project) -> WorkflowStart:
         raise PayloadTooLargeError(
             f"The plan takes more than {_MAX_PLAN_BYTES} bytes: put long inputs where a tool can read them."
         )
-    return WorkflowStart(name=PLAN_WORKFLOW, args=[request], id=given.workflow_id)
+    return WorkflowStart(
+        name=PLAN_WORKFLOW,
+        args=[request],
+        id=given.workflow_id,
+        tenant=given.tenant,
+        priority=given.priority,
+    )
 
 
 def _checked_plan(file: str, project: Project) -> Plan:

@@ -27,6 +27,7 @@ class AgentStart:
     limits: Limits | None
     context: dict[str, JsonValue] | None
     tenant: str
+    priority: int | None
 
     async def begin(self, client: "PerdureClient") -> "StartedRun":
         """Start it."""
@@ -37,6 +38,7 @@ class AgentStart:
             limits=self.limits,
             context=self.context,
             tenant=self.tenant,
+            priority=self.priority,
         )
 
 
@@ -47,10 +49,14 @@ class WorkflowStart:
     name: str
     args: Sequence[Any]
     id: str | None
+    tenant: str
+    priority: int | None
 
     async def begin(self, client: "PerdureClient") -> "StartedRun":
         """Start it."""
-        return await client.start_workflow(self.name, self.args, id=self.id)
+        return await client.start_workflow(
+            self.name, self.args, id=self.id, tenant=self.tenant, priority=self.priority
+        )
 
 
 def prepare(
@@ -62,6 +68,7 @@ def prepare(
     limits: Sequence[str],
     context: Sequence[str],
     tenant: str,
+    priority: int | None,
 ) -> AgentStart | WorkflowStart:
     """Return what to start. Without an app, NAME is taken for an agent, and the worker will know.
 
@@ -70,10 +77,11 @@ def prepare(
     """
     app = project.app
     if app is not None and name in app.workflows:
-        if limits or context or tenant:
-            raise click.UsageError(f"--limit, --context and --tenant are for agents; {name!r} is a workflow.")
+        if limits or context:
+            raise click.UsageError(f"--limit and --context are for agents; {name!r} is a workflow.")
         given = None if text is None else read_input(text)
-        return WorkflowStart(name=name, args=workflow_args(name, app.workflows[name], given), id=workflow_id)
+        args = workflow_args(name, app.workflows[name], given)
+        return WorkflowStart(name=name, args=args, id=workflow_id, tenant=tenant, priority=priority)
     if app is not None and name not in app.agents:
         known = [*app.agents, *app.workflows]
         raise UnknownAgentError(f"There is no agent or workflow {name!r}.{suggest(name, known)}")
@@ -86,4 +94,5 @@ def prepare(
         limits=parse_limits(limits),
         context=parse_context(context),
         tenant=tenant,
+        priority=priority,
     )

@@ -47,6 +47,7 @@ COMMANDS: Final[dict[str, dict[str, Entry]]] = {
     },
     "Check": {
         "agent": Entry("perdure.cli.agent", "List and show the agents of the app."),
+        "provider": Entry("perdure.cli.provider", "Show providers, and limit the Task Queues of their calls."),
         "doctor": Entry("perdure.cli.doctor", "Check settings, app, workflows and server."),
     },
 }

@@ -4,7 +4,14 @@ from typing import Any
 
 import click
 
-from perdure.cli._command import app_option, cli_command, output_option, queue_option
+from perdure.cli._command import (
+    app_option,
+    cli_command,
+    output_option,
+    priority_option,
+    queue_option,
+    tenant_option,
+)
 
 
 @cli_command(name="map")
@@ -30,7 +37,8 @@ from perdure.cli._command import app_option, cli_command, output_option, queue_o
     "--limit", "limits", multiple=True, metavar="KEY=N", help="A limit of each run, such as max_turns=5."
 )
 @click.option("--context", multiple=True, metavar="KEY=VALUE", help="A value for instructions and tools.")
-@click.option("--tenant", default="", metavar="NAME", help="Whom the runs are for.")
+@tenant_option
+@priority_option
 @app_option
 @queue_option
 @output_option

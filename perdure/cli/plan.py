@@ -5,7 +5,15 @@ from typing import Any, TypeVar
 
 import click
 
-from perdure.cli._command import Command, app_option, id_argument, output_option, queue_option
+from perdure.cli._command import (
+    Command,
+    app_option,
+    id_argument,
+    output_option,
+    priority_option,
+    queue_option,
+    tenant_option,
+)
 
 _file_argument = click.argument("file", metavar="FILE")
 
@@ -46,6 +54,8 @@ def _plan_options(function: _F) -> _F:
             "--id", "workflow_id", metavar="ID", help="The workflow id.  [default: PlanWorkflow and a number]"
         ),
         click.option("--max-parallel", type=click.IntRange(1, 200), metavar="N", help="Tasks at work at once."),
+        tenant_option,
+        priority_option,
         app_option,
         queue_option,
         output_option,

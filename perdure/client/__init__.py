@@ -1,8 +1,8 @@
 """What the command line, and users' own services, call. Client side."""
 
+from perdure._task_queues import has_pollers, pollers
 from perdure.client._children import ChildRun
 from perdure.client._cost import CostBy, CostReport, CostRow
-from perdure.client._queues import has_pollers, pollers
 from perdure.client._rerun import RerunResult
 from perdure.client._runs import RunInfo, RunStatusName
 from perdure.client._show import Money, PendingCall, RunDetails

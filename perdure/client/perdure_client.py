@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import timedelta
+from types import MappingProxyType
 from typing import Any, cast
 from uuid import uuid4
 
@@ -21,13 +22,14 @@ from temporalio.exceptions import CancelledError, TerminatedError, WorkflowAlrea
 from temporalio.exceptions import TimeoutError as TemporalTimeoutError
 from temporalio.service import RPCError, RPCStatusCode
 
+from perdure._task_queues import has_pollers
 from perdure.agents.registry import Registry
 from perdure.client._attributes import StartAttributes
 from perdure.client._children import ChildReader
 from perdure.client._cost import CostBy, CostReport, read_costs
 from perdure.client._maps import MapItems, map_input, progress, whole_result
 from perdure.client._plans import steered
-from perdure.client._queues import has_pollers
+from perdure.client._priority import run_priority
 from perdure.client._rerun import RerunResult, rerun
 from perdure.client._runs import RunInfo, describe, first_start, list_query, list_runs, not_found, to_info
 from perdure.client._scores import judged, read_table, send_judgement
@@ -120,6 +122,7 @@ class PerdureClient:
         limits: Limits | None = None,
         context: Mapping[str, JsonValue] | None = None,
         tenant: str = "",
+        priority: int | None = None,
     ) -> StartedRun:
         """Start an agent on an input.
 
@@ -129,10 +132,11 @@ class PerdureClient:
             id: The workflow id; made from the agent's name when not given.
             limits: Over the agent's own.
             context: Values for instructions and tools; readable in Event History, so no secrets.
-            tenant: Who the run is for.
+            tenant: Who the run is for; tenants get an even share of the workers.
+            priority: 1 (first) to 5 (last), for all that the run does; 3 when None.
 
         Raises:
-            UnknownAgentError: Not retryable.
+            UnknownAgentError, InvalidInputError: Not retryable.
             PayloadTooLargeError: The input takes more than 1.5 MB. Not retryable.
             RunExistsError: A run of that id is open. Not retryable.
         """
@@ -159,6 +163,8 @@ class PerdureClient:
             id or _new_id(agent),
             f"{agent}: {one_line(text)}",
             attributes=self._agent_attributes(agent, tenant),
+            tenant=tenant,
+            priority=priority,
         )
 
     def _agent_attributes(self, agent: str, tenant: str) -> dict[str, str]:
@@ -171,13 +177,17 @@ class PerdureClient:
         args: Sequence[Any],
         *,
         id: str | None = None,
+        tenant: str = "",
+        priority: int | None = None,
     ) -> StartedRun:
-        """Start a workflow of the user's own.
+        """Start a workflow of the user's own. `tenant` and `priority` are those of `start_agent`.
 
         Raises:
+            InvalidInputError: Not retryable.
             RunExistsError: A run of that id is open. Not retryable.
         """
-        return await self._start(workflow, args, id or _new_id(workflow), workflow)
+        workflow_id = id or _new_id(workflow)
+        return await self._start(workflow, args, workflow_id, workflow, tenant=tenant, priority=priority)
 
     async def start_map(
         self,
@@ -190,6 +200,7 @@ class PerdureClient:
         limits: Limits | None = None,
         context: Mapping[str, JsonValue] | None = None,
         tenant: str = "",
+        priority: int | None = None,
     ) -> StartedRun:
         """Start an agent on each of many items, as `perdure.workflows.map_agent` does.
 
@@ -201,7 +212,8 @@ class PerdureClient:
             id: The workflow id; made from the agent's name when not given.
             limits: Of each run, over the agent's own.
             context: Values for instructions and tools; readable in Event History, so no secrets.
-            tenant: Who the runs are for.
+            tenant: Who the runs are for; tenants get an even share of the workers.
+            priority: 1 (first) to 5 (last), for all that the map does; 3 when None.
 
         Raises:
             UnknownAgentError, InvalidInputError, PayloadTooLargeError: Not retryable.
@@ -219,7 +231,8 @@ class PerdureClient:
             tenant=tenant,
         )
         summary = f"{agent} over {len(request.items)} items"
-        return await self._start(MAP_WORKFLOW, [request], id or _new_id(f"{agent}-map"), summary)
+        workflow_id = id or _new_id(f"{agent}-map")
+        return await self._start(MAP_WORKFLOW, [request], workflow_id, summary, tenant=tenant, priority=priority)
 
     async def map_progress(self, workflow_id: str) -> MapProgress:
         """Say where a map stands, or the maps of a workflow of the user's own; a worker must be up.
@@ -238,8 +251,12 @@ class PerdureClient:
         workflow_id: str,
         summary: str,
         *,
-        attributes: Mapping[str, str] | None = None,
+        attributes: Mapping[str, str] = MappingProxyType({}),
+        tenant: str,
+        priority: int | None,
     ) -> StartedRun:
+        attributes = {"PerdureTenant": tenant, **attributes}
+        has_attributes = any(attributes.values())
         try:
             handle = await self.temporal.start_workflow(
                 workflow,
@@ -249,7 +266,8 @@ class PerdureClient:
                 task_timeout=TASK_TIMEOUT,
                 id_conflict_policy=WorkflowIDConflictPolicy.FAIL,
                 static_summary=summary,
-                search_attributes=await self._attributes.of(attributes) if attributes else None,
+                search_attributes=await self._attributes.of(attributes) if has_attributes else None,
+                priority=run_priority(workflow_id, tenant=tenant, priority=priority),
             )
         except WorkflowAlreadyStartedError:
             raise RunExistsError(

@@ -58,6 +58,8 @@ class ModelSpec(Contract):
     price: Price | None = None
     """None when unknown, which is not free."""
     context_window_tokens: int | None = None
+    task_queue: str = ""
+    """Where its calls run, if its provider has a Task Queue of its own."""
 
 
 class OutputSpec(Contract):

@@ -28,6 +28,10 @@ _POOL_SIZE = 32
 _NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.WriteError, httpx.WriteTimeout)
 
 
+HeadSink = Callable[[list[tuple[bytes, bytes]]], None]
+"""Is told the headers of an answer, whatever its status."""
+
+
 @dataclass(frozen=True, slots=True)
 class Bounds:
     """What one exchange may take."""
@@ -150,7 +154,14 @@ class HttpLayer:
 
     @asynccontextmanager
     async def post(
-        self, url: str, *, headers: dict[str, str], body: bytes, bounds: Bounds, errors: VendorErrors
+        self,
+        url: str,
+        *,
+        headers: dict[str, str],
+        body: bytes,
+        bounds: Bounds,
+        errors: VendorErrors,
+        on_head: HeadSink | None = None,
     ) -> AsyncGenerator[Answer]:
         """Send `body`, and give the answer while the connection is open.
 
@@ -165,7 +176,7 @@ class HttpLayer:
             raise errors.failed(f"the request can't be sent: {error}.", kind="fatal") from None
         deadline = asyncio.timeout(bounds.total_seconds)
         try:
-            async with deadline, self._exchange(request, bounds, errors) as answer:
+            async with deadline, self._exchange(request, bounds, errors, on_head) as answer:
                 yield answer
         except TimeoutError:
             if not deadline.expired():
@@ -179,10 +190,12 @@ class HttpLayer:
 
     @asynccontextmanager
     async def _exchange(
-        self, request: httpx.Request, bounds: Bounds, errors: VendorErrors
+        self, request: httpx.Request, bounds: Bounds, errors: VendorErrors, on_head: HeadSink | None
     ) -> AsyncGenerator[Answer]:
         with self._client() as client:
             response = await client.send(request, stream=True, follow_redirects=False)
+            if on_head is not None:
+                on_head(response.headers.raw)
             try:
                 if response.status_code != 200:
                     raise await _vendor_error(response, errors)

@@ -1,20 +1,42 @@
 """Activity side; owns what the HTTP providers share: configuration, the exchange, encoded parts."""
 
 from base64 import b64encode
-from contextlib import AbstractAsyncContextManager
-from typing import ClassVar, Literal
+from contextlib import AbstractAsyncContextManager, aclosing
+from typing import Any, ClassVar, Literal, Protocol
 
 from perdure.contracts.spec import FINAL_OUTPUT_TOOL, ToolSpec
 from perdure.providers._config import ProviderConfig
 from perdure.providers._errors import VendorErrors
-from perdure.providers._http import Answer, Bounds, HttpLayer
+from perdure.providers._gate import Gates
+from perdure.providers._http import Answer, Bounds, HeadSink, HttpLayer
 from perdure.providers._wire import EncodedCache, dumps
-from perdure.providers.base import ModelRequest
+from perdure.providers.base import ModelReply, ModelRequest
 
 OutputChoice = Literal["text", "native", "tool"]
 
 _OUTPUT_DESCRIPTION = "Give the final answer. Its arguments are the answer."
 _OUTPUT_AMONG_TOOLS = " Call it once, when the work is done, instead of answering in text."
+
+
+class ReplyReader(Protocol):
+    """Puts an answer together."""
+
+    @property
+    def is_done(self) -> bool:
+        """Whether nothing more is to come."""
+        ...
+
+    def add(self, event: Any, /) -> None:
+        """Take an event of a stream."""
+        ...
+
+    def add_whole(self, value: Any, /) -> None:
+        """Take an answer that came at once."""
+        ...
+
+    def finish(self) -> ModelReply:
+        """Return the reply."""
+        ...
 
 
 class HttpProvider:
@@ -23,9 +45,10 @@ class HttpProvider:
     protocol_name: ClassVar[str]
     default_output: ClassVar[Literal["native", "tool"]]
 
-    def __init__(self, config: ProviderConfig, http: HttpLayer) -> None:
+    def __init__(self, config: ProviderConfig, http: HttpLayer, gates: Gates | None = None) -> None:
         self._config = config
         self._http = http
+        self._gates = gates or Gates()
         self._encoded = EncodedCache()
 
     def __repr__(self) -> str:
@@ -51,8 +74,45 @@ class HttpProvider:
         secrets = (config.api_key() or "", password, *config.headers.values())
         return VendorErrors(self.name, config.api_key_env, secrets)
 
+    async def _exchange(
+        self,
+        path: str,
+        request: ModelRequest,
+        *,
+        headers: dict[str, str],
+        reply: ReplyReader,
+        errors: VendorErrors,
+    ) -> ModelReply:
+        """Send a request when it may go, and return what the reader makes of the answer."""
+        body = self.body(request)
+        gate = self._gates.gate(self.name, self._config.api_key())
+        async with gate.admit(len(body)) as admission:
+            posting = self._post(path, body, headers, request, errors=errors, on_head=admission.see)
+            del body  # it may take megabytes, and a model thinks for minutes
+            async with posting as answer:
+                if answer.is_stream:
+                    async with aclosing(answer.events(lambda: reply.is_done)) as events:
+                        async for event in events:
+                            reply.add(event)
+                else:
+                    reply.add_whole(await answer.json())
+            finished = reply.finish()
+            admission.settle(finished.usage)
+            return finished
+
+    def body(self, request: ModelRequest) -> bytes:
+        """Return the request's body."""
+        raise NotImplementedError
+
     def _post(
-        self, path: str, body: bytes, headers: dict[str, str], request: ModelRequest, errors: VendorErrors
+        self,
+        path: str,
+        body: bytes,
+        headers: dict[str, str],
+        request: ModelRequest,
+        *,
+        errors: VendorErrors,
+        on_head: HeadSink,
     ) -> AbstractAsyncContextManager[Answer]:
         settings = request.settings
         # A reply that isn't streamed comes all at once: until then silence is no sign of a stall.
@@ -63,7 +123,7 @@ class HttpProvider:
             headers = {"authorization": f"Basic {b64encode(userinfo.encode()).decode()}", **headers}
         merged = {**headers, **{name.lower(): value for name, value in self._config.headers.items()}}
         url = self._config.endpoint(path)
-        return self._http.post(url, headers=merged, body=body, bounds=bounds, errors=errors)
+        return self._http.post(url, headers=merged, body=body, bounds=bounds, errors=errors, on_head=on_head)
 
     def _encode_once(self, request: ModelRequest, key: tuple[str, ...], value: object) -> bytes:
         """Return `value` as JSON, kept for requests of the same `cache_key`."""

@@ -1,6 +1,5 @@
 """Activity side; owns the requests of Anthropic's Messages API."""
 
-from contextlib import aclosing
 from typing import ClassVar, Literal
 
 from perdure.contracts.messages import Message
@@ -51,14 +50,7 @@ class AnthropicProvider(HttpProvider):
         reply = AnthropicReply(f"{self.name}:{request.model}", on_text, errors)
         # Other vendors' base URLs end in /v1, so people write it here too.
         path = "/messages" if self._config.endpoint("").partition("?")[0].endswith("/v1") else "/v1/messages"
-        async with self._post(path, self.body(request), headers, request, errors) as answer:
-            if answer.is_stream:
-                async with aclosing(answer.events(lambda: reply.is_done)) as events:
-                    async for event in events:
-                        reply.add(event)
-            else:
-                reply.add_whole(await answer.json())
-        return reply.finish()
+        return await self._exchange(path, request, headers=headers, reply=reply, errors=errors)
 
     def body(self, request: ModelRequest) -> bytes:
         """Return the request's body; the conversation is joined, never encoded again."""

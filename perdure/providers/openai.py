@@ -3,7 +3,6 @@
 Among them Ollama, vLLM, Groq, OpenRouter, and Gemini's compatible endpoint.
 """
 
-from contextlib import aclosing
 from typing import Any, ClassVar, Literal
 from urllib.parse import urlsplit
 
@@ -43,14 +42,7 @@ class OpenAIProvider(HttpProvider):
         headers = {"authorization": f"Bearer {key}"} if key else {}
         model = f"{self.name}:{request.model}"
         reply = OpenAIReply(model, on_text, errors, self._config.reasoning_field)
-        async with self._post("/chat/completions", self.body(request), headers, request, errors) as answer:
-            if answer.is_stream:
-                async with aclosing(answer.events(lambda: reply.is_done)) as events:
-                    async for event in events:
-                        reply.add(event)
-            else:
-                reply.add_whole(await answer.json())
-        return reply.finish()
+        return await self._exchange("/chat/completions", request, headers=headers, reply=reply, errors=errors)
 
     def body(self, request: ModelRequest) -> bytes:
         """Return the request's body; the conversation is joined, never encoded again."""

@@ -8,6 +8,7 @@ import httpx
 
 from perdure.errors import DuplicateNameError, UnknownModelError, suggest
 from perdure.providers._config import ProtocolName, ProviderConfig
+from perdure.providers._gate import Gates
 from perdure.providers._http import HttpLayer
 from perdure.providers._redact import show_url
 from perdure.providers.anthropic import AnthropicProvider
@@ -57,6 +58,9 @@ class Providers:
         configs: Further providers; one named like a built-in replaces it.
         client: An HTTP client to use, which stays its owner's to close.
         extra: Providers that are made already.
+
+    Attributes:
+        gates: Where calls are held back at a vendor's rate limit, or while it is down.
     """
 
     def __init__(
@@ -71,6 +75,7 @@ class Providers:
         made = {provider.name for provider in extra}
         self._configs = {config.name: config for config in (*BUILT_IN, *given) if config.name not in made}
         self._http = HttpLayer(client)
+        self.gates = Gates()
         self._made: dict[str, Provider] = {provider.name: provider for provider in extra}
 
     def names(self) -> tuple[str, ...]:
@@ -107,7 +112,7 @@ class Providers:
                     f"There is no provider {name!r}.{suggest(name, self.names())} "
                     f"Others are set up in [tool.perdure.providers.{name}]."
                 )
-            made = self._made[name] = _make(config, self._http)
+            made = self._made[name] = _make(config, self._http, self.gates)
         return made
 
     def _status(self, name: str) -> ProviderStatus:
@@ -121,11 +126,11 @@ class Providers:
         return ProviderStatus(name, config.protocol, url, key, config.api_key_env)
 
 
-def _make(config: ProviderConfig, http: HttpLayer) -> Provider:
+def _make(config: ProviderConfig, http: HttpLayer, gates: Gates) -> Provider:
     if config.protocol == "openai":
-        return OpenAIProvider(config, http)
+        return OpenAIProvider(config, http, gates)
     if config.protocol == "anthropic":
-        return AnthropicProvider(config, http)
+        return AnthropicProvider(config, http, gates)
     # Imported late: a worker that asks real models never needs it.
     from perdure.providers.offline import OfflineProvider
 

@@ -113,6 +113,7 @@ async def call_model(spec: AgentSpec, request: CallModelRequest, *, turn: int) -
         CALL_MODEL,
         request,
         result_type=CallModelResult,
+        task_queue=spec.models[request.model].task_queue or None,
         start_to_close_timeout=spec.settings.timeout + _MARGIN,
         schedule_to_close_timeout=max(spec.settings.max_wait, spec.settings.timeout + _MARGIN) + waiting,
         heartbeat_timeout=spec.heartbeat_timeout,

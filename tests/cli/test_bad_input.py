@@ -94,7 +94,7 @@ def test_no_input_for_an_agent(project: Project) -> None:
 
 
 def test_agent_options_for_a_workflow(project: Project) -> None:
-    stderr = project.fail("start", "OrderFlow", "-i", '{"sku": "a"}', "--tenant", "t", code=2)
+    stderr = project.fail("start", "OrderFlow", "-i", '{"sku": "a"}', "--context", "a=b", code=2)
     assert "are for agents" in stderr
 
 

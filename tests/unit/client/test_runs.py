@@ -9,7 +9,7 @@ from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.exceptions import ApplicationError, CancelledError, TerminatedError, TimeoutError, TimeoutType
 from temporalio.service import RPCError, RPCStatusCode
 
-from perdure.client._queues import _quoted as quoted_queue
+from perdure._task_queues import _quoted as quoted_queue
 from perdure.client._runs import _query_error, list_query, not_found, status_name, to_info
 from perdure.client._show import _pending
 from perdure.client.perdure_client import _new_id, to_run_error

@@ -1,4 +1,4 @@
-"""Who polls a Task Queue, as far as the server knows. Client side."""
+"""Who polls a Task Queue, as far as the server knows. Client and activity side."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -7,6 +7,9 @@ from temporalio.api.taskqueue.v1 import TaskQueue
 from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest, ListWorkersRequest
 from temporalio.client import Client
 from temporalio.service import RPCError
+
+WORKFLOW_TASKS = TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW
+ACTIVITY_TASKS = TaskQueueType.TASK_QUEUE_TYPE_ACTIVITY
 
 _FRESH = timedelta(seconds=75)
 """A poll lasts a minute, and the server lists who polled for five: older ones are gone."""
@@ -24,8 +27,8 @@ async def has_pollers(client: Client, task_queue: str) -> bool:
     return bool(await pollers(client, task_queue))
 
 
-async def pollers(client: Client, task_queue: str) -> set[str]:
-    """Return the identities of the workers that poll the Task Queue for workflow tasks.
+async def pollers(client: Client, task_queue: str, kind: "TaskQueueType.ValueType" = WORKFLOW_TASKS) -> set[str]:
+    """Return the identities of the workers that poll the Task Queue for tasks of a kind.
 
     Raises:
         RPCError: The server can't answer. Retryable.
@@ -34,7 +37,7 @@ async def pollers(client: Client, task_queue: str) -> set[str]:
         DescribeTaskQueueRequest(
             namespace=client.namespace,
             task_queue=TaskQueue(name=task_queue),
-            task_queue_type=TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW,
+            task_queue_type=kind,
         ),
         retry=True,
     )
