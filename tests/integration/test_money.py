@@ -11,6 +11,7 @@ import pytest
 from temporalio.client import Client
 
 from perdure import Agent, App, Limits, ModelSettings, tool
+from perdure.cli._limits import money_pairs
 from perdure.client import PerdureClient
 from perdure.contracts.messages import Message, TextPart
 from perdure.contracts.run import RunResult, RunStatus
@@ -124,6 +125,11 @@ async def test_a_run_that_asks_waits_until_its_limit_is_raised(temporal: Client)
         assert (await waiting(client, run.workflow_id)).state == "waiting_limit"
         used = biller.billed_tokens
         assert used <= 5_000
+        details = await client.show(run.workflow_id)
+        assert details.money is not None
+        assert details.money.spent.tokens == used
+        assert details.money.left is not None
+        assert dict(money_pairs(details.money))["left"] == f"{5_000 - used:,} tokens"
     async with worker(app, temporal, queue=queue) as client:
         with pytest.raises(InvalidInputError, match="below what is spent"):
             await client.set_limits(run.workflow_id, Limits(max_total_tokens=100))
