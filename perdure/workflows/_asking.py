@@ -10,6 +10,7 @@ from perdure.contracts.calls import CallModelRequest, CallModelResult
 from perdure.contracts.spec import AgentSpec
 from perdure.errors import AgentBug, ModelUnavailable, PerdureError, UnsettledCallError, revive
 from perdure.workflows._calls import call_model
+from perdure.workflows._guard import CancelWatch
 from perdure.workflows._meter import Meter
 
 
@@ -33,7 +34,9 @@ async def ask_models(
     Raises:
         OutOfBudget: The next attempt could exceed a limit.
         ModelUnavailable: None of them could be reached, or all refused for good. Not retryable.
+        CancelledError: The run was cancelled, however the call then ended.
     """
+    cancel = CancelWatch()
     for index, model in enumerate(spec.models):
         show(f"turn {turn} · waiting for {model.name}")
         asked = request.model_copy(update={"model": index})
@@ -44,6 +47,7 @@ async def ask_models(
         except ActivityError as error:
             if is_cancelled_exception(error):
                 raise
+            cancel.check(error)
             if index + 1 == len(spec.models):
                 raise _failure(error, model.name) from error
     raise AssertionError("unreachable: a spec has a model")

@@ -34,3 +34,33 @@ def typed_activity_failure() -> Generator[None]:
         if is_cancelled_exception(error) or error.cause is None:
             raise
         raise revive(error.cause) from None
+
+
+class CancelWatch:
+    """Knows whether the task that made it was cancelled since.
+
+    A call that is cancelled is waited for, and the wait uses the cancellation up: it may end with a result, or a
+    failure, as if nobody had cancelled. Cancellations from before don't count: they are for cleaning up.
+    """
+
+    def __init__(self) -> None:
+        """Watch the current task."""
+        self._before = _cancellations()
+
+    def is_cancelled(self) -> bool:
+        """Say so; asked in the same task."""
+        return _cancellations() > self._before
+
+    def check(self, cause: BaseException | None = None) -> None:
+        """Go on with the cancellation.
+
+        Raises:
+            CancelledError: There was one; from `cause`.
+        """
+        if self.is_cancelled():
+            raise asyncio.CancelledError from cause
+
+
+def _cancellations() -> int:
+    task = asyncio.current_task()
+    return 0 if task is None else task.cancelling()

@@ -18,7 +18,7 @@ from perdure.contracts.messages import Message
 from perdure.contracts.run import Counters, ResumedTurn, RunState
 from perdure.contracts.spec import AgentSpec
 from perdure.contracts.usage import NO_USAGE
-from perdure.errors import LimitExceeded, UnexpectedModelBehavior, UserError
+from perdure.errors import LimitExceeded, PerdureError, UnexpectedModelBehavior, UserError
 from perdure.workflows._asking import ask_models
 from perdure.workflows._conversation import Conversation
 from perdure.workflows._decisions import (
@@ -32,6 +32,7 @@ from perdure.workflows._decisions import (
     rejection,
     repetition_note,
 )
+from perdure.workflows._guard import CancelWatch
 from perdure.workflows._known import KnownResults
 from perdure.workflows._meter import Meter, OutOfBudget, new_ledger
 from perdure.workflows._repeats import Repeats
@@ -98,6 +99,7 @@ class AgentLoop:
         self._tenant = tenant
         self.known = known or KnownResults()
         self._reload = reload
+        self._cancel = CancelWatch()
         self._tools = self._new_tools()
         self._repeats = Repeats()
         for message in conversation.messages():
@@ -111,9 +113,16 @@ class AgentLoop:
 
         Raises:
             LimitExceeded, UnexpectedModelBehavior, ModelUnavailable: Not retryable.
+            CancelledError: The run was cancelled, also when what was in flight ended with a result.
         """
+        self._cancel = CancelWatch()
         while True:
-            answer = await self._turn()
+            try:
+                answer = await self._turn()
+            except PerdureError as error:
+                self._cancel.check(error)
+                raise
+            self._cancel.check()
             if answer is not None:
                 return answer
             if should_pause():
@@ -121,6 +130,7 @@ class AgentLoop:
 
     async def resume(self, kept: Mapping[int, Message], turn: ResumedTurn) -> Answer | None:
         """Do what the last message asks for, where the run before had not got to the end of that."""
+        self._cancel = CancelWatch()
         self._tools.resume(kept, turn)
         last = self.conversation.messages()[-1]
         if last.role != "assistant":
@@ -269,6 +279,7 @@ class AgentLoop:
             raise
         self.conversation.append(result.message, is_recorded=True)
         self.counters = after_model(self.counters, result)
+        self._cancel.check()
         return result
 
     async def _run_tools(self, message: Message) -> None:

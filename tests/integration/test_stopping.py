@@ -18,7 +18,8 @@ from perdure.contracts.run import RunResult
 from perdure.devserver import DevServer
 from perdure.errors import RunCancelled
 from tests.fakes.conversing import ConversingServer
-from tests.fakes.http import Connection, HttpServer, Request
+from tests.fakes.http import Connection, HttpServer, Request, event
+from tests.fakes.openai_server import chunks
 from tests.fakes.replies import FakeReply
 from tests.integration.test_crashes import APP
 from tests.support.workers import WorkerProcess
@@ -113,3 +114,54 @@ async def test_a_stalled_worker_pays_once(server: DevServer, temporal: Client, t
     assert isinstance(result, RunResult)
     assert result.output == "done"
     assert len(fake.asked) == 1, "the call was made, and paid, twice"
+
+
+class _Talking(HttpServer):
+    """Says half a sentence, and no more."""
+
+    def __init__(self) -> None:
+        super().__init__(self._talk)
+        self.asked = asyncio.Event()
+        self.requests_begun = 0
+
+    async def _talk(self, request: Request, connection: Connection) -> None:
+        self.requests_begun += 1
+        await connection.stream_head()
+        for chunk in list(chunks(FakeReply(text="half of it"), "m"))[:-2]:
+            await connection.chunk(event(chunk))
+        self.asked.set()
+        await connection.peer_left()
+
+
+async def test_a_partial_reply_is_no_answer_of_a_cancelled_run(
+    server: DevServer, temporal: Client, tmp_path: Path, queue: str
+) -> None:
+    async with _Talking() as fake:
+        env = {"OPENAI_BASE_URL": f"{fake.url}/v1", "OPENAI_API_KEY": "sk-test", "CRASH_LOG": str(tmp_path / "x")}
+        client = PerdureClient(temporal, task_queue=queue)
+        async with WorkerProcess(server.address, queue, APP, env=env):
+            run = await client.start_agent("crash", "go")
+            await asyncio.wait_for(fake.asked.wait(), 20)
+            await asyncio.sleep(0.5)
+            await client.cancel(run.workflow_id)
+            with pytest.raises(RunCancelled):
+                await client.result(run.workflow_id, timeout=TIME)
+            entries = await client.transcript(run.workflow_id)
+    assert (entries[-1].message.text, entries[-1].message.stop) == ("half of it", "interrupted")
+    assert fake.requests_begun == 1
+
+
+async def test_a_run_whose_worker_died_is_cancelled_and_not_failed(
+    server: DevServer, temporal: Client, tmp_path: Path, queue: str, hanging: _Hanging
+) -> None:
+    env = {"OPENAI_BASE_URL": f"{hanging.url}/v1", "OPENAI_API_KEY": "sk-test", "CRASH_LOG": str(tmp_path / "x")}
+    client = PerdureClient(temporal, task_queue=queue)
+    async with WorkerProcess(server.address, queue, APP, env=env, heartbeat_timeout=2) as worker:
+        run = await client.start_agent("crash", "go")
+        await asyncio.wait_for(hanging.asked.wait(), 20)
+        await worker.kill()
+        await client.cancel(run.workflow_id)
+        await asyncio.sleep(1)
+        await worker.start()
+        with pytest.raises(RunCancelled):
+            await client.result(run.workflow_id, timeout=TIME)
