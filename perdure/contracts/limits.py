@@ -49,8 +49,8 @@ class Limits(Contract):
 
     def over(self, base: "Limits") -> "Limits":
         """Return these limits, with those that are None taken from `base`."""
-        mine = {name: getattr(self, name) for name in Limits.model_fields}
-        return base.model_copy(update={k: v for k, v in mine.items() if v is not None})
+        mine = {name: value for name in Limits.model_fields if (value := getattr(self, name)) is not None}
+        return base.model_copy(update=mine) if mine else base
 
 
 DEFAULT_LIMITS = Limits(
