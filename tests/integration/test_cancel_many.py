@@ -36,8 +36,8 @@ class _Hanging(HttpServer):
 @pytest.mark.alone
 @pytest.mark.parametrize(
     ("workflow", "count"),
-    [("ManyAgents", 200), ("ManyTidy", 100)],
-    ids=["200 agents", "100 workflows of the user's, each with an agent"],
+    [("ManyAgents", 200), ("ManyTidy", 40)],
+    ids=["200 agents", "40 workflows of the user's, each with an agent"],
 )
 async def test_every_child_cleans_up(workflow: str, count: int, tmp_path: Path) -> None:
     """The server keeps its data in memory: this measures no disk."""

@@ -156,7 +156,7 @@ async def test_a_passing_fault_is_retried(outcomes: Any, fault: str) -> None:
 async def test_retry_after_is_waited_out(outcomes: Any, fault: str) -> None:
     first, second = outcomes[1].times[fault]
     assert second - first >= 0.9  # a date has no fractions of a second
-    assert second - first < 10
+    assert second - first < 30  # the other faults hold the vendor back, too
 
 
 @pytest.mark.parametrize(
