@@ -1,8 +1,10 @@
 """Record the histories of a release: `python -m tests.replay.record`. Recorded ones are never changed."""
 
 import asyncio
+import json
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from temporalio.client import WorkflowHistory
 
@@ -115,9 +117,16 @@ async def _record_plans(client: PerdureClient, folder: Path) -> None:
     await _record_chain(client, run, "plan-steered", folder)
 
 
+def _without_traces(value: Any) -> Any:
+    """Return the same without stack traces, which tell where this was recorded, and which no replay looks at."""
+    if isinstance(value, dict):
+        return {name: _without_traces(each) for name, each in value.items() if name != "stackTrace"}
+    return [_without_traces(each) for each in value] if isinstance(value, list) else value
+
+
 def _write(history: WorkflowHistory, path: Path) -> None:
     if not path.exists():
-        path.write_text(history.to_json())
+        path.write_text(json.dumps(_without_traces(json.loads(history.to_json())), indent=2))
         print(path)
 
 
