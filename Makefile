@@ -14,9 +14,11 @@ help:
 	@echo "make bench   what a turn costs, against a bare Temporal workflow (PART=history|turns|memory|map|plan|limiter|fairness)"
 	@echo "make lock    pin the dependencies anew"
 
+# The lock is complete, so nothing is resolved: pip's resolver refuses `coverage[toml]` under --require-hashes as soon as a
+# release newer than the pinned one is out.
 $(STAMP): requirements.lock pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	touch $@
 
