@@ -118,13 +118,11 @@ class ResumeReader:
         conversation = self._reader.run.conversation()
         length = _filled(conversation)
         if before is not None and length < before.conversation_slots:
-            # It ended before it had its own copy.
-            resumed = before.resumed or ResumedTurn()
-            return before.model_copy(update={"resumed": resumed, "started_at": self._spent(before)})
+            return self._anew(before)  # it ended before it had its own copy
         length = self._good(conversation, length, copied=0 if before is None else before.conversation_slots)
         spec = self._spec(length, before)
         if length == 0 or spec is None or not any(conversation[n].role == "assistant" for n in range(length)):
-            return None
+            return None if before is None else self._anew(before)
         counters, length, turn = self._count(conversation, length, before)
         return Carried(
             from_run_id=self._run_id,
@@ -137,6 +135,11 @@ class ResumeReader:
             resumed=turn,
             known_results=before.known_results if before is not None else (),
         )
+
+    def _anew(self, before: Carried) -> Carried:
+        """Return what the run began with, to begin with it again."""
+        resumed = before.resumed or ResumedTurn()
+        return before.model_copy(update={"resumed": resumed, "started_at": self._spent(before)})
 
     def _spent(self, before: Carried | None) -> datetime:
         """Return a start from which the run has spent as much time as it had, without that since its end."""
@@ -214,6 +217,7 @@ class ResumeReader:
             saved_tool_calls=counters.saved_tool_calls + sum(slot < length for _, _, slot in run.saved),
             saved_model_calls=counters.saved_model_calls + sum(result.saved is not None for result in results),
             saved_usage=saved_usage,
+            copied_turns=counters.copied_turns,
         )
 
     def _turn(

@@ -27,6 +27,8 @@ from perdure.agents.registry import Registry
 from perdure.client._attributes import StartAttributes
 from perdure.client._children import ChildReader
 from perdure.client._cost import CostBy, CostReport, read_costs
+from perdure.client._fork import ForkResult, fork
+from perdure.client._fork_point import Content, ForkRequest
 from perdure.client._maps import MapItems, map_input, progress, whole_result
 from perdure.client._plans import steered
 from perdure.client._priority import run_priority
@@ -573,6 +575,52 @@ class PerdureClient:
         described = await describe(self.temporal, workflow_id)
         failure = await self._failure(to_info(described.workflow_execution_info, self.temporal))
         return await rerun(self.temporal, workflow_id, limits=limits, is_repeating=is_repeating, failure=failure)
+
+    async def fork(
+        self,
+        workflow_id: str,
+        *,
+        turn: int | None = None,
+        message: Content | None = None,
+        model: str | Sequence[str] = (),
+        instructions: str | None = None,
+        tool_results: Mapping[str, Content] | None = None,
+        limits: Limits | None = None,
+        id: str | None = None,
+    ) -> ForkResult:
+        """Start a new run whose conversation begins with the first turns of another, open or closed.
+
+        Nothing of these turns is asked or done again. The fork is pinned to what the other run was pinned to, but
+        for what is given here; its limits count what it does itself.
+
+        Args:
+            workflow_id: The run to fork.
+            turn: The last turn to keep, counted over the whole conversation; 0 for none. When None, the last after
+                which the model has something to do.
+            message: What the user says next, in place of what users said then.
+            model: In place of the model and its fallbacks.
+            instructions: In place of the agent's.
+            tool_results: Results of the last turn's tool calls, by the call's id, or its tool's name.
+            limits: Over those of the other run.
+            id: The workflow id of the fork; made from the other's when not given.
+
+        Raises:
+            RunNotFoundError: There is no such run. Not retryable.
+            InvalidInputError: It has no such turn, or the model would have nothing to do. Not retryable.
+            UnknownModelError, PayloadTooLargeError: Not retryable.
+            RunExistsError: There is a run of the fork's id. Not retryable.
+        """
+        request = ForkRequest(
+            workflow_id=workflow_id,
+            turn=turn,
+            message=message,
+            models=(model,) if isinstance(model, str) else tuple(model),
+            instructions=instructions,
+            tool_results=tool_results or {},
+            limits=limits,
+            id=id,
+        )
+        return await fork(self.temporal, request, self._attributes)
 
     async def terminate(self, workflow_id: str, *, reason: str) -> None:
         """End a run at once; nothing of it is asked.

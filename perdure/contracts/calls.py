@@ -11,7 +11,7 @@ from perdure.contracts._base import Contract
 from perdure.contracts.limits import Limits
 from perdure.contracts.messages import Message
 from perdure.contracts.names import MAIN_CONVERSATION
-from perdure.contracts.spec import AgentSpec, ToolSpec
+from perdure.contracts.spec import AgentSpec, SpecChanges, ToolSpec
 from perdure.contracts.usage import Usage
 
 
@@ -118,6 +118,10 @@ class CopyConversationRequest(Contract):
     """Slot `start` alone, which may lie behind a gap."""
     limits: Limits = Limits()
     """Over those of the spec."""
+    from_workflow_id: str = ""
+    """Set on a fork: the run that it was forked from, which goes its own way."""
+    changes: SpecChanges | None = None
+    """Set with the first page of a fork: what it pins anew."""
 
 
 class CopyConversationResult(Contract):

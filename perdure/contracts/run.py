@@ -8,6 +8,7 @@ from pydantic import Field, JsonValue
 
 from perdure.contracts._base import Contract
 from perdure.contracts.budget import Amount, Budget, Lease, Ledger
+from perdure.contracts.fork import Fork, ForkedFrom
 from perdure.contracts.limits import Limits
 from perdure.contracts.messages import (
     InputPart,
@@ -42,6 +43,13 @@ class Counters(Contract):
     """Of `model_calls`, likewise."""
     saved_usage: Usage = NO_USAGE
     """What the saved model calls would have used; `usage` is what was used."""
+    copied_turns: int = 0
+    """Turns of the conversation that another run took, and paid: a fork's. They count for nothing else here."""
+
+    @property
+    def turn(self) -> int:
+        """Number of the last turn in the conversation, as a transcript counts them."""
+        return self.copied_turns + self.turns
 
 
 class KnownResult(Contract):
@@ -100,6 +108,8 @@ class Carried(Contract):
     """First run of the chain that was started again: its idempotency keys go on. Empty for the run's own chain."""
     resumed: ResumedTurn | None = None
     """Set on the first run of one that was started again."""
+    fork: Fork | None = None
+    """Set on the first run of a fork."""
 
 
 class AnswersCall(Contract):
@@ -136,6 +146,8 @@ class RunInput(Contract):
     """Set by perdure when a run continues as new."""
     lease: Lease | None = None
     """Set on a child whose parent has a limit of money or tokens: its part of that."""
+    forked: ForkedFrom | None = None
+    """Set on a fork."""
 
 
 class RunResult(Contract):

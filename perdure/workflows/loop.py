@@ -210,7 +210,7 @@ class AgentLoop:
         answer = self._answer(message)
         if self.spec.verify is None:
             return answer
-        self._show(f"turn {self.counters.turns} · verified by {self.spec.verify}")
+        self._show(f"turn {self.counters.turn} · verified by {self.spec.verify}")
         verdict = await judge(
             self.spec,
             self.conversation,
@@ -271,7 +271,7 @@ class AgentLoop:
             is_final=is_final,
             tenant=self._tenant if self.spec.settings.cache == "shared" else "",
         )
-        turn, meter = self.counters.turns + 1, self._open_meter()
+        turn, meter = self.counters.turn + 1, self._open_meter()
         try:
             result = await ask_models(self.spec, request, turn=turn, show=self._show, meter=meter)
         except OutOfBudget:
@@ -284,7 +284,7 @@ class AgentLoop:
 
     async def _run_tools(self, message: Message) -> None:
         calls = message.tool_calls
-        self._show(f"turn {self.counters.turns} · " + ", ".join(call_summary(call) for call in calls[:5]))
+        self._show(f"turn {self.counters.turn} · " + ", ".join(call_summary(call) for call in calls[:5]))
         made = self.counters.tool_calls
         room = (self.limits.max_tool_calls or _UNBOUNDED) - made
         self.counters = self.counters.model_copy(update={"tool_calls": made + min(len(calls), max(room, 0))})
