@@ -41,8 +41,8 @@ from perdure.cli._command import cli_command, id_argument, output_option
 def command(workflow_id: str, output: str, **given: Any) -> None:
     """Start a new run whose conversation is the first N turns of another, open or closed; print its workflow id.
 
-    Nothing of these turns is asked, paid or done again. The fork keeps to the agent as the other run was pinned to it,
-    but for what is given here, and its limits count what it does itself. The other run is left as it is.
+    Nothing of these turns is asked, paid or done again. The fork keeps to the agent as the other run was pinned to
+    it, but for what is given here, and its limits count what it does itself. The other run is left as it is.
     """
     from perdure.cli._context import with_client
     from perdure.cli._follow import warn_if_idle

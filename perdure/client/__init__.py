@@ -3,14 +3,17 @@
 from perdure._task_queues import has_pollers, pollers
 from perdure.client._children import ChildRun
 from perdure.client._cost import CostBy, CostReport, CostRow
+from perdure.client._diff import Parting, RunDiff, Side
 from perdure.client._fork import ForkResult
 from perdure.client._rerun import RerunResult
 from perdure.client._runs import RunInfo, RunStatusName
+from perdure.client._schedule_info import ScheduleDetails, ScheduledRun, ScheduleInfo
 from perdure.client._show import Money, PendingCall, RunDetails
 from perdure.client._transcript import TranscriptEntry
 from perdure.client._tree import Tree, TreeNode
 from perdure.client._watch import WatchEvent
 from perdure.client.perdure_client import PerdureClient, StartedRun
+from perdure.client.schedules import Schedules, Triggered
 
 __all__ = [
     "ChildRun",
@@ -19,16 +22,24 @@ __all__ = [
     "CostRow",
     "ForkResult",
     "Money",
+    "Parting",
     "PendingCall",
     "PerdureClient",
     "RerunResult",
     "RunDetails",
+    "RunDiff",
     "RunInfo",
     "RunStatusName",
+    "ScheduleDetails",
+    "ScheduleInfo",
+    "ScheduledRun",
+    "Schedules",
+    "Side",
     "StartedRun",
     "TranscriptEntry",
     "Tree",
     "TreeNode",
+    "Triggered",
     "WatchEvent",
     "has_pollers",
     "pollers",

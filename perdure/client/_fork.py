@@ -156,10 +156,10 @@ def _spec(turns: Turns, end: int) -> AgentSpec:
     return spec
 
 
-def _handoffs(turns: Turns, end: int) -> tuple[str, ...]:
+def _handoffs(turns: Turns, end: int, agent: str) -> tuple[str, ...]:
     """Return the agents that had the conversation before the one that has it at a slot."""
     path = [] if turns.carried is None else list(turns.carried.counters.handoffs)
-    names = [spec.name for n in range(end) if (spec := turns.pinned(n)) is not None]
+    names = [*(spec.name for n in range(end) if (spec := turns.pinned(n)) is not None), agent]
     return (*path, *(name for name, after in pairwise(names) if name != after))
 
 
@@ -173,7 +173,7 @@ def _input(turns: Turns, point: ForkPoint, spec: AgentSpec, request: ForkRequest
         conversation_slots=point.slots,
         started_at=datetime.now(UTC),
         epoch=turns.epoch,
-        counters=Counters(copied_turns=point.turn, handoffs=_handoffs(turns, point.end)),
+        counters=Counters(copied_turns=point.turn, handoffs=_handoffs(turns, point.end, spec.name)),
         resumed=ResumedTurn(),
         fork=Fork(
             workflow_id=turns.workflow_id,

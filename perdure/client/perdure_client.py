@@ -27,6 +27,7 @@ from perdure.agents.registry import Registry
 from perdure.client._attributes import StartAttributes
 from perdure.client._children import ChildReader
 from perdure.client._cost import CostBy, CostReport, read_costs
+from perdure.client._diff import RunDiff, common, common_turns, make_side, parting, read_side
 from perdure.client._fork import ForkResult, fork
 from perdure.client._fork_point import Content, ForkRequest
 from perdure.client._maps import MapItems, map_input, progress, whole_result
@@ -36,12 +37,14 @@ from perdure.client._rerun import RerunResult, rerun
 from perdure.client._runs import RunInfo, describe, first_start, list_query, list_runs, not_found, to_info
 from perdure.client._scores import judged, read_table, send_judgement
 from perdure.client._show import RunDetails, details, money_of
+from perdure.client._starts import agent_start
 from perdure.client._transcript import TranscriptEntry, transcript
 from perdure.client._tree import make_tree, plan_from_history, with_earlier
 from perdure.client._watch import WatchEvent, watch
+from perdure.client.schedules import Schedules
 from perdure.contracts.limits import Limits
 from perdure.contracts.map import MapProgress, MapResult, OnError
-from perdure.contracts.messages import ContentPart, TextPart
+from perdure.contracts.messages import ContentPart
 from perdure.contracts.names import (
     AGENT_WORKFLOW,
     AMEND_PLAN_UPDATE,
@@ -54,15 +57,13 @@ from perdure.contracts.names import (
     STATUS_QUERY,
 )
 from perdure.contracts.plan import AmendPlanRequest, PlanAmendment, PlanResult, PlanStatus, RetryTaskRequest
-from perdure.contracts.run import RunInput, RunResult, RunStatus
+from perdure.contracts.run import RunResult, RunStatus
 from perdure.contracts.scores import Outcome, ScoreTable, scoreboard_id
-from perdure.contracts.texts import one_line
 from perdure.contracts.times import TASK_TIMEOUT
 from perdure.errors import (
     InvalidInputError,
     InvalidPlanError,
     NoWorkerError,
-    PayloadTooLargeError,
     PerdureError,
     RunCancelled,
     RunError,
@@ -72,9 +73,6 @@ from perdure.errors import (
     revive,
 )
 from perdure.history import RunReader, read_output, read_run
-
-MAX_INPUT_BYTES = 1_500_000
-"""Temporal's limit is 2 MiB for a payload; the rest is room for what perdure adds."""
 
 _UPDATE_SECONDS = 30
 _PLAN_TIMEOUT = timedelta(seconds=3)
@@ -114,6 +112,7 @@ class PerdureClient:
         self._registry = registry
         self._scoreboard = scoreboard_id(scoreboard, task_queue)
         self._attributes = StartAttributes(client)
+        self.schedules = Schedules(client, task_queue=task_queue, registry=registry, attributes=self._attributes)
 
     async def start_agent(
         self,
@@ -142,36 +141,16 @@ class PerdureClient:
             PayloadTooLargeError: The input takes more than 1.5 MB. Not retryable.
             RunExistsError: A run of that id is open. Not retryable.
         """
-        if self._registry is not None:
-            self._registry.agent(agent)
-        parts = (TextPart(text=input),) if isinstance(input, str) else tuple(input)
-        request = RunInput(
-            agent=agent,
-            input=parts,
-            limits=limits or Limits(),
-            context=dict(context) if context else None,
-            tenant=tenant,
-        )
-        size = len(request.to_bytes())
-        if size > MAX_INPUT_BYTES:
-            raise PayloadTooLargeError(
-                f"The input takes {size} bytes, more than {MAX_INPUT_BYTES}: put it into a file or a service "
-                "that a tool can read, and start the run with its name."
-            )
-        text = "".join(part.text for part in parts if isinstance(part, TextPart))
+        start = agent_start(self._registry, agent, input, limits=limits, context=context, tenant=tenant)
         return await self._start(
-            AGENT_WORKFLOW,
-            [request],
+            start.workflow,
+            start.args,
             id or _new_id(agent),
-            f"{agent}: {one_line(text)}",
-            attributes=self._agent_attributes(agent, tenant),
+            start.summary,
+            attributes=start.attributes,
             tenant=tenant,
             priority=priority,
         )
-
-    def _agent_attributes(self, agent: str, tenant: str) -> dict[str, str]:
-        model = self._registry.agent(agent).models[0] if self._registry is not None else ""
-        return {"PerdureAgent": agent, "PerdureModel": model, "PerdureState": "working", "PerdureTenant": tenant}
 
     async def start_workflow(
         self,
@@ -621,6 +600,31 @@ class PerdureClient:
             id=id,
         )
         return await fork(self.temporal, request, self._attributes)
+
+    async def diff(self, a: str, b: str) -> RunDiff:
+        """Compare two runs of agents, open or closed, from history: it needs no worker.
+
+        Raises:
+            RunNotFoundError: There is no such run. Not retryable.
+            InvalidInputError: One is no run of an agent. Not retryable.
+        """
+        reads = [await read_side(self.temporal, workflow_id) for workflow_id in (a, b)]
+        slot = common(reads[0].turns.messages, reads[1].turns.messages)
+        sides = [await make_side(self.temporal, read, slot, *await self._outcome(read.info)) for read in reads]
+        return RunDiff(
+            a=sides[0],
+            b=sides[1],
+            common_messages=slot,
+            common_turns=common_turns(reads[0].turns, slot),
+            parting=parting(reads[0].turns, reads[1].turns, slot),
+        )
+
+    async def _outcome(self, info: RunInfo) -> tuple[JsonValue, str]:
+        """Return the output of an agent's run, if it completed, and what it failed with, if it did."""
+        if info.status != "completed":
+            return None, await self._failure(info)
+        result: RunResult = await self.result(info.workflow_id)
+        return result.output, ""
 
     async def terminate(self, workflow_id: str, *, reason: str) -> None:
         """End a run at once; nothing of it is asked.

@@ -16,7 +16,7 @@ from perdure import Limits
 from perdure.client import PerdureClient
 from perdure.contracts.fork import ForkedFrom
 from perdure.contracts.names import FORK_MEMO
-from perdure.errors import InvalidInputError, RunExistsError, RunNotFoundError, UnknownModelError
+from perdure.errors import InvalidInputError, LimitExceeded, RunExistsError, RunNotFoundError, UnknownModelError
 from perdure.workflows.agent import AgentWorkflow
 from perdure.workflows.interceptor import PerdureInterceptor
 from tests.support import fork_app
@@ -96,8 +96,8 @@ async def test_what_others_see_of_it(client: PerdureClient, done: str) -> None:
 async def test_limits_count_what_the_fork_does(client: PerdureClient, done: str) -> None:
     made = await client.fork(done, turn=5, limits=Limits(max_turns=TURNS - 5, max_tool_calls=5))
     assert await output(client, made.workflow_id) == ANSWER
-    made = await client.fork(done, turn=5, limits=Limits(max_turns=2))
     fork_app.forget()
+    made = await client.fork(done, turn=5, limits=Limits(max_turns=2))
     with pytest.raises(LimitExceeded, match="max_turns=2"):
         await client.result(made.workflow_id, timeout=TIME)
     assert asked == only(range(6, 9)), "two turns, and the last call"
@@ -216,6 +216,37 @@ async def test_a_fork_replays(client: PerdureClient, done: str) -> None:
         unsandboxed_workflow_runner=UnsandboxedWorkflowRunner(),
     )
     await replayer.replay_workflow(await client.temporal.get_workflow_handle(made.workflow_id).fetch_history())
+
+
+async def test_two_runs_are_compared(client: PerdureClient, done: str) -> None:
+    made = await client.fork(done, turn=7, tool_results={"draw": "the joker"}, model="deal:b")
+    await output(client, made.workflow_id)
+    found = await client.diff(done, made.workflow_id)
+    assert (found.common_messages, found.common_turns) == (14, 6)
+    assert found.parting is not None
+    assert (found.parting.turn, found.parting.where) == (7, "result")
+    texts = [message.parts[0].content[0].text for message in (found.parting.a[0], found.parting.b[0])]  # pyright: ignore[reportAttributeAccessIssue]
+    assert texts == ["card 7", "the joker"]
+    assert (found.a.turns_since, found.b.turns_since) == (3, 3)
+    assert (found.a.counters.turns, found.b.counters.turns, found.b.counters.copied_turns) == (10, 3, 7)
+    assert found.a.usage_since is not None
+    assert found.b.usage_since == found.b.counters.usage, "a fork pays for what is new alone"
+    assert found.a.usage_since.input_tokens < found.a.counters.usage.input_tokens
+    assert (found.a.output, found.b.output) == (ANSWER, ANSWER.replace("card 7", "the joker"))
+    assert found.b.forked is not None
+    assert (await client.diff(done, done)).parting is None
+    other = await client.fork(done, turn=7, instructions="Deal otherwise.")
+    await output(client, other.workflow_id)
+    parting = (await client.diff(done, other.workflow_id)).parting
+    assert parting is not None
+    assert (parting.turn, parting.where) == (10, "reply")
+    said = await client.fork(done, turn=7, message="faster")
+    await output(client, said.workflow_id)
+    parting = (await client.diff(said.workflow_id, done)).parting
+    assert parting is not None
+    assert (parting.turn, parting.where, parting.a[0].text) == (8, "reply", "faster")
+    with pytest.raises(RunNotFoundError):
+        await client.diff(done, "nobody")
 
 
 async def _until(is_so: Any) -> None:
