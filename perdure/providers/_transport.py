@@ -21,12 +21,15 @@ try:
     import aiohttp
     from httpx_aiohttp import HttpxAiohttpClient
 except ImportError:
-    BROKEN: tuple[type[Exception], ...] = (httpx.HTTPError, httpx.StreamError)
+    _foreign: tuple[type[Exception], ...] = ()
     fastest_client = httpx_client
 else:
-    BROKEN = (httpx.HTTPError, httpx.StreamError, aiohttp.ClientError)
-    """How an exchange breaks; aiohttp's are not all translated."""
+    _foreign = (aiohttp.ClientError,)
 
     def fastest_client(tls: ssl.SSLContext, limits: httpx.Limits) -> httpx.AsyncClient:
         """Return a client with the fastest transport that is installed."""
         return HttpxAiohttpClient(verify=tls, limits=limits, follow_redirects=False)
+
+
+BROKEN = (httpx.HTTPError, httpx.StreamError, *_foreign)
+"""How an exchange breaks; aiohttp's own errors are not all translated."""
