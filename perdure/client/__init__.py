@@ -9,6 +9,8 @@ from perdure.client._rerun import RerunResult
 from perdure.client._runs import RunInfo, RunStatusName
 from perdure.client._schedule_info import ScheduleDetails, ScheduledRun, ScheduleInfo
 from perdure.client._show import Money, PendingCall, RunDetails
+from perdure.client._timeline.data import ChainLink, Step, Timeline
+from perdure.client._timeline.sums import Sum, Totals, totals
 from perdure.client._transcript import TranscriptEntry
 from perdure.client._tree import Tree, TreeNode
 from perdure.client._watch import WatchEvent
@@ -16,6 +18,7 @@ from perdure.client.perdure_client import PerdureClient, StartedRun
 from perdure.client.schedules import Schedules, Triggered
 
 __all__ = [
+    "ChainLink",
     "ChildRun",
     "CostBy",
     "CostReport",
@@ -36,6 +39,10 @@ __all__ = [
     "Schedules",
     "Side",
     "StartedRun",
+    "Step",
+    "Sum",
+    "Timeline",
+    "Totals",
     "TranscriptEntry",
     "Tree",
     "TreeNode",
@@ -43,4 +50,5 @@ __all__ = [
     "WatchEvent",
     "has_pollers",
     "pollers",
+    "totals",
 ]
