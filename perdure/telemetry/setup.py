@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from temporalio.common import MetricMeter
@@ -19,10 +20,6 @@ if TYPE_CHECKING:
 _DELAY_MILLISECONDS = 500
 """How long a span waits for others to go with it: what a killed worker had not sent is lost."""
 _QUEUE_SIZE = 8192
-_MISSING = (
-    "{why} says that traces are sent by OTLP, and the exporter is not installed: pip install 'perdure[otlp]', or "
-    "set OTEL_TRACES_EXPORTER=none."
-)
 
 
 @dataclass
@@ -113,23 +110,23 @@ def _make_exporter(environ: Mapping[str, str], exporter: str) -> Any:
 
         return ConsoleSpanExporter(out=sys.stderr)
     protocol = otlp_protocol(environ, "TRACES")
+    package = "grpc" if protocol == "grpc" else "http"
     try:
-        if protocol == "grpc":
-            from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import (  # pyright: ignore
-                OTLPSpanExporter,  # pyright: ignore[reportUnknownVariableType]
-            )
-        else:
-            from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+        module = import_module(f"opentelemetry.exporter.otlp.proto.{package}.trace_exporter")
     except ImportError:
-        why = next(
-            (name for name in ("OTEL_TRACES_EXPORTER", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT") if environ.get(name)),
-            "OTEL_EXPORTER_OTLP_ENDPOINT",
+        raise _missing(environ, protocol) from None
+    return module.OTLPSpanExporter()
+
+
+def _missing(environ: Mapping[str, str], protocol: str) -> SettingsError:
+    if protocol == "grpc":
+        return SettingsError(
+            "OTEL_EXPORTER_OTLP_PROTOCOL=grpc needs the package opentelemetry-exporter-otlp-proto-grpc: install "
+            "it, or set http/protobuf."
         )
-        if protocol == "grpc":
-            raise SettingsError(
-                "OTEL_EXPORTER_OTLP_PROTOCOL=grpc needs the package opentelemetry-exporter-otlp-proto-grpc: "
-                "install it, or set http/protobuf."
-            ) from None
-        raise SettingsError(_MISSING.format(why=why)) from None
-    made: Any = OTLPSpanExporter()
-    return made
+    asking = ("OTEL_TRACES_EXPORTER", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
+    name = next(name for name in asking if environ.get(name))
+    return SettingsError(
+        f"{name} says that traces are sent by OTLP, and the exporter is not installed: pip install "
+        "'perdure[otlp]', or set OTEL_TRACES_EXPORTER=none."
+    )

@@ -137,7 +137,7 @@ def run_span(headers: Mapping[str, Payload]) -> RunSpan:
     if chain is not None:
         return chain
     caller = read_traceparent(_text(headers, TRACE_HEADER))
-    began = to_ns(info.start_time)
+    began = to_ns(info.workflow_start_time)
     if caller is not None:
         own = span_id(caller.trace_id, "run", info.run_id)
         return RunSpan(caller._replace(span_id=own), caller.span_id, began)

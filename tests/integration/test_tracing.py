@@ -14,12 +14,19 @@ from opentelemetry import context as otel_context
 from opentelemetry import trace
 from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags
 from temporalio.api.history.v1 import HistoryEvent
-from temporalio.client import Client
+from temporalio.client import Client, WorkflowHistory
+from temporalio.contrib.pydantic import pydantic_data_converter
+from temporalio.worker import Interceptor, Replayer, WorkflowInboundInterceptor, WorkflowInterceptorClassInput
 
 from perdure.client import PerdureClient
 from perdure.connection import connect
 from perdure.contracts.run import RunResult
+from perdure.contracts.tracing import SpanFact
 from perdure.devserver import DevServer
+from perdure.workflows._trace import IS_SAMPLED, TELL
+from perdure.workflows.agent import AgentWorkflow
+from perdure.workflows.interceptor import PerdureInterceptor
+from perdure.workflows.tracing import TracingInbound
 from tests.fakes.conversing import ConversingServer
 from tests.fakes.otlp import OtlpReceiver, ReceivedSpan
 from tests.fakes.replies import FakeCall, FakeReply
@@ -112,13 +119,13 @@ async def _run_with_crashes(
     otel_context.detach(token)
     try:
         await asyncio.wait_for(fake.held.wait(), 40)
-        await _sent(receiver, "chat fake", 4)  # those of the turns before, and the helper's
+        await _sent(receiver, "execute_tool near", 1)
         await worker.kill()
         fake.let_go.set()
         worker = new_worker()
         await worker.start()
         await _pending(client, started.workflow_id, "perdure.call_tool")
-        await _sent(receiver, "chat fake", CHARGED_AT + 3)
+        await _sent(receiver, "chat fake", CHARGED_AT + 3)  # with the helper's, and the one that was lost
         await worker.kill()
         worker = new_worker()
         await worker.start()
@@ -210,6 +217,28 @@ def test_it_is_one_trace_without_orphans_and_doubles(traced: Traced) -> None:
     assert root.parent_id == format(CALLER.span_id, "016x")
     for span in traced.spans:
         assert root.began_ns <= span.began_ns <= span.ended_ns <= root.ended_ns + 10**9
+
+
+@pytest.mark.parametrize("is_traced", [True, False])
+async def test_replay_tells_nothing_and_needs_no_tracing(traced: Traced, is_traced: bool) -> None:
+    told: list[SpanFact] = []
+
+    class Telling(Interceptor):
+        def workflow_interceptor_class(
+            self, input: WorkflowInterceptorClassInput
+        ) -> type[WorkflowInboundInterceptor] | None:
+            input.unsafe_extern_functions.update({TELL: told.append, IS_SAMPLED: bool})
+            return TracingInbound
+
+    replayer = Replayer(
+        workflows=[AgentWorkflow],
+        data_converter=pydantic_data_converter,
+        interceptors=[PerdureInterceptor(), *([Telling()] if is_traced else [])],
+    )
+    for events in traced.histories.values():
+        workflow_id = events[0].workflow_execution_started_event_attributes.workflow_id
+        await replayer.replay_workflow(WorkflowHistory(workflow_id, events))
+    assert told == []
 
 
 def test_spans_have_names_kinds_and_figures(traced: Traced) -> None:

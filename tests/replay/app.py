@@ -86,6 +86,7 @@ CASES = {
     "continued": ("plain", "long"),
     "cancelled": ("plain", "cancelled"),
     "saved": ("saver", "saved"),
+    "queues": ("plain", "tools"),
 }
 """Case to agent and input."""
 
