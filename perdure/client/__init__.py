@@ -6,7 +6,7 @@ from perdure.client._cost import CostBy, CostReport, CostRow
 from perdure.client._rerun import RerunResult
 from perdure.client._runs import RunInfo, RunStatusName
 from perdure.client._show import Money, PendingCall, RunDetails
-from perdure.client._transcript import TranscriptEntry
+from perdure.client._transcript import FullTranscript, TranscriptEntry
 from perdure.client._tree import Tree, TreeNode
 from perdure.client._watch import WatchEvent
 from perdure.client.perdure_client import PerdureClient, StartedRun
@@ -16,6 +16,7 @@ __all__ = [
     "CostBy",
     "CostReport",
     "CostRow",
+    "FullTranscript",
     "Money",
     "PendingCall",
     "PerdureClient",

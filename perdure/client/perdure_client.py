@@ -34,7 +34,7 @@ from perdure.client._rerun import RerunResult, rerun
 from perdure.client._runs import RunInfo, describe, first_start, list_query, list_runs, not_found, to_info
 from perdure.client._scores import judged, read_table, send_judgement
 from perdure.client._show import RunDetails, details, money_of
-from perdure.client._transcript import TranscriptEntry, transcript
+from perdure.client._transcript import FullTranscript, TranscriptEntry, full_transcript, transcript
 from perdure.client._tree import make_tree, plan_from_history, with_earlier
 from perdure.client._watch import WatchEvent, watch
 from perdure.contracts.limits import Limits
@@ -388,7 +388,7 @@ class PerdureClient:
         return ""
 
     async def transcript(self, workflow_id: str) -> "list[TranscriptEntry]":
-        """Return a run's conversation, from history: it needs no worker.
+        """Return a run's conversation as it is now, from history: it needs no worker.
 
         Raises:
             RunNotFoundError: There is no such run. Not retryable.
@@ -397,6 +397,14 @@ class PerdureClient:
             return transcript(await read_run(self.temporal, workflow_id))
         except RPCError as error:
             raise not_found(error, workflow_id) from None
+
+    async def full_transcript(self, workflow_id: str) -> FullTranscript:
+        """Return all that was said in a run: before its conversation was made shorter, and in the runs before it.
+
+        Raises:
+            RunNotFoundError: There is no such run. Not retryable.
+        """
+        return await full_transcript(self.temporal, workflow_id)
 
     def watch(self, workflow_id: str, *, with_tree: bool = False) -> AsyncIterator[WatchEvent]:
         """Yield what is there, then what comes, until the run is closed; with its tree, where that is wanted.
