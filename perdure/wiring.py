@@ -22,6 +22,7 @@ from perdure.activities._choosing import Chooser
 from perdure.activities._lookup import Lookup
 from perdure.activities._scores import ScoreboardReader
 from perdure.activities._sharing import Sharing
+from perdure.activities.compacting import CompactActivities
 from perdure.activities.loading import LoadingActivities, LoadingPolicy
 from perdure.activities.models import ModelActivities
 from perdure.activities.planning import PlanActivities
@@ -161,6 +162,7 @@ def make_parts(app: App, settings: Settings, *, meter: MetricMeter = MetricMeter
     verifying = VerifyActivities(registry=app.registry, lookup=lookup, redact=host.redact)
     loading = LoadingActivities(registry=app.registry, providers=providers, lookup=lookup, policy=policy)
     resuming = ResumeActivities()
+    compacting = CompactActivities(registry=app.registry, lookup=lookup, redact=host.redact)
     find_price = models_known(settings)
     chooser = Chooser(providers=providers, find_price=lambda model: find_price(model)[0], redact=host.redact)
     selecting = SelectionActivities(
@@ -175,6 +177,7 @@ def make_parts(app: App, settings: Settings, *, meter: MetricMeter = MetricMeter
             tools.run_tool,
             loading.load_agent,
             loading.copy_conversation,
+            compacting.compact,
             loading.read_output,
             verifying.verify,
             loading.read_page,
