@@ -44,7 +44,9 @@ def break_down() -> str:
     """Break down."""
     raise ValueError("broken")
 
-shop = Agent("shop", model="openai:gpt-5-mini", instructions="MARKED-INSTRUCTION", tools=[look, break_down])
+shop = Agent(
+    "shop", model="openai:gpt-5-mini", instructions="MARKED-INSTRUCTION", tools=[look, break_down], on_limit="fail"
+)
 app = App(agents=[shop])
 '''
 
