@@ -13,8 +13,8 @@ from pydantic import BaseModel, ConfigDict, JsonValue
 from temporalio.client import Client
 
 from perdure.client._runs import RunInfo, RunStatusName, describe, first_start
-from perdure.client._show import count
-from perdure.client._turns import Turns, read_earlier, read_turns
+from perdure.client._show import RunDetails
+from perdure.client._transcript import FullTranscript, full_transcript
 from perdure.contracts.fork import ForkedFrom
 from perdure.contracts.messages import Message, Part, ReasoningPart, ToolCallPart, ToolResultPart
 from perdure.contracts.run import Counters
@@ -78,25 +78,29 @@ class RunDiff(BaseModel):
 class RunRead(BaseModel):
     """A run, read for a comparison."""
 
-    model_config = ConfigDict(frozen=True, arbitrary_types_allowed=True)
+    model_config = ConfigDict(frozen=True)
 
     info: RunInfo
-    turns: Turns
+    found: FullTranscript
+    details: RunDetails
     seconds: float
 
+    @property
+    def messages(self) -> list[Message]:
+        """All that was said, over the whole chain of runs."""
+        return [entry.message for entry in self.found.entries]
 
-async def read_side(client: Client, workflow_id: str) -> RunRead:
-    """Read a run.
+
+async def read_side(client: Client, workflow_id: str, details: RunDetails) -> RunRead:
+    """Read a run, of which the details are known.
 
     Raises:
         RunNotFoundError: There is no such run. Not retryable.
-        InvalidInputError: It is no run of an agent. Not retryable.
     """
-    info, turns = await read_turns(client, workflow_id)
+    info = details.info
     started = await first_start(client, await describe(client, workflow_id))
-    return RunRead(
-        info=info, turns=turns, seconds=((info.closed_at or datetime.now(UTC)) - started).total_seconds()
-    )
+    seconds = ((info.closed_at or datetime.now(UTC)) - started).total_seconds()
+    return RunRead(info=info, found=await full_transcript(client, workflow_id), details=details, seconds=seconds)
 
 
 def common(a: Sequence[Message], b: Sequence[Message]) -> int:
@@ -128,60 +132,49 @@ def _arguments(text: str) -> Any:
         return text
 
 
-def parting(a: Turns, b: Turns, slot: int) -> Parting | None:
+def parting(a: Sequence[Message], b: Sequence[Message], place: int) -> Parting | None:
     """Return where two conversations part, given how many messages are the same."""
-    sides = [tuple(turns.messages[slot : _until(turns, slot)]) for turns in (a, b)]
+    sides = [tuple(messages[place : _until(messages, place)]) for messages in (a, b)]
     if not any(sides):
         return None
-    turn = sum(reply < slot for reply in a.replies)
+    turn = sum(message.role == "assistant" for message in a[:place])
     roles = {side[0].role for side in sides if side}
     if "assistant" in roles:
         return Parting(turn=turn + 1, where="reply", a=sides[0], b=sides[1])
     return Parting(turn=turn, where="result" if "tool" in roles else "message", a=sides[0], b=sides[1])
 
 
-def _until(turns: Turns, slot: int) -> int:
-    return next((reply for reply in turns.replies if reply > slot), len(turns.messages))
+def _until(messages: Sequence[Message], place: int) -> int:
+    later = range(place + 1, len(messages))
+    return next((n for n in later if messages[n].role == "assistant"), len(messages))
 
 
-def common_turns(turns: Turns, slot: int) -> int:
-    """Return how many turns are over before a slot, with the results of their calls."""
-    return sum(turns.after_results(n) <= slot for n in range(1, len(turns.replies) + 1))
+def common_turns(messages: Sequence[Message], place: int) -> int:
+    """Return how many turns are over before a place, with the results of their calls."""
+    replies = [n for n in range(place) if messages[n].role == "assistant"]
+    return sum(min(n + 1 + len(messages[n].tool_calls), _until(messages, n)) <= place for n in replies)
 
 
-async def make_side(client: Client, read: RunRead, slot: int, output: JsonValue, failure: str) -> Side:
-    """Put together what there is to say of a run that parts from another at a slot."""
-    turns = read.turns
-    spec = next(reversed(turns.run.specs.values()), None)
-    request = turns.run.request
+def make_side(read: RunRead, place: int, output: JsonValue) -> Side:
+    """Put together what there is to say of a run that parts from another at a place."""
+    details, entries = read.details, read.found.entries[place:]
+    usage = NO_USAGE
+    for entry in entries:
+        usage = usage if entry.usage is None else usage + entry.usage
+    replies = [entry for entry in entries if entry.message.role == "assistant"]
+    is_known = not read.found.missing_run_id or all(entry.usage is not None for entry in replies)
     return Side(
         workflow_id=read.info.workflow_id,
         run_id=read.info.run_id,
         status=read.info.status,
-        agent=read.info.agent or ("" if spec is None else spec.name),
-        models=() if spec is None else tuple(model.name for model in spec.models),
-        forked=None if request is None else request.forked,
-        messages=len(turns.messages),
-        counters=count(turns.run),
+        agent=read.info.agent or "",
+        models=details.models,
+        forked=details.forked,
+        messages=len(read.found.entries),
+        counters=details.counters,
         seconds=read.seconds,
-        turns_since=sum(reply >= slot for reply in turns.replies),
-        usage_since=await _usage_since(client, turns, slot),
+        turns_since=len(replies),
+        usage_since=usage if is_known else None,
         output=output,
-        failure=failure,
+        failure=details.failure,
     )
-
-
-async def _usage_since(client: Client, turns: Turns, slot: int) -> Usage | None:
-    """Add up what a run paid for replies from a slot on, over the runs of its chain."""
-    total, stop = NO_USAGE, len(turns.messages)
-    at: Turns | None = turns
-    while at is not None:
-        start = 0 if at.carried is None else at.carried.conversation_slots
-        for reply in range(max(slot, start), stop):
-            result = at.result(reply)
-            total = total if result is None else total + result.usage
-        if start <= slot or at.carried is None or at.carried.fork is not None:
-            return total
-        stop = start
-        at = await read_earlier(client, at)
-    return None

@@ -19,7 +19,7 @@ from perdure.client._attributes import StartAttributes
 from perdure.client._fork_point import ForkPoint, ForkRequest, fork_point
 from perdure.client._priority import run_priority
 from perdure.client._runs import RunInfo, describe
-from perdure.client._turns import Turns, read_earlier, read_turns
+from perdure.client._turns import Chain, Turn, read_turns
 from perdure.contracts.fork import Fork, ForkedFrom
 from perdure.contracts.limits import Limits
 from perdure.contracts.names import AGENT_WORKFLOW, FORK_MEMO
@@ -58,13 +58,13 @@ async def fork(client: Client, request: ForkRequest, attributes: StartAttributes
         UnknownModelError, PayloadTooLargeError: Not retryable.
         RunExistsError: There is a run of the fork's id. Not retryable.
     """
-    info, turns = await read_turns(client, request.workflow_id)
-    point = fork_point(turns, request)
-    turns = await _holding(client, turns, point.end)
-    spec = _spec(turns, point.end)
+    info, chain = await read_turns(client, request.workflow_id)
+    point = fork_point(chain, request)
+    turn = _holding(chain, point)
+    spec = _spec(turn, point.end)
     for model in request.models:
         check_model(spec.name, model)
-    made = _input(turns, point, spec, request)
+    made = _input(turn, point, spec, request)
     size = len(made.to_bytes())
     if size > _MAX_BYTES:
         raise PayloadTooLargeError(
@@ -124,65 +124,69 @@ def _new_id(source: str) -> str:
     return f"{source.rpartition('-fork-')[0] or source}-fork-{uuid4().hex[:8]}"
 
 
-async def _holding(client: Client, turns: Turns, end: int) -> Turns:
-    """Return the run of the chain that knows what the agent was at a slot: it may have handed over since.
+def _holding(chain: Chain, point: ForkPoint) -> Turn:
+    """Return the turn as the run has it that knows what the agent was then: it may have handed over since.
 
     Raises:
-        InvalidInputError: It is no longer retained. Not retryable.
+        InvalidInputError: That run is no longer retained. Not retryable.
     """
-    while turns.carried is not None and turns.carried.counters.handoffs and end < turns.carried.conversation_slots:
-        earlier = await read_earlier(client, turns)
-        if earlier is None:
-            raise InvalidInputError(
-                f"An agent of before a handoff had that turn of {turns.workflow_id!r}, and its run is no longer "
-                "retained: fork at a later turn."
-            )
-        turns = earlier
-    return turns
+    for holder in chain.holders(point.turn.number):
+        turn = chain.turn(point.turn.number, holder=holder)
+        carried = turn.carried
+        if (
+            carried is None
+            or carried.fork is not None
+            or not carried.counters.handoffs
+            or (turn.epoch, point.end) >= (carried.epoch, carried.conversation_slots)
+        ):
+            return turn
+    raise InvalidInputError(
+        f"An agent of before a handoff had that turn of {chain.workflow_id!r}, and its run is no longer retained: "
+        "fork at a later turn."
+    )
 
 
-def _spec(turns: Turns, end: int) -> AgentSpec:
+def _spec(turn: Turn, end: int) -> AgentSpec:
     """Return what the model is asked with after a slot, before any change."""
-    spec = turns.spec_at(end)
-    if spec is None:
-        raise InvalidInputError(f"The run {turns.workflow_id!r} has not begun yet: try again in a moment.")
-    last = next((m for m in reversed(turns.messages[:end]) if m.role == "assistant"), None)
-    if turns.asked(end) is not None or last is None:
-        return spec
-    for call in last.tool_calls:  # it handed over, and the other agent was not asked yet
-        tool = spec.tool(call.name)
+    specs = turn.pinned_up_to(end)
+    if not specs:
+        raise InvalidInputError("The run has not begun yet: try again in a moment.")
+    if turn.reply is None or turn.asked(end) is not None:
+        return specs[-1]
+    for call in turn.reply.tool_calls:  # it handed over, and the other agent was not asked yet
+        tool = specs[-1].tool(call.name)
         if tool is not None and tool.handoff:
-            return next((each for each in turns.run.specs.values() if each.name == tool.handoff), spec)
-    return spec
+            return next((each for each in turn.run.specs.values() if each.name == tool.handoff), specs[-1])
+    return specs[-1]
 
 
-def _handoffs(turns: Turns, end: int, agent: str) -> tuple[str, ...]:
+def _handoffs(turn: Turn, end: int, agent: str) -> tuple[str, ...]:
     """Return the agents that had the conversation before the one that has it at a slot."""
-    path = [] if turns.carried is None else list(turns.carried.counters.handoffs)
-    names = [*(spec.name for n in range(end) if (spec := turns.pinned(n)) is not None), agent]
+    path = [] if turn.carried is None else list(turn.carried.counters.handoffs)
+    names = [*(spec.name for spec in turn.pinned_up_to(end)), agent]
     return (*path, *(name for name, after in pairwise(names) if name != after))
 
 
-def _input(turns: Turns, point: ForkPoint, spec: AgentSpec, request: ForkRequest) -> RunInput:
-    source = turns.run.request
+def _input(turn: Turn, point: ForkPoint, spec: AgentSpec, request: ForkRequest) -> RunInput:
+    source = turn.run.request
     assert source is not None, "the history of an agent's run begins with its input"
     changes = SpecChanges(models=tuple(request.models), instructions=request.instructions)
     carried = Carried(
-        from_run_id=turns.run_id,
+        from_run_id=turn.run_id,
         spec=spec.digest,
         conversation_slots=point.slots,
         started_at=datetime.now(UTC),
-        epoch=turns.epoch,
-        counters=Counters(copied_turns=point.turn, handoffs=_handoffs(turns, point.end, spec.name)),
+        epoch=turn.epoch,
+        counters=Counters(copied_turns=turn.number, handoffs=_handoffs(turn, point.end, spec.name)),
         resumed=ResumedTurn(),
         fork=Fork(
-            workflow_id=turns.workflow_id,
+            workflow_id=request.workflow_id,
             given=point.given,
             changes=None if changes == SpecChanges() else changes,
         ),
     )
     forked = ForkedFrom(
-        workflow_id=turns.workflow_id, run_id=turns.run_id, turn=point.turn, changes=request.changes
+        workflow_id=request.workflow_id, run_id=turn.run_id, turn=turn.number, changes=request.changes
     )
     return source.model_copy(
         update={

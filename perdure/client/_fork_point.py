@@ -1,9 +1,10 @@
 """Where a run is forked: what of its conversation is kept, and what is put behind it. Client side; pure."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 
-from perdure.client._turns import Turns
+from perdure.client._turns import Chain, Turn
 from perdure.contracts.answers import is_answer
 from perdure.contracts.calls import SlotMessage
 from perdure.contracts.limits import Limits
@@ -60,7 +61,7 @@ class ForkPoint:
         given: Messages in place of some of them, and behind them.
     """
 
-    turn: int
+    turn: Turn
     end: int
     given: tuple[SlotMessage, ...]
 
@@ -70,28 +71,41 @@ class ForkPoint:
         return max((self.end, *(each.slot + 1 for each in self.given)))
 
 
-def fork_point(turns: Turns, request: ForkRequest) -> ForkPoint:
+def fork_point(chain: Chain, request: ForkRequest) -> ForkPoint:
     """Return where a run is forked.
 
     Raises:
         InvalidInputError: It has no such turn, or the model would have nothing to do after it. Not retryable.
     """
-    turn = _default_turn(turns, request) if request.turn is None else request.turn
-    if turn > len(turns.replies):
-        raise InvalidInputError(
-            f"The run {turns.workflow_id!r} has {len(turns.replies)} turns: it can't be forked at turn {turn}."
-        )
-    results = _results(turns, turn, request.tool_results)
-    fault = _fault(turns, turn, request, results)
+    turn = _find(chain, request)
+    results = _results(turn, request.tool_results)
+    fault = _fault(turn, request, results)
     if fault:
-        raise InvalidInputError(fault)
-    results |= _behind_gap(turns, turn, results)
-    end = _end(turns, turn, request, results)
+        raise InvalidInputError(f"The run {chain.workflow_id!r} can't be forked so. {fault}")
+    results |= _behind_gap(turn, results)
+    end = _end(turn, request, results)
     given = [SlotMessage(slot=slot, message=results[slot]) for slot in sorted(results)]
     if request.message is not None:
-        said = (*_closing(turns, turn, end), _user(request.message))
+        said = (*_closing(turn, end), _user(request.message))
         given += [SlotMessage(slot=slot, message=message) for slot, message in enumerate(said, end)]
     return ForkPoint(turn, end, tuple(given))
+
+
+def _find(chain: Chain, request: ForkRequest) -> Turn:
+    """Return the turn that is asked for, else the last that will do."""
+    if request.turn is not None:
+        if request.turn > chain.count:
+            raise InvalidInputError(
+                f"The run {chain.workflow_id!r} has {chain.count} turns: it can't be forked at turn "
+                f"{request.turn}."
+            )
+        return chain.turn(request.turn)
+    for number in reversed(range(1, chain.count + 1)):
+        turn = chain.turn(number)
+        with suppress(InvalidInputError):
+            if not _fault(turn, request, _results(turn, request.tool_results)):
+                return turn
+    return chain.turn(0)
 
 
 def _user(content: Content) -> Message:
@@ -99,39 +113,20 @@ def _user(content: Content) -> Message:
     return Message(role="user", parts=parts)
 
 
-def _default_turn(turns: Turns, request: ForkRequest) -> int:
-    for turn in reversed(range(len(turns.replies) + 1)):
-        try:
-            if not _fault(turns, turn, request, _results(turns, turn, request.tool_results)):
-                return turn
-        except InvalidInputError:
-            if turn == 0:
-                raise
-    return 0
-
-
-def _reply(turns: Turns, turn: int) -> tuple[int, Message] | None:
-    if turn == 0:
-        return None
-    slot = turns.replies[turn - 1]
-    return slot, turns.messages[slot]
-
-
-def _calls(turns: Turns, turn: int) -> dict[int, ToolCallPart]:
+def _calls(turn: Turn) -> dict[int, ToolCallPart]:
     """Return the tool calls of a turn by the slots of their results; none of a reply that is an answer."""
-    found = _reply(turns, turn)
-    if found is None or is_answer(found[1]):
+    if turn.reply is None or is_answer(turn.reply):
         return {}
-    return dict(enumerate(found[1].tool_calls, found[0] + 1))
+    return dict(enumerate(turn.reply.tool_calls, turn.slot + 1))
 
 
-def _results(turns: Turns, turn: int, given: Mapping[str, Content]) -> dict[int, Message]:
+def _results(turn: Turn, given: Mapping[str, Content]) -> dict[int, Message]:
     """Return the results to put in place, by slot.
 
     Raises:
         InvalidInputError: The turn has no such call. Not retryable.
     """
-    calls = _calls(turns, turn)
+    calls = _calls(turn)
     results: dict[int, Message] = {}
     for name, content in given.items():
         slots = [slot for slot, call in calls.items() if call.id == name] or [
@@ -139,9 +134,8 @@ def _results(turns: Turns, turn: int, given: Mapping[str, Content]) -> dict[int,
         ]
         if len(slots) != 1:
             known = ", ".join(f"{call.id} ({call.name})" for call in calls.values())
-            several = "several calls" if slots else "no call"
             raise InvalidInputError(
-                f"Turn {turn} of {turns.workflow_id!r} has {several} {name!r}. "
+                f"Turn {turn.number} has {'several calls' if slots else 'no call'} {name!r}. "
                 + (f"Its calls: {known}." if known else "It calls no tool.")
             )
         parts = content if isinstance(content, str) else tuple(content)
@@ -149,49 +143,44 @@ def _results(turns: Turns, turn: int, given: Mapping[str, Content]) -> dict[int,
     return results
 
 
-def _fault(turns: Turns, turn: int, request: ForkRequest, results: Mapping[int, Message]) -> str:
+def _fault(turn: Turn, request: ForkRequest, results: Mapping[int, Message]) -> str:
     """Return why a run can't be forked at a turn; empty where it can."""
-    found = _reply(turns, turn)
-    if found is None:
-        return "" if turns.messages or request.message is not None else "The run has not begun yet."
-    slot, reply = found
+    if turn.reply is None:
+        return "" if turn.messages or request.message is not None else "It has not begun yet."
     missing = [
         f"{call.id} ({call.name})"
-        for at, call in _calls(turns, turn).items()
-        if at not in results and turns.recorded(at) is None
+        for slot, call in _calls(turn).items()
+        if slot not in results and turn.recorded(slot) is None
     ]
     if missing:
         return (
-            f"Turn {turn} of {turns.workflow_id!r} has no result of {', '.join(missing)}: fork at turn "
-            f"{turn - 1}, or give it with --tool-result."
+            f"Turn {turn.number} has no result of {', '.join(missing)}: fork at turn {turn.number - 1}, or give "
+            "it with --tool-result."
         )
-    if not is_answer(reply) or turns.end(turn) > slot + 1:
+    if not is_answer(turn.reply) or turn.end > turn.slot + 1:
         return ""
-    result = turns.result(slot)
+    result = turn.result(turn.slot)
     if result is not None and result.problem:
-        return f"Turn {turn} of {turns.workflow_id!r} could not be used: fork at turn {turn - 1}."
+        return f"Turn {turn.number} could not be used: fork at turn {turn.number - 1}."
     if request.message is None:
-        return (
-            f"Turn {turn} of {turns.workflow_id!r} is the answer: say what comes next with --message, or fork "
-            "at an earlier turn."
-        )
+        return f"Turn {turn.number} is the answer: say what comes next with --message, or fork at an earlier turn."
     return ""
 
 
-def _behind_gap(turns: Turns, turn: int, results: Mapping[int, Message]) -> dict[int, Message]:
+def _behind_gap(turn: Turn, results: Mapping[int, Message]) -> dict[int, Message]:
     """Return recorded results of a turn that was cut off: what lies behind a gap isn't copied in pages."""
-    recorded = {slot: turns.recorded(slot) for slot in _calls(turns, turn) if slot >= len(turns.messages)}
+    recorded = {slot: turn.recorded(slot) for slot in _calls(turn) if slot >= len(turn.messages)}
     return {slot: message for slot, message in recorded.items() if message is not None and slot not in results}
 
 
-def _end(turns: Turns, turn: int, request: ForkRequest, results: Mapping[int, Message]) -> int:
-    end = max((turns.end(turn), *(slot + 1 for slot in results)))
-    asked = turns.asked(end)
-    if asked is not None and asked.is_final and turns.messages[end - 1].author:
+def _end(turn: Turn, request: ForkRequest, results: Mapping[int, Message]) -> int:
+    end = max((turn.end, *(slot + 1 for slot in results)))
+    asked = turn.asked(end)
+    if asked is not None and asked.is_final and turn.messages[end - 1].author:
         end -= 1  # it said that a limit was reached, which is not so for the fork
     if request.message is not None:
-        floor = max((turns.after_results(turn), *(slot + 1 for slot in results)))
-        while end > floor and _is_said(turns.messages[end - 1]):
+        floor = max((turn.after_results, *(slot + 1 for slot in results)))
+        while end > floor and _is_said(turn.messages[end - 1]):
             end -= 1
     return end
 
@@ -201,9 +190,8 @@ def _is_said(message: Message) -> bool:
     return message.role == "user" and message.author != "perdure"
 
 
-def _closing(turns: Turns, turn: int, end: int) -> list[Message]:
+def _closing(turn: Turn, end: int) -> list[Message]:
     """Return the results that a vendor wants of the calls with which an answer was given."""
-    found = _reply(turns, turn)
-    if found is None or not is_answer(found[1]) or end > found[0] + 1:
+    if turn.reply is None or not is_answer(turn.reply) or end > turn.slot + 1:
         return []
-    return [tool_message(call, _TAKEN) for call in found[1].tool_calls]
+    return [tool_message(call, _TAKEN) for call in turn.reply.tool_calls]

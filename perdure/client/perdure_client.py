@@ -27,7 +27,7 @@ from perdure.agents.registry import Registry
 from perdure.client._attributes import StartAttributes
 from perdure.client._children import ChildReader
 from perdure.client._cost import CostBy, CostReport, read_costs
-from perdure.client._diff import RunDiff, common, common_turns, make_side, parting, read_side
+from perdure.client._diff import RunDiff, RunRead, common, common_turns, make_side, parting, read_side
 from perdure.client._fork import ForkResult, fork
 from perdure.client._fork_point import Content, ForkRequest
 from perdure.client._maps import MapItems, map_input, progress, whole_result
@@ -40,8 +40,9 @@ from perdure.client._show import RunDetails, details, money_of
 from perdure.client._starts import agent_start
 from perdure.client._timeline.data import Timeline
 from perdure.client._timeline.read import Reach, read_timeline
-from perdure.client._transcript import TranscriptEntry, transcript
+from perdure.client._transcript import FullTranscript, TranscriptEntry, full_transcript, transcript
 from perdure.client._tree import make_tree, plan_from_history, with_earlier
+from perdure.client._turns import agents_run
 from perdure.client._watch import WatchEvent, watch
 from perdure.client.schedules import Schedules
 from perdure.contracts.limits import Limits
@@ -75,6 +76,7 @@ from perdure.errors import (
     revive,
 )
 from perdure.history import RunReader, read_output, read_run
+from perdure.telemetry.client import with_caller_context
 
 _UPDATE_SECONDS = 30
 _PLAN_TIMEOUT = timedelta(seconds=3)
@@ -110,6 +112,7 @@ class PerdureClient:
     ) -> None:
         """Work with these."""
         self.temporal = client
+        self._starter = with_caller_context(client)
         self.task_queue = task_queue
         self._registry = registry
         self._scoreboard = scoreboard_id(scoreboard, task_queue)
@@ -241,7 +244,7 @@ class PerdureClient:
         attributes = {"PerdureTenant": tenant, **attributes}
         has_attributes = any(attributes.values())
         try:
-            handle = await self.temporal.start_workflow(
+            handle = await self._starter.start_workflow(
                 workflow,
                 args=args,
                 id=workflow_id,
@@ -371,7 +374,7 @@ class PerdureClient:
         return ""
 
     async def transcript(self, workflow_id: str) -> "list[TranscriptEntry]":
-        """Return a run's conversation, from history: it needs no worker.
+        """Return a run's conversation as it is now, from history: it needs no worker.
 
         Raises:
             RunNotFoundError: There is no such run. Not retryable.
@@ -380,6 +383,14 @@ class PerdureClient:
             return transcript(await read_run(self.temporal, workflow_id))
         except RPCError as error:
             raise not_found(error, workflow_id) from None
+
+    async def full_transcript(self, workflow_id: str) -> FullTranscript:
+        """Return all that was said in a run: before its conversation was made shorter, and in the runs before it.
+
+        Raises:
+            RunNotFoundError: There is no such run. Not retryable.
+        """
+        return await full_transcript(self.temporal, workflow_id)
 
     async def trace(self, workflow_id: str, *, depth: int = 1, is_all: bool = False) -> Timeline:
         """Return what a run did and when, over its whole chain, and the runs below it: it needs no worker.
@@ -625,23 +636,28 @@ class PerdureClient:
             RunNotFoundError: There is no such run. Not retryable.
             InvalidInputError: One is no run of an agent. Not retryable.
         """
-        reads = [await read_side(self.temporal, workflow_id) for workflow_id in (a, b)]
-        slot = common(reads[0].turns.messages, reads[1].turns.messages)
-        sides = [await make_side(self.temporal, read, slot, *await self._outcome(read.info)) for read in reads]
+        reads = [await self._read_side(workflow_id) for workflow_id in (a, b)]
+        said = [read.messages for read in reads]
+        place = common(*said)
+        sides = [make_side(read, place, await self._output(read.info)) for read in reads]
         return RunDiff(
             a=sides[0],
             b=sides[1],
-            common_messages=slot,
-            common_turns=common_turns(reads[0].turns, slot),
-            parting=parting(reads[0].turns, reads[1].turns, slot),
+            common_messages=place,
+            common_turns=common_turns(said[0], place),
+            parting=parting(*said, place),
         )
 
-    async def _outcome(self, info: RunInfo) -> tuple[JsonValue, str]:
-        """Return the output of an agent's run, if it completed, and what it failed with, if it did."""
+    async def _read_side(self, workflow_id: str) -> RunRead:
+        await agents_run(self.temporal, workflow_id)
+        return await read_side(self.temporal, workflow_id, await self.show(workflow_id, depth=0))
+
+    async def _output(self, info: RunInfo) -> JsonValue:
+        """Return the output of an agent's run, if it completed."""
         if info.status != "completed":
-            return None, await self._failure(info)
+            return None
         result: RunResult = await self.result(info.workflow_id)
-        return result.output, ""
+        return result.output
 
     async def terminate(self, workflow_id: str, *, reason: str) -> None:
         """End a run at once; nothing of it is asked.

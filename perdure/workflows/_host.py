@@ -36,6 +36,7 @@ from perdure.errors import InvalidInputError, UserError
 from perdure.workflows._calls import find_earlier
 from perdure.workflows._conversation import Conversation
 from perdure.workflows._outcomes import Outbox
+from perdure.workflows._trace import RunTrace
 
 _ATTRIBUTE = "_perdure_host"
 _PLAN_WAIT = timedelta(seconds=20)
@@ -90,6 +91,7 @@ class Host:
         reset: Whether the run was reset.
         first_run_id: First run of the chain that idempotency keys belong to; empty for the workflow's own.
         outcomes: What the scoreboard is to be told.
+        trace: The span of the run, on a worker that traces.
     """
 
     def __init__(self) -> None:
@@ -100,6 +102,7 @@ class Host:
         self.reset = Reset()
         self._finding: asyncio.Task[FindEarlierResult] | None = None
         self.outcomes = Outbox()
+        self.trace: RunTrace | None = None
         self._numbers: Counter[str] = Counter()
         self._conversations: dict[str, Conversation] = {}
         self._specs: dict[str, AgentSpec] = {}

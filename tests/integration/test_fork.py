@@ -146,7 +146,7 @@ async def test_a_message(client: PerdureClient, done: str) -> None:
 
 
 async def test_an_answer_is_gone_on_from(client: PerdureClient, done: str) -> None:
-    with pytest.raises(InvalidInputError, match=r"Turn 10 of .* is the answer: say what comes next with --mess"):
+    with pytest.raises(InvalidInputError, match=r"Turn 10 is the answer: say what comes next with --mess"):
         await client.fork(done, turn=10)
     made = await client.fork(done, turn=10, message="again")
     assert await output(client, made.workflow_id) == f"Deal. go + again: {CARDS}"
@@ -169,9 +169,7 @@ async def test_an_open_run(client: PerdureClient) -> None:
     hanging.add(6)
     run = await client.start_agent("dealer", "go")
     await _until(lambda: 6 in {number for number, _ in effects})
-    with pytest.raises(
-        InvalidInputError, match=r"Turn 6 of .* has no result of call_0 \(draw\): fork at turn 5, or"
-    ):
+    with pytest.raises(InvalidInputError, match=r"Turn 6 has no result of call_0 \(draw\): fork at turn 5, or"):
         await client.fork(run.workflow_id, turn=6)
     given = await client.fork(run.workflow_id, turn=6, tool_results={"draw": "by hand"})
     assert await output(client, given.workflow_id) == ANSWER.replace("card 6", "by hand")

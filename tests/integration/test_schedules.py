@@ -192,8 +192,9 @@ async def test_a_workflow_of_ones_own(client: PerdureClient, name: str) -> None:
     ],
 )
 async def test_schedules_that_cannot_be(client: PerdureClient, given: dict[str, Any], problem: str) -> None:
+    arguments: dict[str, Any] = {"agent": "herald", "input": "x", **given}
     with pytest.raises(InvalidInputError, match=problem) as raised:
-        await client.schedules.create("bad", **{"agent": "herald", "input": "x", **given})
+        await client.schedules.create("bad", **arguments)
     assert "\n" not in raised.value.message
 
 

@@ -1,14 +1,17 @@
 """Where a run is forked, as a table: what is kept of conversations of every kind."""
 
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
 from perdure.client._diff import common, common_turns, parting
 from perdure.client._fork_point import ForkPoint, ForkRequest, fork_point
-from perdure.client._turns import Turns
+from perdure.client._turns import Chain
 from perdure.contracts.calls import CallModelRequest, CallModelResult
+from perdure.contracts.compaction import CompactedPart
 from perdure.contracts.messages import Message, ReasoningPart, TextPart, ToolCallPart, tool_message, user_message
+from perdure.contracts.run import Carried, RunInput
 from perdure.contracts.usage import NO_USAGE
 from perdure.errors import InvalidInputError
 from perdure.history import RecordedRun
@@ -24,8 +27,8 @@ def note(text: str) -> Message:
     return user_message(text, author="perdure")
 
 
-def turns(*messages: Message | None, final: int | None = None, problem: int | None = None) -> Turns:
-    """Return a conversation; None is a slot that isn't there."""
+def chain(*messages: Message | None, final: int | None = None, problem: int | None = None) -> Chain:
+    """Return a run with a conversation; None is a slot that isn't there."""
     run = RecordedRun()
     for slot, message in enumerate(messages):
         if message is not None:
@@ -35,25 +38,24 @@ def turns(*messages: Message | None, final: int | None = None, problem: int | No
     if problem is not None:
         bad = CallModelResult(message=reply("x"), usage=NO_USAGE, problem="no JSON")
         run.model_results[("main", 0, problem)] = bad
-    filled = list(messages[: messages.index(None)] if None in messages else messages)
-    found = [n for n, message in enumerate(filled) if message is not None and message.role == "assistant"]
-    return Turns("w", "r", run, 0, filled, found)  # pyright: ignore[reportArgumentType]
+    return Chain("w", [("r", run)])
 
 
-def point(conversation: Turns, turn: int | None = None, **given: Any) -> ForkPoint:
+def point(conversation: Chain, turn: int | None = None, **given: Any) -> ForkPoint:
     return fork_point(conversation, ForkRequest(workflow_id="w", turn=turn, **given))
 
 
 HI, MORE, DONE = user_message("hi"), user_message("more"), reply("done")
 BOTH = reply(LOOK, BOOK)
 SEEN, BOOKED = tool_message(LOOK, "seen"), tool_message(BOOK, "booked")
-CHAT = turns(HI, reply("hello"), MORE, DONE)
-WORK = turns(HI, BOTH, SEEN, BOOKED, note("again?"), MORE, DONE)
+CHAT = chain(HI, reply("hello"), MORE, DONE)
+WORK = chain(HI, BOTH, SEEN, BOOKED, note("again?"), MORE, DONE)
 
 
 @pytest.mark.parametrize(("turn", "end"), [(0, 1), (1, 3)])
 def test_what_users_said_next_is_kept(turn: int, end: int) -> None:
-    assert point(CHAT, turn) == ForkPoint(turn, end, ())
+    found = point(CHAT, turn)
+    assert (found.turn.number, found.end, found.given) == (turn, end, ())
 
 
 @pytest.mark.parametrize(("turn", "end"), [(0, 0), (1, 2), (2, 4)])
@@ -66,11 +68,11 @@ def test_a_message_stands_in_place_of_that(turn: int, end: int) -> None:
 def test_what_perdure_said_is_kept() -> None:
     assert point(WORK, 1).end == 6
     assert point(WORK, 1, message="x").end == 5
-    assert point(turns(HI, reply("bad"), note("JSON!"), DONE), 1).end == 3
+    assert point(chain(HI, reply("bad"), note("JSON!"), DONE), 1).end == 3
 
 
 def test_what_a_limit_made_it_say_is_not() -> None:
-    limited = turns(HI, BOTH, SEEN, BOOKED, note("The limit is reached."), DONE, final=5)
+    limited = chain(HI, BOTH, SEEN, BOOKED, note("The limit is reached."), DONE, final=5)
     assert point(limited, 1).end == 4
     assert point(limited, 2, message="x").end == 6
 
@@ -86,70 +88,109 @@ def test_results_are_replaced() -> None:
 
 @pytest.mark.parametrize("name", ["nope", "look"])
 def test_calls_that_are_not_there(name: str) -> None:
-    twice = turns(HI, reply(LOOK, ToolCallPart(id="3", name="look")), SEEN, SEEN)
+    twice = chain(HI, reply(LOOK, ToolCallPart(id="3", name="look")), SEEN, SEEN)
     with pytest.raises(InvalidInputError, match=r"Its calls: 1 \(look\), 3 \(look\)\."):
         point(twice, 1, tool_results={name: "x"})
 
 
 def test_a_turn_that_was_cut_off() -> None:
-    cut_off = turns(HI, BOTH, None, BOOKED)
+    cut_off = chain(HI, BOTH, None, BOOKED)
     with pytest.raises(InvalidInputError, match=r"has no result of 1 \(look\): fork at turn 0, or give it"):
         point(cut_off, 1)
-    assert point(cut_off).turn == 0
+    assert point(cut_off).turn.number == 0
     found = point(cut_off, tool_results={"look": "by hand"}, message="go on")
     assert [(each.slot, each.message.role) for each in found.given] == [(2, "tool"), (3, "tool"), (4, "user")]
-    assert (found.turn, found.end, found.slots) == (1, 4, 5)
+    assert (found.turn.number, found.end, found.slots) == (1, 4, 5)
     assert found.given[1].message == BOOKED, "what is recorded behind the gap is kept"
 
 
 def test_an_answer_needs_a_message() -> None:
     with pytest.raises(InvalidInputError, match="is the answer"):
         point(CHAT, 2)
-    assert (point(CHAT).turn, point(CHAT, message="x").turn) == (1, 2)
+    assert (point(CHAT).turn.number, point(CHAT, message="x").turn.number) == (1, 2)
 
 
 def test_a_structured_answer_is_closed_before_the_message() -> None:
     output = reply(ToolCallPart(id="9", name="final_output", arguments="{}"))
-    found = point(turns(HI, output), 1, message="x")
+    found = point(chain(HI, output), 1, message="x")
     assert [each.message.role for each in found.given] == ["tool", "user"]
     assert (found.end, found.slots) == (2, 4)
-    assert point(turns(HI, output, tool_message(output.tool_calls[0], "no"), DONE), 1).given == ()
+    assert point(chain(HI, output, tool_message(output.tool_calls[0], "no"), DONE), 1).given == ()
 
 
 def test_a_reply_that_could_not_be_used() -> None:
     with pytest.raises(InvalidInputError, match="could not be used: fork at turn 0"):
-        point(turns(HI, reply("bad"), problem=1), 1, message="x")
+        point(chain(HI, reply("bad"), problem=1), 1, message="x")
 
 
 def test_turns_that_are_not_there() -> None:
     with pytest.raises(InvalidInputError, match="has 2 turns: it can't be forked at turn 3"):
         point(CHAT, 3)
     with pytest.raises(InvalidInputError, match="not begun"):
-        point(turns(), 0)
+        point(chain(), 0)
+
+
+def test_a_conversation_in_which_room_was_made() -> None:
+    """What was left out is counted, and can be forked as it was then."""
+    run = RecordedRun()
+    for slot, message in enumerate((HI, BOTH, SEEN, BOOKED, reply(LOOK), SEEN)):
+        run.put("main", 0, slot, message)
+    run.compact("main", 0, (CompactedPart(message=note("summary")), CompactedPart(start=4, stop=6)))
+    run.put("main", 1, 3, DONE)
+    found = Chain("w", [("r", run)])
+    assert found.count == 3
+    assert [(t.epoch, t.slot, t.end) for t in map(found.turn, range(4))] == [
+        (0, -1, 1),
+        (0, 1, 4),
+        (0, 4, 6),
+        (1, 3, 4),
+    ]
+    assert point(found).turn.number == 2
+    assert point(found, message="x").end == 4
+
+
+def test_the_latest_run_that_has_all_of_it() -> None:
+    """A run that continued as new has copied the conversation; one that is about to has not."""
+    first, second = RecordedRun(), RecordedRun()
+    for slot, message in enumerate((HI, BOTH, SEEN, BOOKED)):
+        first.put("main", 0, slot, message)
+    carried = Carried(from_run_id="a", spec="s", conversation_slots=4, started_at=datetime.now(UTC))
+    second.request = RunInput(agent="x", carried=carried)
+    assert Chain("w", [("a", first), ("b", second)]).turn(1).run_id == "a"
+    for slot, message in first.conversation().items():
+        second.put("main", 0, slot, message)
+        second.copied.add(("main", 0, slot))
+    second.put("main", 0, 4, DONE)
+    both = Chain("w", [("a", first), ("b", second)])
+    assert (both.count, both.turn(1).run_id, both.turn(1).end, both.holders(1)) == (2, "b", 4, [1, 0])
+    alone = Chain("w", [("b", second)])
+    assert (alone.count, alone.turn(2).slot) == (2, 4)
 
 
 def test_what_is_the_same_says_the_same() -> None:
-    one = turns(HI, reply(ReasoningPart(text="hm"), ToolCallPart(id="a", name="look", arguments='{"x":1}')))
-    other = turns(HI, reply(ToolCallPart(id="b", name="look", arguments='{ "x": 1 }')))
-    assert common(one.messages, other.messages) == 2
+    one = [HI, reply(ReasoningPart(text="hm"), ToolCallPart(id="a", name="look", arguments='{"x":1}'))]
+    other = [HI, reply(ToolCallPart(id="b", name="look", arguments='{ "x": 1 }'))]
+    assert common(one, other) == 2
     assert parting(one, other, 2) is None
-    broken = turns(HI, reply(ToolCallPart(id="b", name="look", arguments="{")))
-    assert common(one.messages, broken.messages) == 1
+    assert common(one, [HI, reply(ToolCallPart(id="b", name="look", arguments="{"))]) == 1
+
+
+_CHAT, _WORK = [HI, reply("hello"), MORE, DONE], [HI, BOTH, SEEN, BOOKED, note("again?"), MORE, DONE]
 
 
 @pytest.mark.parametrize(
     ("a", "b", "turn", "where", "lengths"),
     [
-        (CHAT, turns(MORE, DONE), 0, "message", (1, 1)),
-        (CHAT, turns(HI, DONE), 1, "reply", (2, 1)),
-        (CHAT, turns(HI, reply("hello"), user_message("other"), DONE), 1, "message", (1, 1)),
-        (CHAT, turns(HI, reply("hello")), 1, "message", (1, 0)),
-        (WORK, turns(HI, BOTH, SEEN, SEEN, DONE), 1, "result", (3, 1)),
+        (_CHAT, [MORE, DONE], 0, "message", (1, 1)),
+        (_CHAT, [HI, DONE], 1, "reply", (2, 1)),
+        (_CHAT, [HI, reply("hello"), user_message("other"), DONE], 1, "message", (1, 1)),
+        (_CHAT, [HI, reply("hello")], 1, "message", (1, 0)),
+        (_WORK, [HI, BOTH, SEEN, SEEN, DONE], 1, "result", (3, 1)),
     ],
 )
-def test_where_they_part(a: Turns, b: Turns, turn: int, where: str, lengths: tuple[int, int]) -> None:
-    slot = common(a.messages, b.messages)
-    found = parting(a, b, slot)
+def test_where_they_part(a: list[Message], b: list[Message], turn: int, where: str, lengths: Any) -> None:
+    place = common(a, b)
+    found = parting(a, b, place)
     assert found is not None
     assert (found.turn, found.where, (len(found.a), len(found.b))) == (turn, where, lengths)
-    assert common_turns(a, slot) <= turn
+    assert common_turns(a, place) <= turn

@@ -14,6 +14,7 @@ from pydantic.fields import FieldInfo
 from perdure.contracts import (
     budget,
     calls,
+    compaction,
     fork,
     limits,
     messages,
@@ -28,7 +29,10 @@ from perdure.contracts import (
 from perdure.contracts import map as map_
 from perdure.contracts._base import Contract
 
-MODULES = (budget, calls, fork, limits, map_, messages, plan, rerun, run, scores, selection, spec, usage)
+MODULES = (
+    *(budget, calls, compaction, fork, limits, map_, messages),
+    *(plan, rerun, run, scores, selection, spec, usage),
+)
 CONTRACTS: list[type[Contract]] = sorted(
     {
         each
