@@ -53,6 +53,9 @@ _DYNAMIC_CONFIG = {
     "history.transferProcessorMaxPollRPS": "5000",
     "history.timerProcessorMaxPollRPS": "5000",
     "matching.enableFairness": "true",
+    # Workers are told at once that a call is cancelled, rather than in the answer to its next heartbeat.
+    "frontend.WorkerCommandsEnabled": "true",
+    "system.enableCancelActivityWorkerCommand": "true",
 }
 
 

@@ -22,6 +22,7 @@ from perdure.contracts.messages import Message
 from perdure.contracts.names import AGENT_WORKFLOW, CALL_MODEL, CALL_TOOL, MAIN_CONVERSATION, MAP_NODE
 from perdure.contracts.run import Carried, Counters, EarlierRun, ResumedCall, ResumedTurn, RunInput
 from perdure.contracts.spec import AgentSpec
+from perdure.contracts.steering import MAX_KNOWN_IDS, CarriedInbox
 from perdure.contracts.usage import NO_USAGE
 from perdure.history import Conversation, RunReader
 
@@ -120,7 +121,10 @@ class ResumeReader:
         if before is not None and length < before.conversation_slots:
             # It ended before it had its own copy.
             resumed = before.resumed or ResumedTurn()
-            return before.model_copy(update={"resumed": resumed, "started_at": self._spent(before)})
+            inbox = self.inbox(before.conversation_slots)
+            return before.model_copy(
+                update={"resumed": resumed, "started_at": self._spent(before), "inbox": inbox}
+            )
         length = self._good(conversation, length, copied=0 if before is None else before.conversation_slots)
         spec = self._spec(length, before)
         if length == 0 or spec is None or not any(conversation[n].role == "assistant" for n in range(length)):
@@ -136,6 +140,22 @@ class ResumeReader:
             first_run_id=(before.first_run_id if before is not None else "") or self._first_run_id,
             resumed=turn,
             known_results=before.known_results if before is not None else (),
+            inbox=self.inbox(length),
+            answered_turns=before.answered_turns if before is not None else 0,
+        )
+
+    def inbox(self, length: int) -> CarriedInbox | None:
+        """Return the messages to the run that are not in the first `length` slots of its conversation."""
+        run = self._reader.run
+        request = self.request
+        before = request.inbox if request.carried is None else request.carried.inbox
+        known = dict.fromkeys((*(before.known if before is not None else ()), *run.sent))
+        waiting = [each for id, each in run.sent.items() if run.delivered.get(id, length) >= length]
+        if not known:
+            return None
+        first = 0 if before is None else before.received - len(before.known)
+        return CarriedInbox(
+            waiting=tuple(waiting), received=first + len(known), known=tuple(known)[-MAX_KNOWN_IDS:]
         )
 
     def _spent(self, before: Carried | None) -> datetime:

@@ -34,6 +34,7 @@ from perdure.client._rerun import RerunResult, rerun
 from perdure.client._runs import RunInfo, describe, first_start, list_query, list_runs, not_found, to_info
 from perdure.client._scores import judged, read_table, send_judgement
 from perdure.client._show import RunDetails, details, money_of
+from perdure.client._steering import make_request, send, set_paused
 from perdure.client._transcript import TranscriptEntry, transcript
 from perdure.client._tree import make_tree, plan_from_history, with_earlier
 from perdure.client._watch import WatchEvent, watch
@@ -54,6 +55,7 @@ from perdure.contracts.names import (
 from perdure.contracts.plan import AmendPlanRequest, PlanAmendment, PlanResult, PlanStatus, RetryTaskRequest
 from perdure.contracts.run import RunInput, RunResult, RunStatus
 from perdure.contracts.scores import Outcome, ScoreTable, scoreboard_id
+from perdure.contracts.steering import SendReceipt, Session
 from perdure.contracts.texts import one_line
 from perdure.contracts.times import TASK_TIMEOUT
 from perdure.errors import (
@@ -123,6 +125,7 @@ class PerdureClient:
         context: Mapping[str, JsonValue] | None = None,
         tenant: str = "",
         priority: int | None = None,
+        session: Session | None = None,
     ) -> StartedRun:
         """Start an agent on an input.
 
@@ -134,6 +137,7 @@ class PerdureClient:
             context: Values for instructions and tools; readable in Event History, so no secrets.
             tenant: Who the run is for; tenants get an even share of the workers.
             priority: 1 (first) to 5 (last), for all that the run does; 3 when None.
+            session: Wait for the next message after an answer, in place of completing.
 
         Raises:
             UnknownAgentError, InvalidInputError: Not retryable.
@@ -149,6 +153,7 @@ class PerdureClient:
             limits=limits or Limits(),
             context=dict(context) if context else None,
             tenant=tenant,
+            session=session,
         )
         size = len(request.to_bytes())
         if size > MAX_INPUT_BYTES:
@@ -457,6 +462,49 @@ class PerdureClient:
         if workflow != AGENT_WORKFLOW:
             raise InvalidInputError(f"{workflow_id!r} is a run of {workflow}: limits are set on runs of agents.")
         return Limits.model_validate(await self.update(workflow_id, LIMIT_UPDATE, limits))
+
+    async def send(
+        self,
+        workflow_id: str,
+        message: str | Sequence[ContentPart],
+        *,
+        interrupt: bool = False,
+        message_id: str | None = None,
+    ) -> SendReceipt:
+        """Send a user's message to an open run of an agent; it enters the conversation at the next turn.
+
+        Args:
+            workflow_id: The run.
+            message: Text, or content parts; at most 250 kB.
+            interrupt: Stop the model call in flight, keep what there is of its reply, and go on with the message.
+                Tool calls in flight end first.
+            message_id: Sent again with the same id, it is not entered twice; made when not given.
+
+        Raises:
+            RunNotFoundError: There is no such run, or it is closed. Not retryable.
+            InvalidInputError: It is empty, or the run is none of an agent, or about to end. Not retryable.
+            PayloadTooLargeError: The message is too large. Not retryable.
+            InboxFullError: Too many messages wait for the run's next turn. Retryable.
+            NoWorkerError: It wasn't taken within 30 seconds; it may be yet. Retryable.
+        """
+        request = make_request(message, interrupt=interrupt, message_id=message_id)
+        return await send(self.temporal, workflow_id, request)
+
+    async def pause(self, workflow_id: str) -> None:
+        """Let what a run has in flight end, and start nothing new, in it and in all that is below it.
+
+        Raises:
+            RunNotFoundError: There is no such run, or it is closed. Not retryable.
+        """
+        await set_paused(self.temporal, workflow_id, is_on=True)
+
+    async def resume(self, workflow_id: str) -> None:
+        """Let a paused run go on, and all that is below it.
+
+        Raises:
+            RunNotFoundError: There is no such run, or it is closed. Not retryable.
+        """
+        await set_paused(self.temporal, workflow_id, is_on=False)
 
     async def amend_plan(self, workflow_id: str, amendment: PlanAmendment, *, number: int = 0) -> PlanStatus:
         """Change a plan at work: add, replace and drop tasks that are neither running nor done.

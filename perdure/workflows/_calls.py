@@ -5,6 +5,8 @@ the time for all attempts bounds them, and the activity counts the real ones. Th
 is for a worker that died, and whoever fails for another reason says itself how long to wait.
 """
 
+import asyncio
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any, TypeVar
 from weakref import WeakValueDictionary
@@ -106,10 +108,16 @@ async def copy_conversation(request: CopyConversationRequest) -> CopyConversatio
     )
 
 
-async def call_model(spec: AgentSpec, request: CallModelRequest, *, turn: int) -> CallModelResult:
-    """Ask a model. Raises ActivityError when it has failed for good."""
+async def call_model(
+    spec: AgentSpec,
+    request: CallModelRequest,
+    *,
+    turn: int,
+    on_started: Callable[["asyncio.Task[Any]"], None] | None = None,
+) -> CallModelResult:
+    """Ask a model; `on_started` is given the call in flight. Raises ActivityError when it has failed for good."""
     waiting = timedelta(minutes=1) if spec.settings.cache == "shared" else timedelta(0)
-    return await workflow.execute_activity(
+    call = workflow.start_activity(
         CALL_MODEL,
         request,
         result_type=CallModelResult,
@@ -121,6 +129,9 @@ async def call_model(spec: AgentSpec, request: CallModelRequest, *, turn: int) -
         cancellation_type=_WAIT,
         summary=model_summary(turn, spec, request),
     )
+    if on_started is not None:
+        on_started(call)
+    return await call
 
 
 async def call_tool(spec: AgentSpec, tool: ToolSpec, request: CallToolRequest, *, summary: str) -> CallToolResult:

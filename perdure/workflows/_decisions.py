@@ -51,6 +51,13 @@ def after_model(counters: Counters, result: CallModelResult) -> Counters:
     )
 
 
+def after_interruption(result: CallModelResult) -> CallModelResult:
+    """Return a reply as the loop takes it: one that was stopped is a part, and not judged as a whole."""
+    if result.message.stop != "interrupted" or not result.problem:
+        return result
+    return result.model_copy(update={"problem": ""})
+
+
 def after_tools(counters: Counters, results: Sequence[Message], *, saved: int = 0) -> Counters:
     """Return the counters after the tool calls of a turn."""
     is_failing = not any(is_ok(message) for message in results)

@@ -3,12 +3,14 @@
 It runs outside of the sandbox for speed; a test runs and replays it inside, with a worker's usual restrictions.
 """
 
+import asyncio
 from datetime import datetime
 from typing import Any
 
 from pydantic import JsonValue, ValidationError
 from temporalio import workflow
 from temporalio.common import SearchAttributeKey, SearchAttributeUpdate
+from temporalio.exceptions import FailureError, is_cancelled_exception
 
 from perdure.contracts.budget import NOTHING, LeaseAnswer, LeaseReport, Ledger, amount_of
 from perdure.contracts.calls import CopyConversationRequest, LoadAgentRequest
@@ -21,10 +23,12 @@ from perdure.contracts.names import (
     LIMIT_UPDATE,
     MAIN_CONVERSATION,
     MESSAGES_QUERY,
+    SEND_UPDATE,
     SPEC_QUERY,
     STATUS_QUERY,
 )
 from perdure.contracts.run import (
+    Answered,
     Carried,
     Counters,
     MessagesPage,
@@ -35,6 +39,7 @@ from perdure.contracts.run import (
     RunStatus,
 )
 from perdure.contracts.spec import AgentSpec
+from perdure.contracts.steering import SendReceipt, SendRequest
 from perdure.errors import InvalidInputError, PerdureError, UserError
 from perdure.workflows._calls import copy_conversation, load_agent
 from perdure.workflows._conversation import INLINE_BYTES, Conversation
@@ -43,6 +48,8 @@ from perdure.workflows._host import current_host
 from perdure.workflows._known import KnownResults
 from perdure.workflows._ledger import budget_of
 from perdure.workflows._raising import check_new_limits
+from perdure.workflows._session import ends_session, wait_for_message
+from perdure.workflows._steering import Steering
 from perdure.workflows.loop import AgentLoop, Answer
 
 _MAX_RESULT_CHARS = 250_000
@@ -53,6 +60,8 @@ _MANY_EVENTS = 3000
 _HARD_EVENTS = 40_000
 _HARD_BYTES = 40 * 1024 * 1024
 """Well below what the server kills a run at: 51,200 events or 50 MiB."""
+_CANCELLED_PATCH = "perdure.cancelled-state"
+"""Runs that were cancelled before there was this wrote no state at their end."""
 
 
 @workflow.defn(name=AGENT_WORKFLOW, sandboxed=False, failure_exception_types=[PerdureError, ValidationError])
@@ -67,6 +76,8 @@ class AgentWorkflow:
         self._counters = Counters() if carried is None else carried.counters
         self._started_at: datetime = workflow.now() if carried is None else carried.started_at
         self._conversation = Conversation(epoch=0 if carried is None else carried.epoch)
+        self._steering = Steering(request.inbox if carried is None else carried.inbox)
+        self._answered = None if carried is None else carried.answered
         self._loop: AgentLoop | None = None
         self._end: RunState | None = None
         self._has_waited = False
@@ -80,11 +91,17 @@ class AgentWorkflow:
     @workflow.run
     async def run(self, request: RunInput) -> RunResult:
         """Work until there is an answer."""
+        if request.carried is not None:
+            current_host().pause.restore(is_on=request.carried.is_paused, seq=request.carried.pause_seq)
+        current_host().pause.on_change = self._show
         with typed_failures():
             try:
                 result = await self._work(request)
             except PerdureError:
                 self._close("failed")
+                raise
+            except (FailureError, asyncio.CancelledError) as error:
+                self._note_cancellation(error)
                 raise
             self._close("completed")
             return result
@@ -104,6 +121,8 @@ class AgentWorkflow:
             ledger=_first_ledger(request, spec),
             raised=None if request.carried is None else request.carried.raised,
             workflow_id=workflow.info().workflow_id,
+            steering=self._steering,
+            answered_turns=0 if request.carried is None else request.carried.answered_turns,
         )
         self._loop = loop
         if loop.meter is not None:
@@ -118,12 +137,41 @@ class AgentWorkflow:
             )
         self._note_base()
         answer = await self._resume(loop)
-        if answer is None:
-            answer = await loop.run(should_pause=self._should_continue_as_new)
-        if answer is None:
-            await workflow.wait_condition(workflow.all_handlers_finished)
-            workflow.continue_as_new(self._successor(loop))
+        while answer is None or await self._goes_on(loop, answer):
+            answer = await loop.run(should_stop=self._should_continue_as_new)
+            if answer is None:
+                await self._continue_as_new(loop)
         return self._result(loop, answer)
+
+    async def _goes_on(self, loop: AgentLoop, answer: Answer) -> bool:
+        """Wait for the next message, after an answer; False when the run is over with it."""
+        session = self._request.session
+        if self._steering.inbox and answer.limit is None:
+            return True
+        if session is None or ends_session(answer.limit):
+            return False
+        if self._answered is None:
+            slot = len(self._conversation) - 1
+            self._answered = Answered(slot=slot, at=workflow.now(), limit=answer.limit, score=answer.score)
+        loop.wait_for_message()
+        since, inbox = self._answered.at, self._steering.inbox
+        came = await wait_for_message(session, inbox, since=since, should_stop=self._should_continue_as_new)
+        if came == "stop":
+            await self._continue_as_new(loop)
+        if came == "message":
+            self._answered = None
+            loop.go_on()
+        return came == "message"
+
+    async def _continue_as_new(self, loop: AgentLoop) -> None:
+        await workflow.wait_condition(workflow.all_handlers_finished)
+        workflow.continue_as_new(self._successor(loop))
+
+    def _note_cancellation(self, error: BaseException) -> None:
+        """Write that the run was cancelled; one that is merely evicted from a worker's cache goes on elsewhere."""
+        is_asked = workflow.cancellation_reason() is not None
+        if is_asked and is_cancelled_exception(error) and workflow.patched(_CANCELLED_PATCH):
+            self._close("cancelled")
 
     async def _pin(self, request: RunInput) -> AgentSpec:
         if request.carried is not None:
@@ -135,6 +183,9 @@ class AgentWorkflow:
     async def _resume(self, loop: AgentLoop) -> Answer | None:
         """Finish the turn that the run which this one goes on from was in."""
         carried = self._request.carried
+        if carried is not None and carried.answered is not None:
+            given = carried.answered
+            return loop.answer_in(given.slot, limit=given.limit, score=given.score)
         if carried is None or carried.resumed is None:
             return None
         kept: dict[int, Message] = {}
@@ -184,6 +235,8 @@ class AgentWorkflow:
         Copying pays when what is new is several times what was copied, in events or in bytes, whichever of them
         the server complains of.
         """
+        if self._steering.inbox.is_worn:
+            return True
         info = workflow.info()
         events, size = info.get_current_history_length(), info.get_current_history_size()
         if events >= _HARD_EVENTS or size >= _HARD_BYTES:
@@ -202,6 +255,7 @@ class AgentWorkflow:
             answers=self._request.answers,
             verify=self._request.verify,
             task_kind=self._request.task_kind,
+            session=self._request.session,
             carried=Carried(
                 from_run_id=workflow.info().run_id,
                 spec=loop.spec.digest,
@@ -213,6 +267,11 @@ class AgentWorkflow:
                 first_run_id=current_host().first_run_id,
                 ledger=None if loop.meter is None else loop.meter.ledger,
                 raised=loop.raised,
+                inbox=self._steering.inbox.carried(),
+                is_paused=current_host().pause.is_on,
+                pause_seq=current_host().pause.seq,
+                answered=self._answered,
+                answered_turns=loop.answered_turns,
             ),
         )
 
@@ -257,7 +316,7 @@ class AgentWorkflow:
     def _show(self) -> None:
         """Write the run's details for the web UI, in Markdown; and that it waits, for whoever lists runs."""
         status = self.status()
-        self._has_waited = self._has_waited or status.state == "waiting_limit"
+        self._has_waited = self._has_waited or status.state in ("waiting_limit", "paused", "idle")
         if self._has_waited and self._end is None:
             self._write_attributes(PerdureState=status.state)
         usage = status.counters.usage
@@ -274,7 +333,7 @@ class AgentWorkflow:
         loop = self._loop
         return RunStatus(
             agent=self._request.agent if loop is None else loop.spec.name,
-            state=self._end or ("starting" if loop is None else loop.state),
+            state=self._state(),
             slots=len(self._conversation),
             epoch=self._conversation.epoch,
             counters=self._counters if loop is None else loop.counters,
@@ -285,7 +344,16 @@ class AgentWorkflow:
             activity="" if loop is None or self._end else loop.activity,
             conversation=MAIN_CONVERSATION,
             spec="" if loop is None else loop.spec.digest,
+            waiting=len(self._steering.inbox),
+            is_session=self._request.session is not None,
         )
+
+    def _state(self) -> RunState:
+        if self._end is not None:
+            return self._end
+        if current_host().pause.is_on:
+            return "paused"
+        return "starting" if self._loop is None else self._loop.state
 
     @workflow.signal(name=LEASE_SIGNAL)
     def hear_from_child(self, report: LeaseReport) -> None:
@@ -314,6 +382,17 @@ class AgentWorkflow:
             raise InvalidInputError("The run is starting or ending: try again in a moment.")
         elapsed = workflow.now() - self._started_at
         check_new_limits(given, self._loop, elapsed)
+
+    @workflow.update(name=SEND_UPDATE)
+    def send(self, request: SendRequest) -> SendReceipt:
+        """Take a message, which enters the conversation at the next turn."""
+        return self._steering.send(request)
+
+    @send.validator
+    def _check_send(self, request: SendRequest) -> None:
+        if self._end is not None or (self._loop is not None and self._loop.state == "finishing"):
+            raise InvalidInputError("it is about to end, and takes no more messages.")
+        self._steering.check(request)
 
     @workflow.query(name=MESSAGES_QUERY)
     def messages(self, query: MessagesQuery) -> MessagesPage:
