@@ -21,6 +21,8 @@ from perdure.contracts.calls import (
     CallModelResult,
     CallToolRequest,
     CallToolResult,
+    CompactRequest,
+    CompactResult,
     CopyConversationRequest,
     CopyConversationResult,
     LoadAgentRequest,
@@ -35,6 +37,7 @@ from perdure.contracts.names import (
     CALL_MODEL,
     CALL_TOOL,
     CHECK_PLAN,
+    COMPACT,
     COPY_CONVERSATION,
     DESCRIBE_AGENTS,
     FIND_EARLIER,
@@ -132,6 +135,20 @@ async def call_model(
     if on_started is not None:
         on_started(call)
     return await call
+
+
+async def compact(request: CompactRequest) -> CompactResult:
+    """Make room in a conversation without a model."""
+    way = request.step.function or request.step.action.replace("_", " ")
+    return await workflow.execute_activity(
+        COMPACT,
+        request,
+        result_type=CompactResult,
+        start_to_close_timeout=timedelta(minutes=10),
+        schedule_to_close_timeout=timedelta(hours=1),
+        retry_policy=_retries(10),
+        summary=f"make room: {way}",
+    )
 
 
 async def call_tool(spec: AgentSpec, tool: ToolSpec, request: CallToolRequest, *, summary: str) -> CallToolResult:

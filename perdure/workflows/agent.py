@@ -57,6 +57,8 @@ _MAX_RESULT_CHARS = 250_000
 _CARRY_FACTOR = 3
 _MANY_EVENTS = 3000
 """New events after which a new run is due even where the conversation is large: replay takes time by event."""
+_LARGE_BYTES = 1024 * 1024
+"""A conversation that is smaller is copied as it is: to shorten it loses more than it saves."""
 _HARD_EVENTS = 40_000
 _HARD_BYTES = 40 * 1024 * 1024
 """Well below what the server kills a run at: 51,200 events or 50 MiB."""
@@ -84,6 +86,7 @@ class AgentWorkflow:
         self._early_answers: list[LeaseAnswer] = []
         self._base_events = 0
         self._base_bytes = 0
+        self._is_short = False
         if carried is None:
             message = Message(role="user", parts=request.input)
             self._conversation.append(message, is_recorded=len(message.to_bytes()) > INLINE_BYTES)
@@ -123,6 +126,7 @@ class AgentWorkflow:
             workflow_id=workflow.info().workflow_id,
             steering=self._steering,
             answered_turns=0 if request.carried is None else request.carried.answered_turns,
+            prompt=None if request.carried is None else request.carried.prompt,
         )
         self._loop = loop
         if loop.meter is not None:
@@ -138,10 +142,18 @@ class AgentWorkflow:
         self._note_base()
         answer = await self._resume(loop)
         while answer is None or await self._goes_on(loop, answer):
-            answer = await loop.run(should_stop=self._should_continue_as_new)
+            answer = await self._run(loop)
             if answer is None:
                 await self._continue_as_new(loop)
         return self._result(loop, answer)
+
+    async def _run(self, loop: AgentLoop) -> Answer | None:
+        """Take turns until there is an answer, or a new run is due: a large conversation is made shorter first."""
+        while (answer := await loop.run(should_stop=self._should_continue_as_new)) is None:
+            if not self._is_shortening_due() or await loop.shorten():
+                return None
+            self._is_short = True  # no shorter than it is: the run goes on until copying it pays
+        return answer
 
     async def _goes_on(self, loop: AgentLoop, answer: Answer) -> bool:
         """Wait for the next message, after an answer; False when the run is over with it."""
@@ -151,11 +163,10 @@ class AgentWorkflow:
         if session is None or ends_session(answer.limit):
             return False
         if self._answered is None:
-            slot = len(self._conversation) - 1
-            self._answered = Answered(slot=slot, at=workflow.now(), limit=answer.limit, score=answer.score)
+            self._answered = Answered(at=workflow.now(), limit=answer.limit, score=answer.score)
         loop.wait_for_message()
         since, inbox = self._answered.at, self._steering.inbox
-        came = await wait_for_message(session, inbox, since=since, should_stop=self._should_continue_as_new)
+        came = await wait_for_message(session, inbox, since=since, should_stop=self._is_copying_due)
         if came == "stop":
             await self._continue_as_new(loop)
         if came == "message":
@@ -184,8 +195,7 @@ class AgentWorkflow:
         """Finish the turn that the run which this one goes on from was in."""
         carried = self._request.carried
         if carried is not None and carried.answered is not None:
-            given = carried.answered
-            return loop.answer_in(given.slot, limit=given.limit, score=given.score)
+            return loop.last_answer(limit=carried.answered.limit, score=carried.answered.score)
         if carried is None or carried.resumed is None:
             return None
         kept: dict[int, Message] = {}
@@ -235,16 +245,30 @@ class AgentWorkflow:
         Copying pays when what is new is several times what was copied, in events or in bytes, whichever of them
         the server complains of.
         """
-        if self._steering.inbox.is_worn:
+        if self._is_copying_due():
             return True
+        return workflow.info().is_continue_as_new_suggested() and self._is_shortening_due()
+
+    def _is_copying_due(self) -> bool:
+        """Say whether a new run is due with the conversation as it is."""
         info = workflow.info()
         events, size = info.get_current_history_length(), info.get_current_history_size()
-        if events >= _HARD_EVENTS or size >= _HARD_BYTES:
+        if events >= _HARD_EVENTS or size >= _HARD_BYTES or self._steering.inbox.is_worn:
             return True
-        if not info.is_continue_as_new_suggested():
-            return False
+        return info.is_continue_as_new_suggested() and self._pays_off(events, size)
+
+    def _pays_off(self, events: int, size: int) -> bool:
         new_events, new_bytes = events - self._base_events, size - self._base_bytes
         return new_bytes >= _CARRY_FACTOR * self._base_bytes or new_events >= _MANY_EVENTS
+
+    def _is_shortening_due(self) -> bool:
+        """Say whether the conversation is so large that copying it doesn't pay, and can be made shorter."""
+        loop, info = self._loop, workflow.info()
+        if self._is_short or loop is None or loop.spec.compaction is None:
+            return False
+        if self._pays_off(info.get_current_history_length(), info.get_current_history_size()):
+            return False
+        return sum(size for size, _ in self._conversation.weights()) >= _LARGE_BYTES
 
     def _successor(self, loop: AgentLoop) -> RunInput:
         return RunInput(
@@ -272,6 +296,7 @@ class AgentWorkflow:
                 pause_seq=current_host().pause.seq,
                 answered=self._answered,
                 answered_turns=loop.answered_turns,
+                prompt=loop.compactor.prompt,
             ),
         )
 

@@ -11,7 +11,7 @@ from typing import Any
 from temporalio import workflow
 
 from perdure.contracts.answers import is_answer, output_text, output_value
-from perdure.contracts.budget import Ledger, amount_of
+from perdure.contracts.budget import Ledger, PromptSize, amount_of
 from perdure.contracts.calls import CallModelRequest, CallModelResult
 from perdure.contracts.limits import Limits
 from perdure.contracts.messages import Message
@@ -19,11 +19,13 @@ from perdure.contracts.run import Counters, ResumedTurn, RunState
 from perdure.contracts.spec import AgentSpec
 from perdure.contracts.usage import NO_USAGE
 from perdure.errors import LimitExceeded, PerdureError, UnexpectedModelBehavior, UserError
-from perdure.workflows._asking import ask_models
+from perdure.workflows._asking import ContextTooLong, ask_models
+from perdure.workflows._compactor import Compactor
 from perdure.workflows._conversation import Conversation
 from perdure.workflows._decisions import (
     after_interruption,
     after_model,
+    after_summary,
     after_tools,
     call_summary,
     handoff_answers,
@@ -90,6 +92,7 @@ class AgentLoop:
         workflow_id: str = "",
         steering: Steering | None = None,
         answered_turns: int = 0,
+        prompt: PromptSize | None = None,
     ) -> None:
         """Go on with a conversation whose last message awaits the model."""
         self.spec = spec
@@ -108,6 +111,7 @@ class AgentLoop:
         self.known = known or KnownResults()
         self.steering = steering or Steering()
         self.answered_turns = answered_turns
+        self.compactor = Compactor(conversation, self.known, self._show, self._count_summary, prompt)
         self._reload = reload
         self._cancel = CancelWatch()
         self._tools = self._new_tools()
@@ -279,10 +283,43 @@ class AgentLoop:
         self.counters = self.counters.model_copy(update={"handoffs": path})
 
     async def _ask(self, *, is_final: bool = False) -> CallModelResult | None:
-        """Ask the model, then its fallbacks, and enter the reply; None when that was interrupted."""
+        """Ask the model, then its fallbacks, and enter the reply; None when that was interrupted.
+
+        Messages that wait come first, and room is made for all of it where there is none.
+        """
         self.steering.deliver(self.conversation)
         stop = self.steering.interruption = Interruption()
-        request = CallModelRequest(
+        meter = self._open_meter()
+        await self.compactor.make_room(self.spec, meter)
+        self._cancel.check()
+        while True:
+            request = self._request(is_final=is_final)
+            turn = self.counters.turns + 1
+            try:
+                result = await ask_models(
+                    self.spec, request, turn=turn, show=self._show, meter=meter, interruption=stop
+                )
+            except Interrupted:
+                if not stop.has_begun:
+                    self.conversation.put_back(request.new)
+                return None
+            except OutOfBudget:
+                self.conversation.put_back(request.new)
+                raise
+            except ContextTooLong as refused:
+                await self.compactor.after_refusal(refused, self.spec, meter)
+                self._cancel.check()
+            else:
+                break
+        result = after_interruption(result)
+        self.compactor.note(request, result)
+        self.conversation.append(result.message, is_recorded=True)
+        self.counters = after_model(self.counters, result)
+        self._cancel.check()
+        return result
+
+    def _request(self, *, is_final: bool) -> CallModelRequest:
+        return CallModelRequest(
             spec=self.spec.digest,
             slots=len(self.conversation),
             epoch=self.conversation.epoch,
@@ -291,21 +328,13 @@ class AgentLoop:
             is_final=is_final,
             tenant=self._tenant if self.spec.settings.cache == "shared" else "",
         )
-        turn, meter = self.counters.turns + 1, self._open_meter()
-        try:
-            asked = ask_models(self.spec, request, turn=turn, show=self._show, meter=meter, interruption=stop)
-            result = after_interruption(await asked)
-        except Interrupted:
-            if not stop.has_begun:
-                self.conversation.put_back(request.new)
-            return None
-        except OutOfBudget:
-            self.conversation.put_back(request.new)
-            raise
-        self.conversation.append(result.message, is_recorded=True)
-        self.counters = after_model(self.counters, result)
-        self._cancel.check()
-        return result
+
+    def _count_summary(self, result: CallModelResult) -> None:
+        self.counters = after_summary(self.counters, result)
+
+    async def shorten(self) -> bool:
+        """Make room because the conversation is large, and say whether there is any."""
+        return await self.compactor.shorten(self.spec, self._open_meter())
 
     async def _run_tools(self, message: Message) -> None:
         calls = message.tool_calls
@@ -379,9 +408,11 @@ class AgentLoop:
             )
         return self._answer(result.message, limit)
 
-    def answer_in(self, slot: int, *, limit: str | None, score: float | None) -> Answer:
+    def last_answer(self, *, limit: str | None, score: float | None) -> Answer:
         """Return the answer that a session gave before it continued as new."""
-        return replace(self._answer(self.conversation.message(slot), limit), score=score)
+        last = self.conversation.last()
+        assert last is not None, "a conversation begins with its input"
+        return replace(self._answer(last, limit), score=score)
 
     def wait_for_message(self) -> None:
         """Say that a session waits for the next message, after an answer."""

@@ -59,7 +59,7 @@ def test_a_run_takes_so_many_and_the_next_goes_on() -> None:
         assert send(inbox, number)
         inbox.take()
     assert inbox.is_worn
-    assert "continues as new" in (inbox.refusal(request("more")))
+    assert "since it last continued as new" in inbox.refusal(request("more"))
     after = Inbox(inbox.carried())
     assert send(after, "more")
     assert after.accept(request("more")).number == MAX_SENDS + 1
