@@ -37,11 +37,8 @@ from perdure.errors import InvalidInputError, UserError
 from perdure.workflows._calls import find_earlier
 from perdure.workflows._conversation import Conversation
 from perdure.workflows._outcomes import Outbox
-<<<<<<< HEAD
 from perdure.workflows._pause import Pause
-=======
 from perdure.workflows._trace import RunTrace
->>>>>>> main
 
 _ATTRIBUTE = "_perdure_host"
 _PLAN_WAIT = timedelta(seconds=20)
@@ -96,11 +93,8 @@ class Host:
         reset: Whether the run was reset.
         first_run_id: First run of the chain that idempotency keys belong to; empty for the workflow's own.
         outcomes: What the scoreboard is to be told.
-<<<<<<< HEAD
         pause: Whether it is paused, and all that is below it.
-=======
         trace: The span of the run, on a worker that traces.
->>>>>>> main
     """
 
     def __init__(self) -> None:
@@ -111,11 +105,8 @@ class Host:
         self.reset = Reset()
         self._finding: asyncio.Task[FindEarlierResult] | None = None
         self.outcomes = Outbox()
-<<<<<<< HEAD
         self.pause = Pause()
-=======
         self.trace: RunTrace | None = None
->>>>>>> main
         self._numbers: Counter[str] = Counter()
         self._conversations: dict[str, Conversation] = {}
         self._specs: dict[str, AgentSpec] = {}
