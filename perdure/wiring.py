@@ -165,7 +165,7 @@ def make_parts(app: App, settings: Settings) -> Parts:
         ],
         shared_activities=[tools.run_shared_tool, models.ask_shared_model],
         workflows=[AgentWorkflow, MapNode, MapWorkflow, PlanWorkflow, Scoreboard, *app.workflows.values()],
-        interceptors=[PerdureInterceptor()],
+        interceptors=[PerdureInterceptor(ui_url=settings.ui_url or "")],
         workflow_runner=sandboxed_runner(),
         models=models,
         providers=providers,

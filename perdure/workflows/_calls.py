@@ -84,6 +84,7 @@ async def load_agent(request: LoadAgentRequest) -> AgentSpec:
         start_to_close_timeout=timedelta(seconds=10),
         schedule_to_close_timeout=timedelta(minutes=1),
         retry_policy=_retries(5),
+        summary=f"load agent {request.agent}",
     )
     return _shared(spec)
 
@@ -137,6 +138,7 @@ async def load_tool(name: str) -> ToolSpec:
         start_to_close_timeout=timedelta(seconds=5),
         schedule_to_close_timeout=timedelta(minutes=1),
         retry_policy=_retries(5),
+        summary=f"load tool {name}",
     )
 
 
@@ -154,6 +156,7 @@ async def check_plan(request: CheckPlanRequest) -> CheckPlanResult:
         start_to_close_timeout=timedelta(seconds=10),
         schedule_to_close_timeout=timedelta(minutes=1),
         retry_policy=_retries(5),
+        summary="check the plan" if request.amendment is None else "check the amendment",
     )
 
 
@@ -166,6 +169,7 @@ async def describe_agents(planner: str) -> DescribeAgentsResult:
         start_to_close_timeout=timedelta(seconds=10),
         schedule_to_close_timeout=timedelta(minutes=1),
         retry_policy=_retries(5),
+        summary=f"agents for {planner}",
     )
 
 

@@ -35,6 +35,7 @@ from perdure.contracts.spec import AgentSpec
 from perdure.errors import InvalidInputError, UserError
 from perdure.workflows._calls import find_earlier
 from perdure.workflows._conversation import Conversation
+from perdure.workflows._details import ChildRuns
 from perdure.workflows._outcomes import Outbox
 
 _ATTRIBUTE = "_perdure_host"
@@ -90,6 +91,7 @@ class Host:
         reset: Whether the run was reset.
         first_run_id: First run of the chain that idempotency keys belong to; empty for the workflow's own.
         outcomes: What the scoreboard is to be told.
+        child_runs: What the web UI shows of its child runs.
     """
 
     def __init__(self) -> None:
@@ -100,6 +102,7 @@ class Host:
         self.reset = Reset()
         self._finding: asyncio.Task[FindEarlierResult] | None = None
         self.outcomes = Outbox()
+        self.child_runs = ChildRuns()
         self._numbers: Counter[str] = Counter()
         self._conversations: dict[str, Conversation] = {}
         self._specs: dict[str, AgentSpec] = {}
