@@ -37,6 +37,7 @@ from perdure.workflows._calls import find_earlier
 from perdure.workflows._conversation import Conversation
 from perdure.workflows._details import ChildRuns
 from perdure.workflows._outcomes import Outbox
+from perdure.workflows._trace import RunTrace
 
 _ATTRIBUTE = "_perdure_host"
 _PLAN_WAIT = timedelta(seconds=20)
@@ -91,6 +92,7 @@ class Host:
         reset: Whether the run was reset.
         first_run_id: First run of the chain that idempotency keys belong to; empty for the workflow's own.
         outcomes: What the scoreboard is to be told.
+        trace: The span of the run, on a worker that traces.
         child_runs: What the web UI shows of its child runs.
     """
 
@@ -102,6 +104,7 @@ class Host:
         self.reset = Reset()
         self._finding: asyncio.Task[FindEarlierResult] | None = None
         self.outcomes = Outbox()
+        self.trace: RunTrace | None = None
         self.child_runs = ChildRuns()
         self._numbers: Counter[str] = Counter()
         self._conversations: dict[str, Conversation] = {}
