@@ -322,16 +322,39 @@ class PerdureClient:
         self,
         *,
         status: str | None = None,
+        state: str | None = None,
         agent: str | None = None,
+        model: str | None = None,
+        tenant: str | None = None,
+        min_cost_usd: float | None = None,
         query: str | None = None,
         limit: int = 50,
     ) -> AsyncIterator[RunInfo]:
-        """Yield runs, the latest first.
+        """Yield runs, the latest first; the server chooses them.
+
+        Args:
+            status: Temporal's, such as `running`.
+            state: perdure's, such as `waiting_approval`.
+            agent: Its name.
+            model: The one that the run was started with.
+            tenant: Who it is for.
+            min_cost_usd: What it has cost at least, as of the last change of its state; its children not counted.
+            query: A visibility query of Temporal's.
+            limit: At most so many.
 
         Raises:
-            InvalidInputError: The server can't use the query. Not retryable.
+            InvalidInputError: There is no such status or state, or the server can't use the query. Not retryable.
         """
-        async for info in list_runs(self.temporal, list_query(status=status, agent=agent, extra=query), limit):
+        asked = list_query(
+            status=status,
+            state=state,
+            agent=agent,
+            model=model,
+            tenant=tenant,
+            min_cost_usd=min_cost_usd,
+            extra=query,
+        )
+        async for info in list_runs(self.temporal, asked, limit):
             yield info
 
     async def show(self, workflow_id: str, *, depth: int = 2, is_all: bool = False) -> RunDetails:

@@ -89,6 +89,7 @@ async def load_agent(request: LoadAgentRequest) -> AgentSpec:
         start_to_close_timeout=timedelta(seconds=10),
         schedule_to_close_timeout=timedelta(minutes=1),
         retry_policy=_retries(5),
+        summary=f"load agent {request.agent}",
     )
     return _shared(spec)
 
@@ -171,6 +172,7 @@ async def load_tool(name: str) -> ToolSpec:
         start_to_close_timeout=timedelta(seconds=5),
         schedule_to_close_timeout=timedelta(minutes=1),
         retry_policy=_retries(5),
+        summary=f"load tool {name}",
     )
 
 
@@ -188,6 +190,7 @@ async def check_plan(request: CheckPlanRequest) -> CheckPlanResult:
         start_to_close_timeout=timedelta(seconds=10),
         schedule_to_close_timeout=timedelta(minutes=1),
         retry_policy=_retries(5),
+        summary="check the plan" if request.amendment is None else "check the amendment",
     )
 
 
@@ -200,6 +203,7 @@ async def describe_agents(planner: str) -> DescribeAgentsResult:
         start_to_close_timeout=timedelta(seconds=10),
         schedule_to_close_timeout=timedelta(minutes=1),
         retry_policy=_retries(5),
+        summary=f"agents for {planner}",
     )
 
 

@@ -36,6 +36,7 @@ from perdure.contracts.spec import AgentSpec
 from perdure.errors import InvalidInputError, UserError
 from perdure.workflows._calls import find_earlier
 from perdure.workflows._conversation import Conversation
+from perdure.workflows._details import ChildRuns
 from perdure.workflows._outcomes import Outbox
 from perdure.workflows._pause import Pause
 from perdure.workflows._trace import RunTrace
@@ -95,6 +96,7 @@ class Host:
         outcomes: What the scoreboard is to be told.
         pause: Whether it is paused, and all that is below it.
         trace: The span of the run, on a worker that traces.
+        child_runs: What the web UI shows of its child runs.
     """
 
     def __init__(self) -> None:
@@ -107,6 +109,7 @@ class Host:
         self.outcomes = Outbox()
         self.pause = Pause()
         self.trace: RunTrace | None = None
+        self.child_runs = ChildRuns()
         self._numbers: Counter[str] = Counter()
         self._conversations: dict[str, Conversation] = {}
         self._specs: dict[str, AgentSpec] = {}

@@ -43,6 +43,7 @@ from perdure.contracts.steering import SendReceipt, SendRequest
 from perdure.errors import InvalidInputError, PerdureError, UserError
 from perdure.workflows._calls import copy_conversation, load_agent
 from perdure.workflows._conversation import INLINE_BYTES, Conversation
+from perdure.workflows._details import agent_details
 from perdure.workflows._guard import typed_activity_failure, typed_failures
 from perdure.workflows._host import current_host
 from perdure.workflows._known import KnownResults
@@ -97,6 +98,7 @@ class AgentWorkflow:
         if request.carried is not None:
             current_host().pause.restore(is_on=request.carried.is_paused, seq=request.carried.pause_seq)
         current_host().pause.on_change = self._show
+        current_host().child_runs.on_change = self._show
         with typed_failures():
             try:
                 result = await self._work(request)
@@ -316,13 +318,7 @@ class AgentWorkflow:
     def _close(self, state: RunState) -> None:
         self._end = state
         counters = self._loop.counters if self._loop is not None else self._counters
-        cost = counters.usage.cost_usd
-        self._write_attributes(
-            PerdureState=state,
-            PerdureTurns=counters.turns,
-            PerdureTokens=counters.usage.total_tokens,
-            PerdureCostUsd=None if cost is None else float(cost),
-        )
+        self._write_attributes(PerdureState=state, **_sums(counters))
         self._show()
 
     def _write_attributes(self, **values: str | float | None) -> None:
@@ -345,15 +341,9 @@ class AgentWorkflow:
         if trace is not None:
             trace.note_state(status.state)
         self._has_waited = self._has_waited or status.state in ("waiting_limit", "paused", "idle")
-        if self._has_waited and self._end is None:
-            self._write_attributes(PerdureState=status.state)
-        usage = status.counters.usage
-        cost = "unknown" if usage.cost_usd is None else f"${usage.cost_usd:.4f}"
-        workflow.set_current_details(
-            f"**{status.agent}** · {status.state} · {status.activity or 'between two steps'}\n\n"
-            f"turns {status.counters.turns}/{status.limits.max_turns or '∞'} · "
-            f"tool calls {status.counters.tool_calls} · tokens {usage.total_tokens} · cost {cost}"
-        )
+        if self._has_waited and self._end is None and status.state != _told_state():
+            self._write_attributes(PerdureState=status.state, **_sums(status.counters))
+        workflow.set_current_details(agent_details(status, current_host().child_runs.told()))
 
     @workflow.query(name=STATUS_QUERY)
     def status(self) -> RunStatus:
@@ -435,6 +425,21 @@ class AgentWorkflow:
         """Return the pinned spec; None before it is loaded, or when it is another one."""
         spec = None if self._loop is None else self._loop.spec
         return spec if spec is not None and digest in ("", spec.digest) else None
+
+
+def _told_state() -> str | None:
+    """Return the state that the run's search attributes tell."""
+    return workflow.info().typed_search_attributes.get(SearchAttributeKey.for_keyword("PerdureState"))
+
+
+def _sums(counters: Counters) -> dict[str, float | None]:
+    """Return the search attributes of what a run has used so far."""
+    cost = counters.usage.cost_usd
+    return {
+        "PerdureTurns": counters.turns,
+        "PerdureTokens": counters.usage.total_tokens,
+        "PerdureCostUsd": None if cost is None else float(cost),
+    }
 
 
 def _first_ledger(request: RunInput, spec: AgentSpec) -> Ledger | None:

@@ -20,17 +20,27 @@ from temporalio.worker import (
     WorkflowOutboundInterceptor,
 )
 
+from perdure.workflows._details import UI_URL
 from perdure.workflows._guard import typed_failures
 from perdure.workflows._host import Reset, answer_outside, current_host
 
 
 class PerdureInterceptor(Interceptor):
-    """Give it to a worker; `PerdurePlugin` does."""
+    """Give it to a worker; `PerdurePlugin` does.
+
+    Args:
+        ui_url: The address of Temporal's web UI, for links in the details of runs; no links when empty.
+    """
+
+    def __init__(self, *, ui_url: str = "") -> None:
+        """Work with that address."""
+        self._ui_url = ui_url
 
     def workflow_interceptor_class(
         self, input: WorkflowInterceptorClassInput
     ) -> type[WorkflowInboundInterceptor] | None:
         """Return the class that wraps each workflow."""
+        input.unsafe_extern_functions[UI_URL] = lambda: self._ui_url  # for what is shown: it decides nothing
         return _Inbound
 
 
