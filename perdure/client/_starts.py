@@ -11,6 +11,7 @@ from perdure.contracts.limits import Limits
 from perdure.contracts.messages import ContentPart, TextPart
 from perdure.contracts.names import AGENT_WORKFLOW
 from perdure.contracts.run import RunInput
+from perdure.contracts.steering import Session
 from perdure.contracts.texts import one_line
 from perdure.errors import PayloadTooLargeError
 
@@ -47,6 +48,7 @@ def agent_start(
     limits: Limits | None,
     context: Mapping[str, JsonValue] | None,
     tenant: str,
+    session: Session | None = None,
 ) -> RunStart:
     """Return what an agent's run is started with.
 
@@ -62,6 +64,7 @@ def agent_start(
         limits=limits or Limits(),
         context=dict(context) if context else None,
         tenant=tenant,
+        session=session,
     )
     size = len(request.to_bytes())
     if size > MAX_INPUT_BYTES:
