@@ -1,4 +1,4 @@
-"""`python -m bench [history|turns|memory|map|plan|limiter|fairness|all] [--quick] [--json FILE]`.
+"""`python -m bench [history|turns|memory|map|plan|limiter|fairness|context|all] [--quick] [--json FILE]`.
 
 Exits with 1 if a target was missed.
 """
@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 import psutil
 
+from bench.context import measure_context
 from bench.fairness import measure_fairness
 from bench.histories import measure_history
 from bench.limiter import measure_limiter
@@ -37,6 +38,7 @@ _PARTS: dict[str, _Part] = {
     "plan": measure_plan,
     "limiter": measure_limiter,
     "fairness": measure_fairness,
+    "context": measure_context,
 }
 
 

@@ -36,6 +36,7 @@ PerdureError
     ├── DevServerError           the embedded server can't start
     ├── RunNotFoundError         no run of that id
     ├── RunExistsError           a run of that id is open already
+    ├── StorageError             external storage can't take a payload, or give it back
     ├── NoWorkerError            the run needs a worker to answer, and none did in time; retryable
     └── StillRunningError        the run was not over in time; retryable
 ```
@@ -373,6 +374,10 @@ class RunNotFoundError(ServerError):
 
 class RunExistsError(ServerError):
     """A run of that id is open already."""
+
+
+class StorageError(ServerError):
+    """External storage can't take a payload, or give it back."""
 
 
 class NoWorkerError(ServerError):

@@ -15,6 +15,7 @@ from perdure._retention import check_retention
 from perdure.app import App
 from perdure.errors import RunError, SettingsError, UserError
 from perdure.settings import Settings
+from perdure.storage.opening import external_storage, with_storage
 from perdure.wiring import PASSTHROUGH, make_parts, make_provider_workers, make_shared_worker
 
 
@@ -38,7 +39,7 @@ class PerdurePlugin(SimplePlugin):
         self._parts = parts = make_parts(app, self._settings)
         super().__init__(
             "perdure",
-            data_converter=compose_converter,
+            data_converter=self._compose_converter,
             interceptors=list(parts.interceptors),
             activities=list(parts.activities),
             workflows=list(parts.workflows),
@@ -46,6 +47,11 @@ class PerdurePlugin(SimplePlugin):
             workflow_failure_exception_types=[UserError, RunError],
             run_context=parts.opened,
         )
+
+    def _compose_converter(self, converter: DataConverter | None) -> DataConverter:
+        composed = with_storage(compose_converter(converter), external_storage(self._settings))
+        self._parts.host.has_storage = composed.external_storage is not None
+        return composed
 
     async def run_worker(self, worker: Worker, next: Callable[[Worker], Awaitable[None]]) -> None:
         """Run a worker, and beside it those of providers' Task Queues and of the calls that several runs share."""

@@ -117,7 +117,10 @@ def make_parts(app: App, settings: Settings) -> Parts:
     providers = make_providers(app, settings)
     blobs = BlobStore(settings.project_dir / settings.state_dir / "blobs")
     host = ToolHost(
-        http=httpx.AsyncClient(timeout=_HTTP_TIMEOUT_SECONDS), blobs=blobs, redact=_redactor(providers)
+        http=httpx.AsyncClient(timeout=_HTTP_TIMEOUT_SECONDS),
+        blobs=blobs,
+        redact=_redactor(providers),
+        has_storage=settings.storage is not None,
     )
     lookup = Lookup(app.registry, cache=MessageCache(settings.message_cache_bytes), specs=SpecCache())
     policy = LoadingPolicy(

@@ -108,9 +108,11 @@ async def open_client(project: Project, *, address: str | None = None) -> "Perdu
     """
     from perdure.client import PerdureClient
     from perdure.connection import connect
+    from perdure.storage.opening import external_storage
 
     known = address or local_address(project.settings)
-    temporal = await connect(address=known, origin="this project's embedded server")
+    storage = external_storage(project.settings)
+    temporal = await connect(address=known, origin="this project's embedded server", storage=storage)
     registry = project.app.registry if project.app else None
     settings = project.settings
     return PerdureClient(
@@ -145,7 +147,11 @@ def run_async(main: Coroutine[Any, Any, _T], *, is_worker: bool = False) -> _T:
 
         factory = new_event_loop
     with asyncio.Runner(loop_factory=factory) as runner:
-        return runner.run(main)
+        try:
+            return runner.run(main)
+        finally:
+            if "perdure.storage.opening" in sys.modules:
+                runner.run(sys.modules["perdure.storage.opening"].close_storage())
 
 
 @dataclass
