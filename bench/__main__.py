@@ -1,4 +1,4 @@
-"""`python -m bench [history|turns|memory|map|plan|limiter|fairness|context|all] [--quick] [--json FILE]`.
+"""`python -m bench [PART|all] [--quick] [--json FILE]`; the parts are in `_PARTS`.
 
 Exits with 1 if a target was missed.
 """
@@ -23,6 +23,7 @@ from bench.memory import measure_memory
 from bench.planning import measure_plan
 from bench.report import Report, say
 from bench.stack import Stack, open_stack
+from bench.telemetry import measure_telemetry
 from bench.turns import measure_turns
 
 
@@ -39,6 +40,7 @@ _PARTS: dict[str, _Part] = {
     "limiter": measure_limiter,
     "fairness": measure_fairness,
     "context": measure_context,
+    "telemetry": measure_telemetry,
 }
 
 

@@ -37,6 +37,7 @@ PerdureError
     ├── RunNotFoundError         no run of that id
     ├── RunExistsError           a run of that id is open already
     ├── StorageError             external storage can't take a payload, or give it back
+    ├── InboxFullError           the run can't take more messages just now; retryable
     ├── NoWorkerError            the run needs a worker to answer, and none did in time; retryable
     └── StillRunningError        the run was not over in time; retryable
 ```
@@ -378,6 +379,12 @@ class RunExistsError(ServerError):
 
 class StorageError(ServerError):
     """External storage can't take a payload, or give it back."""
+
+
+class InboxFullError(ServerError):
+    """The run can't take more messages before its next turn."""
+
+    is_retryable = True
 
 
 class NoWorkerError(ServerError):

@@ -26,7 +26,7 @@ from perdure.contracts.calls import (
 from perdure.contracts.limits import DEFAULT_LIMITS, Limits
 from perdure.contracts.map import MapOutcome, ReadPageRequest, ReadPageResult
 from perdure.contracts.names import COPY_CONVERSATION, LOAD_AGENT, PLAN_VERIFIER, READ_OUTPUT, READ_PAGE
-from perdure.contracts.spec import AgentSpec, CompactionSpec, ModelSpec, ToolSpec
+from perdure.contracts.spec import AgentSpec, CompactionSpec, ModelSpec, ToolSpec, with_queue
 from perdure.contracts.usage import Price
 from perdure.errors import PayloadTooLargeError, UserError
 from perdure.history import read_outcomes, read_output
@@ -54,6 +54,10 @@ class LoadingPolicy:
     """Takes the secrets out of a text."""
     task_queues: Mapping[str, str] = field(default_factory=dict[str, str])
     """The Task Queue of each provider that has one of its own."""
+    model_queue: str = ""
+    """The Task Queue of the model calls of all others; empty for the workflow's."""
+    tool_queue: str = ""
+    """The Task Queue of tool calls, likewise."""
 
 
 class LoadingActivities:
@@ -83,7 +87,10 @@ class LoadingActivities:
             description=agent.description,
             instructions=instructions,
             models=tuple(self._model(name) for name in agent.models),
-            tools=(*agent.tool_specs, *(self._handoff(each) for each in agent.handoffs)),
+            tools=(
+                *(with_queue(tool, self._policy.tool_queue) for tool in agent.tool_specs),
+                *(self._handoff(each) for each in agent.handoffs),
+            ),
             output=agent.output_spec,
             limits=request.limits.over(agent.limits.over(DEFAULT_LIMITS)),
             settings=agent.settings,
@@ -145,7 +152,7 @@ class LoadingActivities:
     def _model(self, name: str) -> ModelSpec:
         self._providers.resolve(name)
         price, window = self._policy.find_model(name)
-        queue = self._policy.task_queues.get(name.partition(":")[0], "")
+        queue = self._policy.task_queues.get(name.partition(":")[0], self._policy.model_queue)
         return ModelSpec(name=name, price=price, context_window_tokens=window, task_queue=queue)
 
     @activity.defn(name=COPY_CONVERSATION)

@@ -3,6 +3,7 @@
 They are references. A message is written into Event History by whoever makes it, and pointed at ever after.
 """
 
+from datetime import datetime
 from typing import Annotated
 
 from pydantic import Field, JsonValue
@@ -33,6 +34,8 @@ class SlotMessage(Contract):
     message: Message
     same_as: int | None = None
     """The slot of a tool's result that this one repeats; `message` is without its content then."""
+    sent: str = ""
+    """The id of a message that was sent to the run, and recorded when it came; `message` is empty then."""
 
 
 class CallModelRequest(Contract):
@@ -257,3 +260,9 @@ class Progress(Contract):
     """The end of the reply so far, at most 8 kB."""
     unbilled: int = 0
     """Attempts up to this one are known to have cost nothing."""
+    attempt: int = 0
+    """The attempt that this is of, on a worker that traces."""
+    began: datetime | None = None
+    """When it began, likewise."""
+    traced: int = 0
+    """Attempts up to this one have told their spans."""

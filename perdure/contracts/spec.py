@@ -49,6 +49,15 @@ class ToolSpec(Contract):
     """Set on a subagent: a call of the tool is a child run of that agent."""
     handoff: str = ""
     """Set where a call of the tool passes the conversation on to that agent."""
+    task_queue: str = ""
+    """Where its calls run, if tool calls have a Task Queue of their own."""
+
+
+def with_queue(tool: ToolSpec, task_queue: str) -> ToolSpec:
+    """Return the tool with its calls on `task_queue`, if they are activities that a queue hands out."""
+    if not task_queue or tool.local or tool.agent or tool.handoff:
+        return tool
+    return tool.model_copy(update={"task_queue": task_queue})
 
 
 class ModelSpec(Contract):
