@@ -8,26 +8,45 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from perdure.agents.agent import Agent
+    from perdure.agents.approvals import ApprovalCall
     from perdure.agents.context import ToolContext
+    from perdure.agents.questions import ask_human_tool
     from perdure.agents.tool import Tool, tool
     from perdure.app import App
     from perdure.contracts.calls import Verdict
     from perdure.contracts.limits import Limits, ModelSettings
+    from perdure.contracts.waits import ApprovalRule
     from perdure.errors import ToolRetry
 
 _HOMES = {
     "Agent": "perdure.agents.agent",
     "App": "perdure.app",
+    "ApprovalCall": "perdure.agents.approvals",
+    "ApprovalRule": "perdure.contracts.waits",
     "Limits": "perdure.contracts.limits",
     "ModelSettings": "perdure.contracts.limits",
     "Verdict": "perdure.contracts.calls",
     "Tool": "perdure.agents.tool",
     "ToolContext": "perdure.agents.context",
     "ToolRetry": "perdure.errors",
+    "ask_human_tool": "perdure.agents.questions",
     "tool": "perdure.agents.tool",
 }
 
-__all__ = ["Agent", "App", "Limits", "ModelSettings", "Tool", "ToolContext", "ToolRetry", "Verdict", "tool"]
+__all__ = [
+    "Agent",
+    "App",
+    "ApprovalCall",
+    "ApprovalRule",
+    "Limits",
+    "ModelSettings",
+    "Tool",
+    "ToolContext",
+    "ToolRetry",
+    "Verdict",
+    "ask_human_tool",
+    "tool",
+]
 __version__ = "0.1.0"
 
 

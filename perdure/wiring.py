@@ -21,6 +21,7 @@ from perdure.activities._choosing import Chooser
 from perdure.activities._lookup import Lookup
 from perdure.activities._scores import ScoreboardReader
 from perdure.activities._sharing import Sharing
+from perdure.activities.approving import ApprovalActivities
 from perdure.activities.loading import LoadingActivities, LoadingPolicy
 from perdure.activities.models import ModelActivities
 from perdure.activities.planning import PlanActivities
@@ -28,6 +29,7 @@ from perdure.activities.resuming import ResumeActivities
 from perdure.activities.selecting import SelectionActivities
 from perdure.activities.tools import ToolActivities, ToolHost
 from perdure.activities.verifying import VerifyActivities
+from perdure.agents.approvals import in_order
 from perdure.app import App
 from perdure.contracts.names import SHARED_QUEUE_SUFFIX
 from perdure.contracts.usage import Price
@@ -119,12 +121,15 @@ def make_parts(app: App, settings: Settings) -> Parts:
         http=httpx.AsyncClient(timeout=_HTTP_TIMEOUT_SECONDS), blobs=blobs, redact=_redactor(providers)
     )
     lookup = Lookup(app.registry, cache=MessageCache(settings.message_cache_bytes), specs=SpecCache())
+    attributes = _remembered_attributes()
+    approvals = in_order((*settings.approvals, *app.approvals))
     policy = LoadingPolicy(
         heartbeat_timeout=settings.heartbeat_timeout,
-        search_attributes=_remembered_attributes(),
+        search_attributes=attributes,
         find_model=models_known(settings),
         redact=host.redact,
         task_queues=settings.provider_queues(),
+        approvals=approvals,
     )
     sharing = Sharing(settings.cache_scope)
     models = ModelActivities(
@@ -135,7 +140,8 @@ def make_parts(app: App, settings: Settings) -> Parts:
         redact=host.redact,
         sharing=sharing,
     )
-    tools = ToolActivities(registry=app.registry, lookup=lookup, host=host, sharing=sharing)
+    tools = ToolActivities(registry=app.registry, lookup=lookup, host=host, sharing=sharing, approvals=approvals)
+    approving = ApprovalActivities(registry=app.registry, redact=host.redact, search_attributes=attributes)
     verifying = VerifyActivities(registry=app.registry, lookup=lookup, redact=host.redact)
     loading = LoadingActivities(registry=app.registry, providers=providers, lookup=lookup, policy=policy)
     resuming = ResumeActivities()
@@ -162,6 +168,8 @@ def make_parts(app: App, settings: Settings) -> Parts:
             resuming.resume_run,
             selecting.select_agent,
             selecting.record_outcomes,
+            approving.check_approval,
+            approving.open_wait,
         ],
         shared_activities=[tools.run_shared_tool, models.ask_shared_model],
         workflows=[AgentWorkflow, MapNode, MapWorkflow, PlanWorkflow, Scoreboard, *app.workflows.values()],

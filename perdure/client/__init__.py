@@ -8,6 +8,7 @@ from perdure.client._runs import RunInfo, RunStatusName
 from perdure.client._show import Money, PendingCall, RunDetails
 from perdure.client._transcript import TranscriptEntry
 from perdure.client._tree import Tree, TreeNode
+from perdure.client._waits import RecordedDecision, RunWaits
 from perdure.client._watch import WatchEvent
 from perdure.client.perdure_client import PerdureClient, StartedRun
 
@@ -19,10 +20,12 @@ __all__ = [
     "Money",
     "PendingCall",
     "PerdureClient",
+    "RecordedDecision",
     "RerunResult",
     "RunDetails",
     "RunInfo",
     "RunStatusName",
+    "RunWaits",
     "StartedRun",
     "TranscriptEntry",
     "Tree",

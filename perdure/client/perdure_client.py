@@ -23,11 +23,13 @@ from temporalio.exceptions import TimeoutError as TemporalTimeoutError
 from temporalio.service import RPCError, RPCStatusCode
 
 from perdure._task_queues import has_pollers
+from perdure.agents.approvals import check_run_rules
 from perdure.agents.registry import Registry
 from perdure.client._attributes import StartAttributes
 from perdure.client._children import ChildReader
 from perdure.client._cost import CostBy, CostReport, read_costs
 from perdure.client._maps import MapItems, map_input, progress, whole_result
+from perdure.client._people import People
 from perdure.client._plans import steered
 from perdure.client._priority import run_priority
 from perdure.client._rerun import RerunResult, rerun
@@ -36,6 +38,7 @@ from perdure.client._scores import judged, read_table, send_judgement
 from perdure.client._show import RunDetails, details, money_of
 from perdure.client._transcript import TranscriptEntry, transcript
 from perdure.client._tree import make_tree, plan_from_history, with_earlier
+from perdure.client._waits import WaitReader
 from perdure.client._watch import WatchEvent, watch
 from perdure.contracts.limits import Limits
 from perdure.contracts.map import MapProgress, MapResult, OnError
@@ -56,6 +59,7 @@ from perdure.contracts.run import RunInput, RunResult, RunStatus
 from perdure.contracts.scores import Outcome, ScoreTable, scoreboard_id
 from perdure.contracts.texts import one_line
 from perdure.contracts.times import TASK_TIMEOUT
+from perdure.contracts.waits import ApprovalRule
 from perdure.errors import (
     InvalidInputError,
     InvalidPlanError,
@@ -88,7 +92,7 @@ class StartedRun(BaseModel):
     run_id: str
 
 
-class PerdureClient:
+class PerdureClient(People):
     """Runs of agents, and of users' own workflows.
 
     Args:
@@ -123,6 +127,7 @@ class PerdureClient:
         context: Mapping[str, JsonValue] | None = None,
         tenant: str = "",
         priority: int | None = None,
+        approvals: Sequence[ApprovalRule] = (),
     ) -> StartedRun:
         """Start an agent on an input.
 
@@ -134,14 +139,17 @@ class PerdureClient:
             context: Values for instructions and tools; readable in Event History, so no secrets.
             tenant: Who the run is for; tenants get an even share of the workers.
             priority: 1 (first) to 5 (last), for all that the run does; 3 when None.
+            approvals: Rules of this run and its subagents, before those of the app; they can't allow anything.
 
         Raises:
             UnknownAgentError, InvalidInputError: Not retryable.
+            SettingsError: A rule makes no sense. Not retryable.
             PayloadTooLargeError: The input takes more than 1.5 MB. Not retryable.
             RunExistsError: A run of that id is open. Not retryable.
         """
         if self._registry is not None:
             self._registry.agent(agent)
+        check_run_rules(approvals)
         parts = (TextPart(text=input),) if isinstance(input, str) else tuple(input)
         request = RunInput(
             agent=agent,
@@ -149,6 +157,7 @@ class PerdureClient:
             limits=limits or Limits(),
             context=dict(context) if context else None,
             tenant=tenant,
+            approvals=tuple(approvals),
         )
         size = len(request.to_bytes())
         if size > MAX_INPUT_BYTES:
@@ -352,7 +361,13 @@ class PerdureClient:
             plan = plan_from_history(info, children.plan, known)
         tree = await make_tree(self.temporal, info, known, plan, since=since, depth=depth, is_all=is_all)
         return found.model_copy(
-            update={"failure": await self._failure(info), "plan": plan, "tree": tree, "money": money}
+            update={
+                "failure": await self._failure(info),
+                "plan": plan,
+                "tree": tree,
+                "money": money,
+                "waits": tuple(await WaitReader(self.temporal).of_tree(info)),
+            }
         )
 
     async def _status(self, info: RunInfo) -> RunStatus | None:

@@ -14,11 +14,22 @@ from perdure.contracts.messages import (
     Message,
     TextPart,
     ToolResultPart,
+    tell_edit,
 )
 from perdure.contracts.names import MAIN_CONVERSATION
 from perdure.contracts.usage import NO_USAGE, Usage
+from perdure.contracts.waits import ApprovalRule, WaitsState
 
-RunState = Literal["starting", "working", "waiting_limit", "finishing", "completed", "failed"]
+RunState = Literal[
+    "starting",
+    "working",
+    "waiting_limit",
+    "waiting_approval",
+    "waiting_answer",
+    "finishing",
+    "completed",
+    "failed",
+]
 
 
 class Counters(Contract):
@@ -99,7 +110,8 @@ class Carried(Contract):
     first_run_id: str = ""
     """First run of the chain that was started again: its idempotency keys go on. Empty for the run's own chain."""
     resumed: ResumedTurn | None = None
-    """Set on the first run of one that was started again."""
+    """Set on the first run of one that was started again, and where a turn waits for a person."""
+    waits: WaitsState = WaitsState()
 
 
 class AnswersCall(Contract):
@@ -112,6 +124,8 @@ class AnswersCall(Contract):
     """The tool."""
     conversation: str = MAIN_CONVERSATION
     epoch: int = 0
+    edited: str = ""
+    """The arguments that a person put in place of the model's."""
 
 
 class RunInput(Contract):
@@ -136,6 +150,8 @@ class RunInput(Contract):
     """Set by perdure when a run continues as new."""
     lease: Lease | None = None
     """Set on a child whose parent has a limit of money or tokens: its part of that."""
+    approvals: tuple[ApprovalRule, ...] = ()
+    """Over those of the app: a run can ask for more, not for less."""
 
 
 class RunResult(Contract):
@@ -161,7 +177,8 @@ def answer_message(call: AnswersCall, result: RunResult) -> Message:
     """Return the message with which a subagent's result answers the call."""
     text = result.output if isinstance(result.output, str) else json.dumps(result.output, ensure_ascii=False)
     part = ToolResultPart(call_id=call.call_id, name=call.name, content=(TextPart(text=text),))
-    return Message(role="tool", parts=(part,))
+    message = Message(role="tool", parts=(part,))
+    return tell_edit(message, call.edited) if call.edited else message
 
 
 class RunStatus(Contract):

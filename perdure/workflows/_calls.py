@@ -11,7 +11,7 @@ from weakref import WeakValueDictionary
 
 from temporalio import workflow
 from temporalio.common import RetryPolicy
-from temporalio.exceptions import ActivityError, CancelledError, FailureError
+from temporalio.exceptions import ActivityError, CancelledError, FailureError, is_cancelled_exception
 from temporalio.workflow import ActivityCancellationType
 
 from perdure.contracts.calls import (
@@ -32,12 +32,14 @@ from perdure.contracts.map import ReadPageRequest, ReadPageResult
 from perdure.contracts.names import (
     CALL_MODEL,
     CALL_TOOL,
+    CHECK_APPROVAL,
     CHECK_PLAN,
     COPY_CONVERSATION,
     DESCRIBE_AGENTS,
     FIND_EARLIER,
     LOAD_AGENT,
     LOAD_TOOL,
+    OPEN_WAIT,
     READ_OUTPUT,
     READ_PAGE,
     RECORD_OUTCOMES,
@@ -52,6 +54,7 @@ from perdure.contracts.scores import OutcomeBatch, RecordOutcomesResult
 from perdure.contracts.selection import Selection, SelectRequest
 from perdure.contracts.spec import AgentSpec, ToolSpec
 from perdure.contracts.times import shared_time
+from perdure.contracts.waits import ApprovalAdvice, CheckApprovalRequest, OpenWaitResult
 from perdure.workflows._decisions import model_summary
 
 T = TypeVar("T")
@@ -257,6 +260,35 @@ async def select_agent(request: SelectRequest) -> Selection:
         cancellation_type=_WAIT,
         summary=summary,
     )
+
+
+async def check_approval(request: CheckApprovalRequest) -> ApprovalAdvice:
+    """Ask the policy function of a tool about one call."""
+    return await _execute_local(
+        CHECK_APPROVAL,
+        request,
+        result_type=ApprovalAdvice,
+        start_to_close_timeout=timedelta(seconds=10),
+        schedule_to_close_timeout=timedelta(minutes=1),
+        retry_policy=_retries(3),
+        summary=f"policy of {request.tool}",
+    )
+
+
+async def open_wait() -> OpenWaitResult:
+    """Find what a workflow of the user's own must know before it waits for a person; nothing where that fails."""
+    try:
+        return await workflow.execute_local_activity(
+            OPEN_WAIT,
+            result_type=OpenWaitResult,
+            start_to_close_timeout=timedelta(seconds=10),
+            schedule_to_close_timeout=timedelta(minutes=1),
+            retry_policy=_retries(5),
+        )
+    except FailureError as error:
+        if is_cancelled_exception(error):
+            raise
+        return OpenWaitResult()
 
 
 async def record_outcomes(batch: OutcomeBatch) -> RecordOutcomesResult:

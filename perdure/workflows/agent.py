@@ -16,6 +16,7 @@ from perdure.contracts.limits import Limits
 from perdure.contracts.messages import Message
 from perdure.contracts.names import (
     AGENT_WORKFLOW,
+    DECIDE_UPDATE,
     LEASE_ANSWER_SIGNAL,
     LEASE_SIGNAL,
     LIMIT_UPDATE,
@@ -23,6 +24,7 @@ from perdure.contracts.names import (
     MESSAGES_QUERY,
     SPEC_QUERY,
     STATUS_QUERY,
+    WAITS_QUERY,
 )
 from perdure.contracts.run import (
     Carried,
@@ -35,6 +37,7 @@ from perdure.contracts.run import (
     RunStatus,
 )
 from perdure.contracts.spec import AgentSpec
+from perdure.contracts.waits import DecideRequest, Decision, WaitsPage
 from perdure.errors import InvalidInputError, PerdureError, UserError
 from perdure.workflows._calls import copy_conversation, load_agent
 from perdure.workflows._conversation import INLINE_BYTES, Conversation
@@ -43,6 +46,7 @@ from perdure.workflows._host import current_host
 from perdure.workflows._known import KnownResults
 from perdure.workflows._ledger import budget_of
 from perdure.workflows._raising import check_new_limits
+from perdure.workflows._waits import WaitBook
 from perdure.workflows.loop import AgentLoop, Answer
 
 _MAX_RESULT_CHARS = 250_000
@@ -69,7 +73,8 @@ class AgentWorkflow:
         self._conversation = Conversation(epoch=0 if carried is None else carried.epoch)
         self._loop: AgentLoop | None = None
         self._end: RunState | None = None
-        self._has_waited = False
+        self._waits = WaitBook(None if carried is None else carried.waits)
+        self._has_waited = self._waits.run_state() is not None
         self._early_answers: list[LeaseAnswer] = []
         self._base_events = 0
         self._base_bytes = 0
@@ -90,6 +95,9 @@ class AgentWorkflow:
             return result
 
     async def _work(self, request: RunInput) -> RunResult:
+        host = current_host()
+        host.waits, host.shows_state = self._waits, True
+        self._waits.on_change = self._show
         spec = await self._pin(request)
         loop = AgentLoop(
             spec,
@@ -104,6 +112,7 @@ class AgentWorkflow:
             ledger=_first_ledger(request, spec),
             raised=None if request.carried is None else request.carried.raised,
             workflow_id=workflow.info().workflow_id,
+            should_suspend=self._should_continue_as_new,
         )
         self._loop = loop
         if loop.meter is not None:
@@ -113,12 +122,12 @@ class AgentWorkflow:
             self._write_attributes(
                 PerdureAgent=spec.name,
                 PerdureModel=spec.models[0].name,
-                PerdureState="working",
+                PerdureState=self._waits.run_state() or "working",
                 PerdureTenant=request.tenant or None,
             )
         self._note_base()
         answer = await self._resume(loop)
-        if answer is None:
+        if answer is None and loop.suspended is None:
             answer = await loop.run(should_pause=self._should_continue_as_new)
         if answer is None:
             await workflow.wait_condition(workflow.all_handlers_finished)
@@ -142,13 +151,19 @@ class AgentWorkflow:
             request = self._copy_request(carried, slot, slot + 1).model_copy(update={"is_alone": True})
             with typed_activity_failure():
                 kept[slot] = (await copy_conversation(request)).messages[0]
+        if carried.waits.pending:
+            self._note_base()  # what was copied one by one is not new either
         return await loop.resume(kept, carried.resumed)
 
     async def _load(self, agent: str, context: dict[str, JsonValue] | None) -> AgentSpec:
         with typed_activity_failure():
             return await load_agent(
                 LoadAgentRequest(
-                    agent=agent, limits=self._request.limits, context=context, verify=self._request.verify
+                    agent=agent,
+                    limits=self._request.limits,
+                    context=context,
+                    verify=self._request.verify,
+                    approvals=self._request.approvals,
                 )
             )
 
@@ -202,10 +217,11 @@ class AgentWorkflow:
             answers=self._request.answers,
             verify=self._request.verify,
             task_kind=self._request.task_kind,
+            approvals=self._request.approvals,
             carried=Carried(
                 from_run_id=workflow.info().run_id,
                 spec=loop.spec.digest,
-                conversation_slots=len(self._conversation),
+                conversation_slots=self._carried_slots(loop),
                 started_at=self._started_at,
                 epoch=self._conversation.epoch,
                 counters=loop.counters,
@@ -213,8 +229,14 @@ class AgentWorkflow:
                 first_run_id=current_host().first_run_id,
                 ledger=None if loop.meter is None else loop.meter.ledger,
                 raised=loop.raised,
+                resumed=loop.suspended,
+                waits=self._waits.state(),
             ),
         )
+
+    def _carried_slots(self, loop: AgentLoop) -> int:
+        """Return how many slots are copied in one piece: not those of calls that a turn still waits with."""
+        return len(self._conversation) if loop.suspended is None else self._conversation.last_reply() + 1
 
     def _result(self, loop: AgentLoop, answer: Answer) -> RunResult:
         is_large = answer.size > _MAX_RESULT_CHARS
@@ -257,7 +279,7 @@ class AgentWorkflow:
     def _show(self) -> None:
         """Write the run's details for the web UI, in Markdown; and that it waits, for whoever lists runs."""
         status = self.status()
-        self._has_waited = self._has_waited or status.state == "waiting_limit"
+        self._has_waited = self._has_waited or status.state.startswith("waiting_")
         if self._has_waited and self._end is None:
             self._write_attributes(PerdureState=status.state)
         usage = status.counters.usage
@@ -274,7 +296,7 @@ class AgentWorkflow:
         loop = self._loop
         return RunStatus(
             agent=self._request.agent if loop is None else loop.spec.name,
-            state=self._end or ("starting" if loop is None else loop.state),
+            state=self._end or self._waits.run_state() or ("starting" if loop is None else loop.state),
             slots=len(self._conversation),
             epoch=self._conversation.epoch,
             counters=self._counters if loop is None else loop.counters,
@@ -282,7 +304,7 @@ class AgentWorkflow:
             spent=None if loop is None or loop.meter is None else loop.meter.ledger.spent,
             reserved=None if loop is None or loop.meter is None else loop.meter.held,
             budget=None if loop is None or loop.meter is None else loop.meter.budget,
-            activity="" if loop is None or self._end else loop.activity,
+            activity="" if loop is None or self._end else self._waits.told() or loop.activity,
             conversation=MAIN_CONVERSATION,
             spec="" if loop is None else loop.spec.digest,
         )
@@ -314,6 +336,20 @@ class AgentWorkflow:
             raise InvalidInputError("The run is starting or ending: try again in a moment.")
         elapsed = workflow.now() - self._started_at
         check_new_limits(given, self._loop, elapsed)
+
+    @workflow.query(name=WAITS_QUERY)
+    def waits(self) -> WaitsPage:
+        """Return what the run waits for people for."""
+        return self._waits.page()
+
+    @workflow.update(name=DECIDE_UPDATE)
+    def decide(self, request: DecideRequest) -> Decision:
+        """Take what a person decided."""
+        return self._waits.decide(request, workflow.now())
+
+    @decide.validator
+    def _check_decision(self, request: DecideRequest) -> None:
+        self._waits.check(request, workflow.now())
 
     @workflow.query(name=MESSAGES_QUERY)
     def messages(self, query: MessagesQuery) -> MessagesPage:

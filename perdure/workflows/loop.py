@@ -65,6 +65,7 @@ class AgentLoop:
         state: What it does, for queries and search attributes.
         activity: The same in words.
         known: Results that identical calls are answered with.
+        suspended: The turn that waits for a person while the run continues as new; None otherwise.
     """
 
     def __init__(
@@ -82,6 +83,7 @@ class AgentLoop:
         ledger: Ledger | None = None,
         raised: Limits | None = None,
         workflow_id: str = "",
+        should_suspend: Callable[[], bool] = lambda: False,
     ) -> None:
         """Go on with a conversation whose last message awaits the model."""
         self.spec = spec
@@ -99,6 +101,8 @@ class AgentLoop:
         self._tenant = tenant
         self.known = known or KnownResults()
         self._reload = reload
+        self._should_suspend = should_suspend
+        self.suspended: ResumedTurn | None = None
         self._cancel = CancelWatch()
         self._tools = self._new_tools()
         self._repeats = Repeats()
@@ -125,7 +129,7 @@ class AgentLoop:
             self._cancel.check()
             if answer is not None:
                 return answer
-            if should_pause():
+            if self.suspended is not None or should_pause():
                 return None
 
     async def resume(self, kept: Mapping[int, Message], turn: ResumedTurn) -> Answer | None:
@@ -289,6 +293,10 @@ class AgentLoop:
         room = (self.limits.max_tool_calls or _UNBOUNDED) - made
         self.counters = self.counters.model_copy(update={"tool_calls": made + min(len(calls), max(room, 0))})
         answers = await self._tools.run(calls, first_ordinal=made, room=room)
+        if answers is None:
+            self.suspended = self._tools.open_turn()
+            self.counters = self.counters.model_copy(update={"tool_calls": made})  # they are counted when they end
+            return
         results = answers.messages
         self.counters = after_tools(self.counters, results, saved=answers.saved)
         self._look_for_repeats(message, results)
@@ -369,6 +377,7 @@ class AgentLoop:
             known=self.known,
             limits=self.limits,
             meter=self._open_meter,
+            should_suspend=self._should_suspend,
         )
 
     @property
