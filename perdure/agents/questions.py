@@ -62,7 +62,7 @@ def ask_human_tool(
         answer = None if output is str else TypeAdapter(output).json_schema()
     except PydanticUserError as error:
         raise InvalidToolError(f"Tool {name!r}: output {output!r}: {str(error).splitlines()[0]}") from None
-    properties = {"question": _QUESTION} if answer else {"question": _QUESTION, "choices": _CHOICES}
+    properties = {"question": _QUESTION} if answer is not None else {"question": _QUESTION, "choices": _CHOICES}
     return HumanTool(
         ToolSpec(
             name=name,

@@ -8,6 +8,7 @@ from rich.text import Text
 from perdure.cli._context import say
 from perdure.cli._format import ago, clean, cost, duration, one_line, plural, size, stamp
 from perdure.cli._limits import money_pairs
+from perdure.cli._people import waiting_pairs
 from perdure.cli._render import console, print_pairs, print_table, status_text
 from perdure.cli._tree import print_tree
 from perdure.client import PendingCall, RunDetails, RunInfo
@@ -25,7 +26,7 @@ def print_runs(runs: Sequence[RunInfo]) -> None:
     show_time = ago if out.is_terminal else stamp
     rows = [
         (
-            status_text(run.status),
+            status_text(_status(run)),
             run.agent or run.workflow,
             show_time(run.started_at),
             duration((run.closed_at or datetime.now(UTC)) - run.started_at),
@@ -37,6 +38,12 @@ def print_runs(runs: Sequence[RunInfo]) -> None:
     print_table(out, ("STATUS", "AGENT", "STARTED", "TIME", "EVENTS", "ID"), rows)
 
 
+def _status(run: RunInfo) -> str:
+    """Return the status, or what an open run waits for."""
+    is_waiting = run.status == "running" and run.state is not None and run.state.startswith("waiting_")
+    return run.state if is_waiting and run.state is not None else run.status
+
+
 def print_details(run: RunDetails) -> None:
     """Print one run."""
     out = console()
@@ -44,7 +51,7 @@ def print_details(run: RunDetails) -> None:
     is_agent = bool(run.models)
     pairs: list[tuple[str, str | Text]] = [
         ("run", info.workflow_id),
-        ("status", status_text(info.status)),
+        ("status", status_text(_status(info))),
         ("agent", info.agent or "-") if is_agent else ("workflow", info.workflow),
         ("started", f"{stamp(info.started_at)} ({ago(info.started_at)})"),
         ("time", duration((info.closed_at or datetime.now(UTC)) - info.started_at)),
@@ -58,6 +65,7 @@ def print_details(run: RunDetails) -> None:
     pairs.extend(_selection_pairs(run))
     pairs.extend(_trouble(run))
     pairs.extend(("waits for", describe_pending(call)) for call in run.pending)
+    pairs.extend(waiting_pairs(run.waits))
     print_pairs(out, pairs)
     print_tree(out, run.tree)
 

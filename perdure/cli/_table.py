@@ -36,6 +36,11 @@ COMMANDS: Final[dict[str, dict[str, Entry]]] = {
         "scoreboard": Entry("perdure.cli.scoreboard", "Show what became of work, by kind and agent."),
     },
     "Steer": {
+        "inbox": Entry("perdure.cli.inbox", "List all that runs wait for people for."),
+        "approvals": Entry("perdure.cli.approvals", "Show what the run ID, and the runs below it, wait for."),
+        "approve": Entry("perdure.cli.approve", "Approve a tool call that waits."),
+        "deny": Entry("perdure.cli.deny", "Deny a tool call that waits."),
+        "answer": Entry("perdure.cli.answer", "Answer a question that waits."),
         "signal": Entry("perdure.cli.signal", "Send a signal to a run."),
         "update": Entry("perdure.cli.update", "Send an update to a run, and print its answer."),
         "limit": Entry("perdure.cli.limit", "Set limits of an open run, such as max_cost_usd=5."),

@@ -3,18 +3,19 @@
 import asyncio
 import json
 from collections.abc import Mapping
-from typing import Any, Literal, cast
+from typing import Any, Literal
 from uuid import uuid4
 
 from pydantic import JsonValue
 from temporalio.client import Client, WorkflowHandle, WorkflowUpdateFailedError
 from temporalio.service import RPCError, RPCStatusCode
 
+from perdure.agents.fitting import fitting_faults
 from perdure.client._identity import decider
 from perdure.client._runs import describe, not_found, to_info
 from perdure.client._waits import RecordedDecision, RunWaits, WaitReader, find_wait, in_group, read_decisions
 from perdure.contracts.names import DECIDE_UPDATE
-from perdure.contracts.waits import DecideRequest, Decision
+from perdure.contracts.waits import DecideRequest, Decision, Wait
 from perdure.errors import InvalidInputError, NoWorkerError, PerdureError, revive
 
 _UPDATE_SECONDS = 30.0
@@ -107,6 +108,11 @@ class People:
         """Answer a question that waits. Arguments and errors as `approve`."""
         return await self._decide(workflow_id, call, "answer", answer=answer)
 
+    async def answer_text(self, workflow_id: str, text: str, call: str | None = None) -> Decision:
+        """Answer a question with a text, or the JSON in it where the question asks for more than a text."""
+        run, wait = find_wait(await self.waits(workflow_id), workflow_id, call, kind="question")
+        return await self.answer(run.workflow_id, read_answer(wait, text), wait.id)
+
     async def _decide(
         self, workflow_id: str, call: str | None, verdict: Literal["approve", "deny", "answer"], **given: Any
     ) -> Decision:
@@ -116,6 +122,16 @@ class People:
             wait=wait.id, verdict=verdict, by=decider(self.temporal), id=uuid4().hex[:16], **given
         )
         return await send_decision(self.temporal, run.workflow_id, request)
+
+
+def read_answer(wait: Wait, text: str) -> JsonValue:
+    """Return what a text stands for as an answer: itself where that fits, else the JSON that it is."""
+    if not fitting_faults({"type": "string"} if wait.answer is None else wait.answer, text):
+        return text
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return text
 
 
 async def send_decision(client: Client, workflow_id: str, request: DecideRequest) -> Decision:
@@ -145,7 +161,7 @@ async def send_decision(client: Client, workflow_id: str, request: DecideRequest
 
 
 def _refusal(error: WorkflowUpdateFailedError) -> PerdureError:
-    reason = revive(cast("BaseException", error.cause))
+    reason = revive(error.cause)
     if isinstance(reason, PerdureError):
         return reason
     return InvalidInputError(f"The run can't take it: {getattr(reason, 'message', reason)}")

@@ -57,7 +57,7 @@ async def ask_human(
     if len(question) > _QUESTION_CHARS:
         raise InvalidInputError(f"The question has more than {_QUESTION_CHARS} characters: shorten it.")
     adapter: TypeAdapter[Any] | None = None if output is None else TypeAdapter(output)
-    shape = schema or _TEXT if adapter is None else adapter.json_schema()
+    shape = adapter.json_schema() if adapter is not None else _TEXT if schema is None else schema
     info, host = workflow.info(), current_host()
     number = host.number("ask_human")
     wait = Wait(
@@ -154,4 +154,4 @@ def _read_call(part: ToolCallPart, terms: QuestionTerms) -> tuple[str, JsonSchem
         if not isinstance(choices, list) or not all(isinstance(each, str) for each in cast("list[Any]", choices)):
             return "", {}, f"Invalid arguments: 'choices' of {part.name} are texts."
         return question, {"type": "string", "enum": choices}, ""
-    return question, terms.answer or _TEXT, ""
+    return question, _TEXT if terms.answer is None else terms.answer, ""

@@ -10,7 +10,7 @@ from typing import Any
 from hypothesis import find
 
 from perdure.contracts._base import Contract
-from tests.unit.contracts.strategies import CONTRACTS, full_contracts
+from tests.unit.contracts.strategies import CONTRACTS, full_contracts, full_field
 from tests.unit.contracts.test_contracts import GOLDEN, as_json, recorded, written_names
 
 
@@ -35,6 +35,21 @@ def sample(cls: type[Contract]) -> dict[str, Any]:
     return {"full": full, "minimal": minimal, "defaults": defaults}
 
 
+def extend(cls: type[Contract], known: dict[str, Any]) -> dict[str, Any]:
+    """Return a known sample with fields that were added since; finding them alone takes no time."""
+    names = written_names(cls)
+    old = {*known["full"], *known["minimal"], *known["defaults"]}
+    new = {name: field for name, field in cls.model_fields.items() if names[name] not in old}
+    values = {name: find(full_field(field), lambda _: True) for name, field in new.items()}
+    value = cls.model_validate(known["full"]).model_copy(update=values)
+    defaults = {names[name]: as_json(field.default) for name, field in new.items()}
+    return {
+        "full": {**{names[name]: recorded(value)[names[name]] for name in new}, **known["full"]},
+        "minimal": known["minimal"],
+        "defaults": {**defaults, **known["defaults"]},
+    }
+
+
 def main() -> None:
     """Add what is new."""
     for cls in CONTRACTS:
@@ -43,13 +58,7 @@ def main() -> None:
         names = set(written_names(cls).values())
         if known is not None and names <= {*known["full"], *known["minimal"], *known["defaults"]}:
             continue
-        new = sample(cls)
-        if known is not None:
-            new = {
-                "full": {**new["full"], **known["full"]},
-                "minimal": known["minimal"],
-                "defaults": {**new["defaults"], **known["defaults"]},
-            }
+        new = sample(cls) if known is None else extend(cls, known)
         path.write_text(json.dumps(new, indent=1, ensure_ascii=False) + "\n")
 
 

@@ -11,11 +11,24 @@ from hypothesis import strategies as st
 from pydantic import JsonValue
 from pydantic.fields import FieldInfo
 
-from perdure.contracts import budget, calls, limits, messages, plan, rerun, run, scores, selection, spec, usage
+from perdure.contracts import (
+    budget,
+    calls,
+    limits,
+    messages,
+    plan,
+    rerun,
+    run,
+    scores,
+    selection,
+    spec,
+    usage,
+    waits,
+)
 from perdure.contracts import map as map_
 from perdure.contracts._base import Contract
 
-MODULES = (budget, calls, limits, map_, messages, plan, rerun, run, scores, selection, spec, usage)
+MODULES = (budget, calls, limits, map_, messages, plan, rerun, run, scores, selection, spec, usage, waits)
 CONTRACTS: list[type[Contract]] = sorted(
     {
         each
@@ -64,13 +77,13 @@ def full_contracts(cls: type[Contract]) -> st.SearchStrategy[Any]:
     """Return a strategy for values of which no field has its default; chance alone finds none of many fields."""
     if "blob" in cls.model_fields:
         return contracts(cls)
-    fields = {
-        name: _of(field.annotation, field.metadata).filter(
-            lambda value, f=field: f.is_required() or value != f.default
-        )
-        for name, field in cls.model_fields.items()
-    }
-    return st.builds(cls, **fields)
+    return st.builds(cls, **{name: full_field(field) for name, field in cls.model_fields.items()})
+
+
+def full_field(field: FieldInfo) -> st.SearchStrategy[Any]:
+    """Return a strategy for values of a field that are not its default."""
+    found = _of(field.annotation, field.metadata)
+    return found.filter(lambda value: field.is_required() or value != field.default)
 
 
 def _of(hint: Any, metadata: Sequence[Any] = ()) -> st.SearchStrategy[Any]:
