@@ -1,77 +1,81 @@
 """The schema check of workflow code agrees with `jsonschema`, and says what is wrong."""
 
+from collections import Counter
+from collections.abc import Callable
+from random import Random
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 from pydantic import BaseModel, Field
 
 from perdure.agents.fitting import fitting_faults
 
-values = st.recursive(
-    st.none()
-    | st.booleans()
-    | st.integers(-5, 5)
-    | st.sampled_from([0.5, 1.0, 2.5, -3.0])
-    | st.text("ab1", max_size=3),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from("abc"), inner, max_size=3),
-    max_leaves=6,
-)
-_BOUNDS = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum")
-_SIZES = ("minLength", "maxLength", "minItems", "maxItems", "minProperties", "maxProperties")
 _TYPES = ("integer", "number", "string", "boolean", "null", "array", "object")
-plain = st.fixed_dictionaries(
-    {},
-    optional={
-        "type": st.sampled_from(_TYPES) | st.lists(st.sampled_from(_TYPES), min_size=1, max_size=3, unique=True),
-        "enum": st.lists(values, min_size=1, max_size=3),
-        "const": values,
-        "pattern": st.sampled_from(["^a", "b$", "^[ab]*$", "1"]),
-        "multipleOf": st.integers(1, 3),
-        "uniqueItems": st.booleans(),
-        "required": st.lists(st.sampled_from("abc"), max_size=2, unique=True),
-        **{name: st.integers(-3, 3) for name in _BOUNDS},
-        **{name: st.integers(0, 3) for name in _SIZES},
-    },
-)
+_NUMBERS = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf")
+_SIZES = ("minLength", "maxLength", "minItems", "maxItems", "minProperties", "maxProperties")
+_PATTERNS = ("^a", "b$", "^[ab]*$", "1")
 
 
-def _larger(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
-    some = st.lists(inner, min_size=1, max_size=3)
-    named = st.dictionaries(st.sampled_from("abc"), inner, max_size=3)
-    return st.fixed_dictionaries(
-        {},
-        optional={
-            "properties": named,
-            "patternProperties": st.dictionaries(st.sampled_from(["^a", "b"]), inner, max_size=2),
-            "additionalProperties": inner | st.booleans(),
-            "propertyNames": inner,
-            "items": inner | st.booleans(),
-            "prefixItems": some,
-            "anyOf": some,
-            "oneOf": some,
-            "allOf": some,
-            "not": inner,
-            "if": inner,
-            "then": inner,
-            "else": inner,
-            "$ref": st.sampled_from(["#/$defs/a", "#/$defs/b"]),
+def some_value(chance: Random, depth: int = 2) -> Any:
+    kinds: list[Callable[[], Any]] = [
+        lambda: None,
+        lambda: chance.random() < 0.5,
+        lambda: chance.randint(-4, 4),
+        lambda: chance.choice([0.5, 1.0, 2.5, -3.0]),
+        lambda: "".join(chance.choices("ab1", k=chance.randint(0, 3))),
+    ]
+    if depth:
+        kinds.append(lambda: [some_value(chance, depth - 1) for _ in range(chance.randint(0, 3))])
+        kinds.append(lambda: {name: some_value(chance, depth - 1) for name in chance.sample("abc", k=2)})
+    return chance.choice(kinds)()
+
+
+def some_schema(chance: Random, depth: int = 3) -> Any:
+    """Return a schema of one to three keywords, of all that are known."""
+    if chance.random() < 0.05:
+        return chance.random() < 0.7
+    plain: dict[str, Callable[[], Any]] = {
+        "type": lambda: chance.choice([chance.choice(_TYPES), chance.sample(_TYPES, k=2)]),
+        "enum": lambda: [some_value(chance) for _ in range(4)],
+        "const": lambda: some_value(chance),
+        "pattern": lambda: chance.choice(_PATTERNS),
+        "uniqueItems": lambda: chance.random() < 0.7,
+        "required": lambda: chance.sample("abc", k=chance.randint(0, 2)),
+        "$ref": lambda: chance.choice(["#/$defs/a", "#/$defs/b"]),
+        **{name: lambda: chance.randint(1, 3) for name in (*_NUMBERS, *_SIZES)},
+    }
+    names = ("additionalProperties", "propertyNames", "items", "not", "if", "then", "else")
+    inner: dict[str, Callable[[], Any]] = {
+        **{name: lambda: some_schema(chance, depth - 1) for name in names},
+        **{
+            name: lambda: [some_schema(chance, depth - 1) for _ in range(2)]
+            for name in ("anyOf", "oneOf", "allOf")
         },
-    )
+        "prefixItems": lambda: [some_schema(chance, depth - 1) for _ in range(2)],
+        "properties": lambda: {name: some_schema(chance, depth - 1) for name in chance.sample("abc", k=2)},
+        "patternProperties": lambda: {chance.choice(["^a", "b"]): some_schema(chance, depth - 1)},
+    }
+    known = {**plain, **inner} if depth else plain
+    chosen = chance.sample(sorted(known), k=chance.randint(1, 3))
+    return {name: known[name]() for name in chosen}
 
 
-# Several of the two together: half of all schemas have keywords of either kind.
-schemas = st.recursive(plain, lambda inner: st.builds(dict.__or__, plain, _larger(inner)), max_leaves=6)
-
-
-@settings(max_examples=150)
-@given(schema=schemas, value=values, definition=plain)
-def test_it_agrees_with_jsonschema(schema: dict[str, Any], value: Any, definition: dict[str, Any]) -> None:
-    whole = {**schema, "$defs": {"a": definition, "b": {"$ref": "#/$defs/a"}}}
-    expected = Draft202012Validator(whole).is_valid(value)
-    assert (fitting_faults(whole, value) == []) == expected
+def test_it_agrees_with_jsonschema() -> None:
+    chance, verdicts, keywords = Random(5), Counter[bool](), Counter[str]()
+    for _ in range(2000):
+        first, second = some_schema(chance, 0), some_schema(chance)
+        if isinstance(first, dict):
+            first.pop("$ref", None)  # it would refer to itself
+        whole = {"allOf": [second], "$defs": {"a": first, "b": {"$ref": "#/$defs/a"}}}
+        value = some_value(chance)
+        expected = Draft202012Validator(whole).is_valid(value)
+        assert (fitting_faults(whole, value) == []) == expected, (whole, value)
+        verdicts[expected] += 1
+        keywords.update(list(second) if isinstance(second, dict) else [])
+    assert min(verdicts.values()) > 200, "one of the answers hardly came"
+    assert len(keywords) == 31
+    assert min(keywords.values()) > 50, "a keyword hardly came"
 
 
 class Inner(BaseModel):
