@@ -156,18 +156,21 @@ class RunReader:
     Attributes:
         run: What has been read so far.
         next_run_id: The run that continues this one; empty when there is none.
+        latest: What the last event held, decoded; None where that was nothing of perdure's.
     """
 
     def __init__(self, converter: DataConverter) -> None:
         """Start with nothing read."""
         self.run = RecordedRun()
         self.next_run_id = ""
+        self.latest: Any = None
         self._converter = converter
         self._scheduled: dict[int, tuple[str, Any]] = {}
         self._children: dict[int, RunInput] = {}
 
     async def read(self, event: HistoryEvent) -> None:
         """Enter what an event says; most say nothing about the conversation."""
+        self.latest = None
         match event.event_type:
             case EventType.EVENT_TYPE_WORKFLOW_EXECUTION_STARTED:
                 await self._started(event)
@@ -188,7 +191,8 @@ class RunReader:
                 pass
 
     async def _decode(self, payloads: list[Payload], type_hint: type[Any]) -> Any:
-        return (await self._converter.decode(payloads[:1], [type_hint]))[0]
+        self.latest = (await self._converter.decode(payloads[:1], [type_hint]))[0]
+        return self.latest
 
     async def _started(self, event: HistoryEvent) -> None:
         started = event.workflow_execution_started_event_attributes

@@ -6,6 +6,8 @@ from perdure.client._cost import CostBy, CostReport, CostRow
 from perdure.client._rerun import RerunResult
 from perdure.client._runs import RunInfo, RunStatusName
 from perdure.client._show import Money, PendingCall, RunDetails
+from perdure.client._timeline.data import ChainLink, Step, Timeline
+from perdure.client._timeline.sums import Sum, Totals, totals
 from perdure.client._transcript import TranscriptEntry
 from perdure.client._tree import Tree, TreeNode
 from perdure.client._waits import RecordedDecision, RunWaits
@@ -13,6 +15,7 @@ from perdure.client._watch import WatchEvent
 from perdure.client.perdure_client import PerdureClient, StartedRun
 
 __all__ = [
+    "ChainLink",
     "ChildRun",
     "CostBy",
     "CostReport",
@@ -27,10 +30,15 @@ __all__ = [
     "RunStatusName",
     "RunWaits",
     "StartedRun",
+    "Step",
+    "Sum",
+    "Timeline",
+    "Totals",
     "TranscriptEntry",
     "Tree",
     "TreeNode",
     "WatchEvent",
     "has_pollers",
     "pollers",
+    "totals",
 ]

@@ -36,6 +36,8 @@ from perdure.client._rerun import RerunResult, rerun
 from perdure.client._runs import RunInfo, describe, first_start, list_query, list_runs, not_found, to_info
 from perdure.client._scores import judged, read_table, send_judgement
 from perdure.client._show import RunDetails, details, money_of
+from perdure.client._timeline.data import Timeline
+from perdure.client._timeline.read import Reach, read_timeline
 from perdure.client._transcript import TranscriptEntry, transcript
 from perdure.client._tree import make_tree, plan_from_history, with_earlier
 from perdure.client._waits import WaitReader
@@ -412,6 +414,21 @@ class PerdureClient(People):
             return transcript(await read_run(self.temporal, workflow_id))
         except RPCError as error:
             raise not_found(error, workflow_id) from None
+
+    async def trace(self, workflow_id: str, *, depth: int = 1, is_all: bool = False) -> Timeline:
+        """Return what a run did and when, over its whole chain, and the runs below it: it needs no worker.
+
+        Args:
+            workflow_id: The run.
+            depth: How many levels of child runs are read. Of those that aren't, their start and end are known.
+            is_all: Every child run; else the first 20 of the run and 5 of each below, those in trouble or at work
+                before those that are done.
+
+        Raises:
+            RunNotFoundError: There is no such run. Not retryable.
+        """
+        reach = Reach.everything(depth) if is_all else Reach(depth=depth)
+        return (await read_timeline(self.temporal, workflow_id, reach=reach)).timeline
 
     def watch(self, workflow_id: str, *, with_tree: bool = False) -> AsyncIterator[WatchEvent]:
         """Yield what is there, then what comes, until the run is closed; with its tree, where that is wanted.

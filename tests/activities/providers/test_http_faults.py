@@ -14,6 +14,7 @@ from functools import cache
 import pytest
 
 from perdure.errors import ModelCallError
+from perdure.providers._transport import NewClient, fastest_client, httpx_client
 from perdure.providers.base import ModelReply
 from tests.activities.providers.conftest import MakeProvider
 from tests.activities.providers.helpers import KEY, ask, fail, ignore, request_of
@@ -26,6 +27,11 @@ PROTOCOLS = ("openai", "anthropic")
 SHORT = timedelta(seconds=0.3)
 
 pytestmark = pytest.mark.parametrize("protocol", PROTOCOLS)
+
+
+@pytest.fixture(params=[httpx_client, fastest_client], ids=["httpx", "aiohttp"])
+def new_client(request: pytest.FixtureRequest) -> NewClient:
+    return request.param
 
 
 def stream_of(protocol: str) -> list[bytes]:
