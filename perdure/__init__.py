@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from perdure.agents.agent import Agent
     from perdure.agents.approvals import ApprovalCall
+    from perdure.agents.compaction import Compaction
     from perdure.agents.context import ToolContext
     from perdure.agents.questions import ask_human_tool
     from perdure.agents.tool import Tool, tool
@@ -23,6 +24,7 @@ _HOMES = {
     "App": "perdure.app",
     "ApprovalCall": "perdure.agents.approvals",
     "ApprovalRule": "perdure.contracts.waits",
+    "Compaction": "perdure.agents.compaction",
     "Limits": "perdure.contracts.limits",
     "ModelSettings": "perdure.contracts.limits",
     "Verdict": "perdure.contracts.calls",
@@ -38,6 +40,7 @@ __all__ = [
     "App",
     "ApprovalCall",
     "ApprovalRule",
+    "Compaction",
     "Limits",
     "ModelSettings",
     "Tool",

@@ -22,6 +22,7 @@ from perdure.activities._lookup import Lookup
 from perdure.activities._scores import ScoreboardReader
 from perdure.activities._sharing import Sharing
 from perdure.activities.approving import ApprovalActivities
+from perdure.activities.compacting import CompactActivities
 from perdure.activities.loading import LoadingActivities, LoadingPolicy
 from perdure.activities.models import ModelActivities
 from perdure.activities.planning import PlanActivities
@@ -145,6 +146,7 @@ def make_parts(app: App, settings: Settings) -> Parts:
     verifying = VerifyActivities(registry=app.registry, lookup=lookup, redact=host.redact)
     loading = LoadingActivities(registry=app.registry, providers=providers, lookup=lookup, policy=policy)
     resuming = ResumeActivities()
+    compacting = CompactActivities(registry=app.registry, lookup=lookup, redact=host.redact)
     find_price = models_known(settings)
     chooser = Chooser(providers=providers, find_price=lambda model: find_price(model)[0], redact=host.redact)
     selecting = SelectionActivities(
@@ -159,6 +161,7 @@ def make_parts(app: App, settings: Settings) -> Parts:
             tools.run_tool,
             loading.load_agent,
             loading.copy_conversation,
+            compacting.compact,
             loading.read_output,
             verifying.verify,
             loading.read_page,

@@ -15,6 +15,7 @@ from perdure.activities._progress import Heart
 from perdure.activities._pulse import Pulse
 from perdure.agents.agent import Agent
 from perdure.agents.approvals import check_run_rules, pin
+from perdure.agents.compaction import Compaction
 from perdure.agents.registry import Registry
 from perdure.contracts.calls import (
     CopyConversationRequest,
@@ -26,7 +27,7 @@ from perdure.contracts.calls import (
 from perdure.contracts.limits import DEFAULT_LIMITS, Limits
 from perdure.contracts.map import MapOutcome, ReadPageRequest, ReadPageResult
 from perdure.contracts.names import COPY_CONVERSATION, LOAD_AGENT, PLAN_VERIFIER, READ_OUTPUT, READ_PAGE
-from perdure.contracts.spec import AgentSpec, ModelSpec, ToolSpec
+from perdure.contracts.spec import AgentSpec, CompactionSpec, ModelSpec, ToolSpec
 from perdure.contracts.usage import Price
 from perdure.contracts.waits import ApprovalRule
 from perdure.errors import PayloadTooLargeError, UserError
@@ -104,6 +105,7 @@ class LoadingActivities:
             context=request.context,
             heartbeat_timeout=self._pulse.next_timeout(),
             search_attributes=tuple(sorted(await self._policy.search_attributes())),
+            compaction=self._compaction(agent.compaction),
             is_metered=True,
             run_approvals=request.approvals,
         )
@@ -146,6 +148,9 @@ class LoadingActivities:
             parameters=_HANDOFF_PARAMETERS,
             handoff=other.name,
         )
+
+    def _compaction(self, compaction: Compaction) -> CompactionSpec | None:
+        return compaction.spec(None if compaction.model is None else self._model(compaction.model))
 
     def _model(self, name: str) -> ModelSpec:
         self._providers.resolve(name)
@@ -221,7 +226,8 @@ class LoadingActivities:
 
 def _check_prices(spec: AgentSpec) -> None:
     """Refuse a limit in dollars that nothing could be counted against."""
-    unknown = [model.name for model in spec.models if model.price is None]
+    asked = (*spec.models, *([spec.compaction.model] if spec.compaction and spec.compaction.model else []))
+    unknown = [model.name for model in asked if model.price is None]
     if spec.limits.max_cost_usd is not None and unknown and not spec.limits.allow_unknown_prices:
         raise UserError(
             f"max_cost_usd is set, but the price of {', '.join(unknown)} is not known: set it in "

@@ -8,7 +8,7 @@ from perdure.client._runs import RunInfo, RunStatusName
 from perdure.client._show import Money, PendingCall, RunDetails
 from perdure.client._timeline.data import ChainLink, Step, Timeline
 from perdure.client._timeline.sums import Sum, Totals, totals
-from perdure.client._transcript import TranscriptEntry
+from perdure.client._transcript import FullTranscript, TranscriptEntry
 from perdure.client._tree import Tree, TreeNode
 from perdure.client._waits import RecordedDecision, RunWaits
 from perdure.client._watch import WatchEvent
@@ -20,6 +20,7 @@ __all__ = [
     "CostBy",
     "CostReport",
     "CostRow",
+    "FullTranscript",
     "Money",
     "PendingCall",
     "PerdureClient",

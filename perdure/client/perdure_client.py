@@ -38,7 +38,7 @@ from perdure.client._scores import judged, read_table, send_judgement
 from perdure.client._show import RunDetails, details, money_of
 from perdure.client._timeline.data import Timeline
 from perdure.client._timeline.read import Reach, read_timeline
-from perdure.client._transcript import TranscriptEntry, transcript
+from perdure.client._transcript import FullTranscript, TranscriptEntry, full_transcript, transcript
 from perdure.client._tree import make_tree, plan_from_history, with_earlier
 from perdure.client._waits import WaitReader
 from perdure.client._watch import WatchEvent, watch
@@ -405,7 +405,7 @@ class PerdureClient(People):
         return ""
 
     async def transcript(self, workflow_id: str) -> "list[TranscriptEntry]":
-        """Return a run's conversation, from history: it needs no worker.
+        """Return a run's conversation as it is now, from history: it needs no worker.
 
         Raises:
             RunNotFoundError: There is no such run. Not retryable.
@@ -414,6 +414,14 @@ class PerdureClient(People):
             return transcript(await read_run(self.temporal, workflow_id))
         except RPCError as error:
             raise not_found(error, workflow_id) from None
+
+    async def full_transcript(self, workflow_id: str) -> FullTranscript:
+        """Return all that was said in a run: before its conversation was made shorter, and in the runs before it.
+
+        Raises:
+            RunNotFoundError: There is no such run. Not retryable.
+        """
+        return await full_transcript(self.temporal, workflow_id)
 
     async def trace(self, workflow_id: str, *, depth: int = 1, is_all: bool = False) -> Timeline:
         """Return what a run did and when, over its whole chain, and the runs below it: it needs no worker.

@@ -19,6 +19,8 @@ from perdure.contracts.calls import (
     CallModelResult,
     CallToolRequest,
     CallToolResult,
+    CompactRequest,
+    CompactResult,
     CopyConversationRequest,
     CopyConversationResult,
     LoadAgentRequest,
@@ -34,6 +36,7 @@ from perdure.contracts.names import (
     CALL_TOOL,
     CHECK_APPROVAL,
     CHECK_PLAN,
+    COMPACT,
     COPY_CONVERSATION,
     DESCRIBE_AGENTS,
     FIND_EARLIER,
@@ -123,6 +126,20 @@ async def call_model(spec: AgentSpec, request: CallModelRequest, *, turn: int) -
         retry_policy=_retries(0),
         cancellation_type=_WAIT,
         summary=model_summary(turn, spec, request),
+    )
+
+
+async def compact(request: CompactRequest) -> CompactResult:
+    """Make room in a conversation without a model."""
+    way = request.step.function or request.step.action.replace("_", " ")
+    return await workflow.execute_activity(
+        COMPACT,
+        request,
+        result_type=CompactResult,
+        start_to_close_timeout=timedelta(minutes=10),
+        schedule_to_close_timeout=timedelta(hours=1),
+        retry_policy=_retries(10),
+        summary=f"make room: {way}",
     )
 
 

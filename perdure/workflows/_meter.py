@@ -37,6 +37,7 @@ from perdure.workflows._ledger import (
     prompt_tokens,
     reserve,
     settle,
+    summary_frame,
     used_by,
     worst_case,
 )
@@ -188,7 +189,7 @@ class Meter:
         is_saved = result.saved is not None
         used = NOTHING if is_saved else used_by(usage, spec.models[request.model].price, hold)
         self.purse.ledger = settle(self.ledger, hold, used)
-        if usage.input_tokens:
+        if usage.input_tokens and request.summary is None:
             counted = PromptSize(
                 spec=spec.digest,
                 model=request.model,
@@ -208,7 +209,9 @@ class Meter:
 
     def _prompt_tokens(self, spec: AgentSpec, request: CallModelRequest) -> int:
         messages = self._conversation.messages()[: request.slots]
-        return prompt_tokens(self.ledger, spec, request.model, messages, request.epoch)
+        tokens = prompt_tokens(self.ledger, spec, request.model, messages, request.epoch)
+        # A summariser is shown the same texts, with labels in place of JSON.
+        return tokens if request.summary is None else tokens + summary_frame(spec, len(messages))
 
 
 def bounded_by(budget: Budget, limits: Limits) -> Budget:

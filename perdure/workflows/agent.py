@@ -54,6 +54,8 @@ _MAX_RESULT_CHARS = 250_000
 _CARRY_FACTOR = 3
 _MANY_EVENTS = 3000
 """New events after which a new run is due even where the conversation is large: replay takes time by event."""
+_LARGE_BYTES = 1024 * 1024
+"""A conversation that is smaller is copied as it is: to shorten it loses more than it saves."""
 _HARD_EVENTS = 40_000
 _HARD_BYTES = 40 * 1024 * 1024
 """Well below what the server kills a run at: 51,200 events or 50 MiB."""
@@ -78,6 +80,7 @@ class AgentWorkflow:
         self._early_answers: list[LeaseAnswer] = []
         self._base_events = 0
         self._base_bytes = 0
+        self._is_short = False
         if carried is None:
             message = Message(role="user", parts=request.input)
             self._conversation.append(message, is_recorded=len(message.to_bytes()) > INLINE_BYTES)
@@ -113,6 +116,7 @@ class AgentWorkflow:
             raised=None if request.carried is None else request.carried.raised,
             workflow_id=workflow.info().workflow_id,
             should_suspend=self._should_continue_as_new,
+            prompt=None if request.carried is None else request.carried.prompt,
         )
         self._loop = loop
         if loop.meter is not None:
@@ -128,11 +132,19 @@ class AgentWorkflow:
         self._note_base()
         answer = await self._resume(loop)
         if answer is None and loop.suspended is None:
-            answer = await loop.run(should_pause=self._should_continue_as_new)
+            answer = await self._run(loop)
         if answer is None:
             await workflow.wait_condition(workflow.all_handlers_finished)
             workflow.continue_as_new(self._successor(loop))
         return self._result(loop, answer)
+
+    async def _run(self, loop: AgentLoop) -> Answer | None:
+        """Take turns until there is an answer, or a new run is due: a large conversation is made shorter first."""
+        while (answer := await loop.run(should_pause=self._should_continue_as_new)) is None:
+            if loop.suspended is not None or not self._is_shortening_due() or await loop.shorten():
+                return None
+            self._is_short = True  # no shorter than it is: the run goes on until copying it pays
+        return answer
 
     async def _pin(self, request: RunInput) -> AgentSpec:
         if request.carried is not None:
@@ -203,10 +215,20 @@ class AgentWorkflow:
         events, size = info.get_current_history_length(), info.get_current_history_size()
         if events >= _HARD_EVENTS or size >= _HARD_BYTES:
             return True
-        if not info.is_continue_as_new_suggested():
-            return False
+        return info.is_continue_as_new_suggested() and (self._pays_off(events, size) or self._is_shortening_due())
+
+    def _pays_off(self, events: int, size: int) -> bool:
         new_events, new_bytes = events - self._base_events, size - self._base_bytes
         return new_bytes >= _CARRY_FACTOR * self._base_bytes or new_events >= _MANY_EVENTS
+
+    def _is_shortening_due(self) -> bool:
+        """Say whether the conversation is so large that copying it doesn't pay, and can be made shorter."""
+        loop, info = self._loop, workflow.info()
+        if self._is_short or loop is None or loop.spec.compaction is None:
+            return False
+        if self._pays_off(info.get_current_history_length(), info.get_current_history_size()):
+            return False
+        return sum(size for size, _ in self._conversation.weights()) >= _LARGE_BYTES
 
     def _successor(self, loop: AgentLoop) -> RunInput:
         return RunInput(
@@ -231,6 +253,7 @@ class AgentWorkflow:
                 raised=loop.raised,
                 resumed=loop.suspended,
                 waits=self._waits.state(),
+                prompt=loop.compactor.prompt,
             ),
         )
 

@@ -46,9 +46,11 @@ async def on_activity(run: Reading, event: HistoryEvent, held: Any) -> None:
     match held:
         case CallModelRequest():
             agent, model = _who(run, held)
-            book.begin(event, "model", model or name, label=label, slot=held.slots, agent=agent, model=model)
+            slot = held.slots if held.summary is None else None
+            book.begin(event, "model", model or name, label=label, slot=slot, agent=agent, model=model)
             _enter_new(run, event, held)
-            book.ask(event.event_id, (held.conversation, held.epoch, held.slots))
+            if slot is not None:
+                book.ask(event.event_id, (held.conversation, held.epoch, slot))
         case CallToolRequest():
             book.begin(event, "tool", held.name, label=label, slot=held.slot)
             book.answer(event.event_id, (held.conversation, held.epoch, held.slot), asked_by=held.call_slot)
@@ -66,7 +68,9 @@ def _who(run: Reading, request: CallModelRequest) -> tuple[str, str]:
     spec = run.reader.run.specs.get(request.spec)
     if spec is None:
         return "", ""
-    return spec.name, spec.models[request.model].name if request.model < len(spec.models) else ""
+    own = spec.compaction.model if spec.compaction is not None and request.summary is not None else None
+    models = spec.models if own is None else (own,)
+    return spec.name, models[request.model].name if request.model < len(models) else ""
 
 
 def _enter_new(run: Reading, event: HistoryEvent, request: CallModelRequest) -> None:

@@ -14,6 +14,7 @@ from pydantic.fields import FieldInfo
 from perdure.contracts import (
     budget,
     calls,
+    compaction,
     limits,
     messages,
     plan,
@@ -28,7 +29,22 @@ from perdure.contracts import (
 from perdure.contracts import map as map_
 from perdure.contracts._base import Contract
 
-MODULES = (budget, calls, limits, map_, messages, plan, rerun, run, scores, selection, spec, usage, waits)
+MODULES = (
+    budget,
+    calls,
+    compaction,
+    limits,
+    map_,
+    messages,
+    plan,
+    rerun,
+    run,
+    scores,
+    selection,
+    spec,
+    usage,
+    waits,
+)
 CONTRACTS: list[type[Contract]] = sorted(
     {
         each
