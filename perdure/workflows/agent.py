@@ -115,7 +115,7 @@ class AgentWorkflow:
             ledger=_first_ledger(request, spec),
             raised=None if request.carried is None else request.carried.raised,
             workflow_id=workflow.info().workflow_id,
-            should_suspend=self._should_continue_as_new,
+            should_suspend=self._must_continue_as_new,
             prompt=None if request.carried is None else request.carried.prompt,
         )
         self._loop = loop
@@ -211,11 +211,16 @@ class AgentWorkflow:
         Copying pays when what is new is several times what was copied, in events or in bytes, whichever of them
         the server complains of.
         """
+        is_suggested = workflow.info().is_continue_as_new_suggested()
+        return self._must_continue_as_new() or (is_suggested and self._is_shortening_due())
+
+    def _must_continue_as_new(self) -> bool:
+        """Say so for a turn that waits for people, too: the conversation can't be made shorter there."""
         info = workflow.info()
         events, size = info.get_current_history_length(), info.get_current_history_size()
         if events >= _HARD_EVENTS or size >= _HARD_BYTES:
             return True
-        return info.is_continue_as_new_suggested() and (self._pays_off(events, size) or self._is_shortening_due())
+        return info.is_continue_as_new_suggested() and self._pays_off(events, size)
 
     def _pays_off(self, events: int, size: int) -> bool:
         new_events, new_bytes = events - self._base_events, size - self._base_bytes
