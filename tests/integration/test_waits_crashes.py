@@ -26,8 +26,8 @@ from tests.support.approval_app import turns
 from tests.support.workers import WorkerProcess
 
 APP = "tests.support.approval_app:app"
-RUNS = 8
-CALLS = 3
+RUNS = 5
+CALLS = 2
 TIME = timedelta(seconds=100)
 T = TypeVar("T")
 
@@ -131,7 +131,7 @@ async def test_decisions_outlive_worker_and_server(tmp_path: Path) -> None:
                 await client.start_agent("doer", turns([*made, question]), id=name)
             deciding = [asyncio.create_task(deciders.decide_all(name, CALLS + 1)) for name in scripts]
             kills = 0
-            for kind in ("worker", "server", "worker", "server"):
+            for kind in ("worker", "server", "worker"):
                 await asyncio.sleep(chance.uniform(0.3, 1.2))
                 kills += not all(task.done() for task in deciding)
                 if kind == "server":
@@ -142,7 +142,7 @@ async def test_decisions_outlive_worker_and_server(tmp_path: Path) -> None:
             async with asyncio.timeout(TIME.total_seconds()):
                 await asyncio.gather(*deciding)
                 results = [await insist(lambda n=name: client.result(n, timeout=TIME)) for name in scripts]
-    assert kills >= 3, "everything was decided before the faults came"
+    assert kills == 3, "everything was decided before the faults came"
     assert {len(each) for each in deciders.accepted.values()} == {1}, "two decisions of one wait were accepted"
     assert len(deciders.refused) == len(deciders.accepted) == RUNS * (CALLS + 1)
     assert all("before, by " in reason for reason in deciders.refused), deciders.refused
