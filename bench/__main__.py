@@ -1,4 +1,4 @@
-"""`python -m bench [history|turns|memory|map|plan|limiter|fairness|all] [--quick] [--json FILE]`.
+"""`python -m bench [history|turns|memory|map|plan|limiter|fairness|waiting|all] [--quick] [--json FILE]`.
 
 Exits with 1 if a target was missed.
 """
@@ -23,6 +23,7 @@ from bench.planning import measure_plan
 from bench.report import Report, say
 from bench.stack import Stack, open_stack
 from bench.turns import measure_turns
+from bench.waiting import measure_waiting
 
 
 class _Part(Protocol):
@@ -37,6 +38,7 @@ _PARTS: dict[str, _Part] = {
     "plan": measure_plan,
     "limiter": measure_limiter,
     "fairness": measure_fairness,
+    "waiting": measure_waiting,
 }
 
 
