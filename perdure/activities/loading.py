@@ -27,7 +27,7 @@ from perdure.contracts.calls import (
 from perdure.contracts.limits import DEFAULT_LIMITS, Limits
 from perdure.contracts.map import MapOutcome, ReadPageRequest, ReadPageResult
 from perdure.contracts.names import COPY_CONVERSATION, LOAD_AGENT, PLAN_VERIFIER, READ_OUTPUT, READ_PAGE
-from perdure.contracts.spec import AgentSpec, CompactionSpec, ModelSpec, ToolSpec
+from perdure.contracts.spec import AgentSpec, CompactionSpec, ModelSpec, ToolSpec, with_queue
 from perdure.contracts.usage import Price
 from perdure.contracts.waits import ApprovalRule
 from perdure.errors import PayloadTooLargeError, UserError
@@ -58,6 +58,10 @@ class LoadingPolicy:
     """The Task Queue of each provider that has one of its own."""
     approvals: Sequence[ApprovalRule] = ()
     """The rules of the app and its settings, in order."""
+    model_queue: str = ""
+    """The Task Queue of the model calls of all others; empty for the workflow's."""
+    tool_queue: str = ""
+    """The Task Queue of tool calls, likewise."""
 
 
 class LoadingActivities:
@@ -90,7 +94,10 @@ class LoadingActivities:
             instructions=instructions,
             models=tuple(self._model(name) for name in agent.models),
             tools=(
-                *(pin(spec, (*request.approvals, *self._policy.approvals)) for spec in agent.tool_specs),
+                *(
+                    with_queue(pin(tool, (*request.approvals, *self._policy.approvals)), self._policy.tool_queue)
+                    for tool in agent.tool_specs
+                ),
                 *(self._handoff(each) for each in agent.handoffs),
             ),
             output=agent.output_spec,
@@ -155,7 +162,7 @@ class LoadingActivities:
     def _model(self, name: str) -> ModelSpec:
         self._providers.resolve(name)
         price, window = self._policy.find_model(name)
-        queue = self._policy.task_queues.get(name.partition(":")[0], "")
+        queue = self._policy.task_queues.get(name.partition(":")[0], self._policy.model_queue)
         return ModelSpec(name=name, price=price, context_window_tokens=window, task_queue=queue)
 
     @activity.defn(name=COPY_CONVERSATION)

@@ -37,9 +37,10 @@ from perdure.contracts.calls import (
 )
 from perdure.contracts.messages import ContentPart, Message, ToolCallPart, ToolResultPart, tell_edit, tool_message
 from perdure.contracts.names import CALL_TOOL, LOAD_TOOL, RUN_SHARED_TOOL, RUN_TOOL
-from perdure.contracts.spec import ToolSpec
+from perdure.contracts.spec import ToolSpec, with_queue
 from perdure.contracts.waits import ApprovalRule
 from perdure.errors import ToolError, ToolRetry
+from perdure.telemetry.notes import note_arguments, note_spec
 
 if TYPE_CHECKING:
     import httpx
@@ -77,9 +78,11 @@ class ToolActivities:
         host: ToolHost,
         sharing: Sharing,
         approvals: Sequence[ApprovalRule] = (),
+        task_queue: str = "",
     ) -> None:
-        """Work with these."""
+        """Work with these; `task_queue` is where calls run, if that is not the workflow's."""
         self._approvals = approvals
+        self._task_queue = task_queue
         self._sharing = sharing
         self._registry = registry
         self._lookup = lookup
@@ -98,6 +101,7 @@ class ToolActivities:
             info.workflow_id or "", info.workflow_run_id or "", request.conversation, request.epoch
         )
         spec = await self._lookup.spec(request.spec, key.workflow_id, key.run_id)
+        note_spec(spec)
         call = await self._find_call(key, request)
         pinned = spec.tool(request.name)
         if pinned is None:
@@ -123,7 +127,7 @@ class ToolActivities:
         Raises:
             UnknownToolError: Not retryable.
         """
-        return pin(self._registry.tool(name).spec, self._approvals)
+        return with_queue(pin(self._registry.tool(name).spec, self._approvals), self._task_queue)
 
     @activity.defn(name=RUN_TOOL)
     async def run_tool(self, request: RunToolRequest) -> CallToolResult:
@@ -167,6 +171,7 @@ class ToolActivities:
         self, pinned: ToolSpec, call: ToolCallPart, context: ToolContext, tenant: str
     ) -> tuple[Message, bool]:
         """Return the message that answers a call, and whether another run's call gave it."""
+        note_arguments(call.arguments)
         if pinned.cache == "shared":
             try:
                 tool = self._find_tool(pinned)

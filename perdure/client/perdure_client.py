@@ -76,6 +76,7 @@ from perdure.errors import (
     revive,
 )
 from perdure.history import RunReader, read_output, read_run
+from perdure.telemetry.client import with_caller_context
 
 MAX_INPUT_BYTES = 1_500_000
 """Temporal's limit is 2 MiB for a payload; the rest is room for what perdure adds."""
@@ -114,6 +115,7 @@ class PerdureClient(People):
     ) -> None:
         """Work with these."""
         self.temporal = client
+        self._starter = with_caller_context(client)
         self.task_queue = task_queue
         self._registry = registry
         self._scoreboard = scoreboard_id(scoreboard, task_queue)
@@ -269,7 +271,7 @@ class PerdureClient(People):
         attributes = {"PerdureTenant": tenant, **attributes}
         has_attributes = any(attributes.values())
         try:
-            handle = await self.temporal.start_workflow(
+            handle = await self._starter.start_workflow(
                 workflow,
                 args=args,
                 id=workflow_id,

@@ -3,6 +3,7 @@
 They are references. A message is written into Event History by whoever makes it, and pointed at ever after.
 """
 
+from datetime import datetime
 from typing import Annotated
 
 from pydantic import Field, JsonValue
@@ -262,3 +263,9 @@ class Progress(Contract):
     """The end of the reply so far, at most 8 kB."""
     unbilled: int = 0
     """Attempts up to this one are known to have cost nothing."""
+    attempt: int = 0
+    """The attempt that this is of, on a worker that traces."""
+    began: datetime | None = None
+    """When it began, likewise."""
+    traced: int = 0
+    """Attempts up to this one have told their spans."""

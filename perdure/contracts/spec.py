@@ -58,6 +58,15 @@ class ToolSpec(Contract):
     """The tool's function that says for each call whether it needs approval."""
     question: QuestionTerms | None = None
     """Set where a call of the tool asks a person."""
+    task_queue: str = ""
+    """Where its calls run, if tool calls have a Task Queue of their own."""
+
+
+def with_queue(tool: ToolSpec, task_queue: str) -> ToolSpec:
+    """Return the tool with its calls on `task_queue`, if they are activities that a queue hands out."""
+    if not task_queue or tool.local or tool.agent or tool.handoff:
+        return tool
+    return tool.model_copy(update={"task_queue": task_queue})
 
 
 class ModelSpec(Contract):

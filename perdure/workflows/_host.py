@@ -39,6 +39,7 @@ from perdure.errors import InvalidInputError, UserError
 from perdure.workflows._calls import find_earlier
 from perdure.workflows._conversation import Conversation
 from perdure.workflows._outcomes import Outbox
+from perdure.workflows._trace import RunTrace
 from perdure.workflows._waits import WaitBook
 
 _ATTRIBUTE = "_perdure_host"
@@ -96,6 +97,7 @@ class Host:
         outcomes: What the scoreboard is to be told.
         waits: What it waits for people for.
         shows_state: Whether that is, or is not to be, shown to whoever lists runs.
+        trace: The span of the run, on a worker that traces.
     """
 
     def __init__(self) -> None:
@@ -108,6 +110,7 @@ class Host:
         self.outcomes = Outbox()
         self.waits = WaitBook()
         self.shows_state = False
+        self.trace: RunTrace | None = None
         self._numbers: Counter[str] = Counter()
         self._conversations: dict[str, Conversation] = {}
         self._specs: dict[str, AgentSpec] = {}

@@ -307,6 +307,9 @@ class AgentWorkflow:
     def _show(self) -> None:
         """Write the run's details for the web UI, in Markdown; and that it waits, for whoever lists runs."""
         status = self.status()
+        trace = current_host().trace
+        if trace is not None:
+            trace.note_state(status.state)
         self._has_waited = self._has_waited or status.state.startswith("waiting_")
         if self._has_waited and self._end is None:
             self._write_attributes(PerdureState=status.state)

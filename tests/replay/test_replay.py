@@ -50,6 +50,7 @@ def test_there_are_histories_of_every_ending() -> None:
         "saved",
         "map",
         "map-node",
+        "queues",
         "crowded",
         "forgetful",
     }
