@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
+from decimal import Decimal
 
 from rich.text import Text
 
@@ -26,22 +27,23 @@ def print_runs(runs: Sequence[RunInfo]) -> None:
     show_time = ago if out.is_terminal else stamp
     rows = [
         (
-            status_text(_status(run)),
+            state_text(run),
             run.agent or run.workflow,
             show_time(run.started_at),
             duration((run.closed_at or datetime.now(UTC)) - run.started_at),
+            "" if run.cost_usd is None else cost(Decimal(str(run.cost_usd))),
             f"{run.history_events:,}" if run.history_events else "",
             run.workflow_id,
         )
         for run in runs
     ]
-    print_table(out, ("STATUS", "AGENT", "STARTED", "TIME", "EVENTS", "ID"), rows)
+    print_table(out, ("STATUS", "AGENT", "STARTED", "TIME", "COST", "EVENTS", "ID"), rows)
 
 
-def _status(run: RunInfo) -> str:
-    """Return the status, or what an open run waits for."""
-    is_waiting = run.status == "running" and run.state is not None and run.state.startswith("waiting_")
-    return run.state if is_waiting and run.state is not None else run.status
+def state_text(run: RunInfo) -> Text:
+    """Return where a run stands: its own state, where that says more than Temporal's status."""
+    is_telling = run.status == "running" and run.state not in (None, "working", "starting")
+    return Text(str(run.state).replace("_", " "), style="yellow") if is_telling else status_text(run.status)
 
 
 def print_details(run: RunDetails) -> None:
@@ -51,7 +53,7 @@ def print_details(run: RunDetails) -> None:
     is_agent = bool(run.models)
     pairs: list[tuple[str, str | Text]] = [
         ("run", info.workflow_id),
-        ("status", status_text(_status(info))),
+        ("status", state_text(info)),
         ("agent", info.agent or "-") if is_agent else ("workflow", info.workflow),
         ("started", f"{stamp(info.started_at)} ({ago(info.started_at)})"),
         ("time", duration((info.closed_at or datetime.now(UTC)) - info.started_at)),

@@ -17,6 +17,7 @@ from perdure.contracts.messages import (
     tell_edit,
 )
 from perdure.contracts.names import MAIN_CONVERSATION
+from perdure.contracts.steering import CarriedInbox, Session
 from perdure.contracts.usage import NO_USAGE, Usage
 from perdure.contracts.waits import ApprovalRule, WaitsState
 
@@ -26,9 +27,12 @@ RunState = Literal[
     "waiting_limit",
     "waiting_approval",
     "waiting_answer",
+    "paused",
+    "idle",
     "finishing",
     "completed",
     "failed",
+    "cancelled",
 ]
 
 
@@ -89,6 +93,16 @@ class ResumedTurn(Contract):
     calls: tuple[ResumedCall, ...] = ()
 
 
+class Answered(Contract):
+    """The answer of a session that waits for the next message: the last message of its conversation."""
+
+    at: datetime
+    limit: str | None = None
+    """The limit that ended the work on it, if one did."""
+    score: float | None = None
+    """The verifier's, if it gave one."""
+
+
 class Carried(Contract):
     """What a run hands to its successor when it continues as new. The conversation is not in it."""
 
@@ -114,6 +128,15 @@ class Carried(Contract):
     resumed: ResumedTurn | None = None
     """Set on the first run of one that was started again, and where a turn waits for a person."""
     waits: WaitsState = WaitsState()
+    inbox: CarriedInbox | None = None
+    """Messages that were sent to it, where any were."""
+    is_paused: bool = False
+    pause_seq: int = 0
+    """The last notice of the parent to pause or to go on."""
+    answered: Answered | None = None
+    """Set where a session waits for the next message."""
+    answered_turns: int = 0
+    """Turns that a session had taken when it answered last: `max_turns` counts from there."""
 
 
 class AnswersCall(Contract):
@@ -154,6 +177,10 @@ class RunInput(Contract):
     """Set on a child whose parent has a limit of money or tokens: its part of that."""
     approvals: tuple[ApprovalRule, ...] = ()
     """Over those of the app: a run can ask for more, not for less."""
+    session: Session | None = None
+    """Set on a run that takes message after message."""
+    inbox: CarriedInbox | None = None
+    """Messages that wait already: of a run that is started again from its beginning."""
 
 
 class RunResult(Contract):
@@ -203,6 +230,9 @@ class RunStatus(Contract):
     """Held back for what is open."""
     budget: Budget | None = None
     """What may be spent in all."""
+    waiting: int = 0
+    """Messages that were sent to it, and wait for the next turn."""
+    is_session: bool = False
 
 
 class MessagesQuery(Contract):

@@ -18,6 +18,7 @@ from perdure.contracts.names import (
     ARTIFACT_QUERY,
     DECIDE_UPDATE,
     MESSAGES_QUERY,
+    PAUSE_SIGNAL,
     PLAN_QUERY,
     RETRY_TASK_UPDATE,
     SPEC_QUERY,
@@ -38,7 +39,9 @@ from perdure.contracts.waits import DecideRequest, Decision, WaitsPage
 from perdure.errors import InvalidInputError, UserError
 from perdure.workflows._calls import find_earlier
 from perdure.workflows._conversation import Conversation
+from perdure.workflows._details import ChildRuns
 from perdure.workflows._outcomes import Outbox
+from perdure.workflows._pause import Pause
 from perdure.workflows._trace import RunTrace
 from perdure.workflows._waits import WaitBook
 
@@ -97,7 +100,9 @@ class Host:
         outcomes: What the scoreboard is to be told.
         waits: What it waits for people for.
         shows_state: Whether that is, or is not to be, shown to whoever lists runs.
+        pause: Whether it is paused, and all that is below it.
         trace: The span of the run, on a worker that traces.
+        child_runs: What the web UI shows of its child runs.
     """
 
     def __init__(self) -> None:
@@ -110,7 +115,9 @@ class Host:
         self.outcomes = Outbox()
         self.waits = WaitBook()
         self.shows_state = False
+        self.pause = Pause()
         self.trace: RunTrace | None = None
+        self.child_runs = ChildRuns()
         self._numbers: Counter[str] = Counter()
         self._conversations: dict[str, Conversation] = {}
         self._specs: dict[str, AgentSpec] = {}
@@ -243,7 +250,7 @@ def current_host() -> Host:
 
 
 def answer_outside() -> None:
-    """Register perdure's queries and updates, unless the workflow has its own."""
+    """Register perdure's queries, updates and signals, unless the workflow has its own."""
     host = current_host()
     handlers: dict[str, Callable[..., object]] = {
         MESSAGES_QUERY: host.messages,
@@ -255,6 +262,8 @@ def answer_outside() -> None:
     for name, handler in handlers.items():
         if workflow.get_query_handler(name) is None:
             workflow.set_query_handler(name, handler)
+    if workflow.get_signal_handler(PAUSE_SIGNAL) is None:
+        workflow.set_signal_handler(PAUSE_SIGNAL, host.pause.hear)
     updates: dict[str, tuple[Callable[..., object], Callable[..., None]]] = {
         AMEND_PLAN_UPDATE: (host.amend, host.check_amendment),
         RETRY_TASK_UPDATE: (host.retry, host.check_retry),

@@ -225,6 +225,7 @@ class ToolCalls:
         permitted = await self._permitted(tool, call)
         if permitted is not None:
             async with gate:
+                await current_host().pause.passed()
                 await (self._run_agent(tool, permitted) if tool.agent else self._run(tool, permitted))
 
     async def _permitted(self, tool: ToolSpec, call: _Call) -> _Call | None:
@@ -232,6 +233,7 @@ class ToolCalls:
 
         Who waits takes nobody's place at the gate.
         """
+        await current_host().pause.passed()
         key = self._key(call)
         if tool.question is not None:
             with self._idle():

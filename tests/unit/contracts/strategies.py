@@ -23,6 +23,7 @@ from perdure.contracts import (
     scores,
     selection,
     spec,
+    steering,
     usage,
     waits,
 )
@@ -42,6 +43,7 @@ MODULES = (
     scores,
     selection,
     spec,
+    steering,
     usage,
     waits,
 )
@@ -93,13 +95,18 @@ def full_contracts(cls: type[Contract]) -> st.SearchStrategy[Any]:
     """Return a strategy for values of which no field has its default; chance alone finds none of many fields."""
     if "blob" in cls.model_fields:
         return contracts(cls)
-    return st.builds(cls, **{name: full_field(field) for name, field in cls.model_fields.items()})
+    fields = {
+        name: _of(field.annotation, field.metadata).filter(
+            lambda value, f=field: f.is_required() or value != f.default
+        )
+        for name, field in cls.model_fields.items()
+    }
+    return st.builds(cls, **fields)
 
 
-def full_field(field: FieldInfo) -> st.SearchStrategy[Any]:
-    """Return a strategy for values of a field that are not its default."""
-    found = _of(field.annotation, field.metadata)
-    return found.filter(lambda value: field.is_required() or value != field.default)
+def field_values(field: FieldInfo) -> st.SearchStrategy[Any]:
+    """Return a strategy for the values of a field."""
+    return _of(field.annotation, field.metadata)
 
 
 def _of(hint: Any, metadata: Sequence[Any] = ()) -> st.SearchStrategy[Any]:
