@@ -110,9 +110,6 @@ _STYLES = {
     "timed_out": "red",
     "canceled": "yellow",
     "paused": "yellow",
-    "waiting_approval": "yellow",
-    "waiting_answer": "yellow",
-    "waiting_limit": "yellow",
 }
 
 
