@@ -135,7 +135,12 @@ def make_parts(app: App, settings: Settings, *, meter: MetricMeter = MetricMeter
     host = ToolHost(
         http=httpx.AsyncClient(timeout=_HTTP_TIMEOUT_SECONDS), blobs=blobs, redact=_redactor(providers)
     )
-    telemetry = make_telemetry(os.environ, has_content=settings.telemetry.content, redact=host.redact)
+    telemetry = make_telemetry(
+        os.environ,
+        has_content=settings.telemetry.content,
+        redact=host.redact,
+        metrics_address=settings.metrics_address,
+    )
     telemetry.count_with(meter)
     lookup = Lookup(app.registry, cache=MessageCache(settings.message_cache_bytes), specs=SpecCache())
     policy = LoadingPolicy(

@@ -7,9 +7,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from temporalio.common import MetricMeter
+from temporalio.runtime import OpenTelemetryConfig
 
 from perdure.errors import SettingsError
-from perdure.telemetry.environment import otlp_protocol, traces_exporter
+from perdure.telemetry.environment import metrics_config, otlp_protocol, traces_exporter
 from perdure.telemetry.metrics import Metrics
 
 if TYPE_CHECKING:
@@ -31,12 +32,14 @@ class Telemetry:
         metrics: None where nothing is counted.
         has_content: Whether spans have messages, arguments and results.
         redact: Takes the secrets out of a text.
+        is_dotted: Whether metrics go where names may have dots.
     """
 
     spans: "Spans | None"
     metrics: Metrics | None
     has_content: bool
     redact: Callable[[str], str]
+    is_dotted: bool = False
 
     @property
     def is_on(self) -> bool:
@@ -46,16 +49,23 @@ class Telemetry:
     def count_with(self, meter: MetricMeter) -> None:
         """Count by the meter of a Temporal runtime, if it sends metrics anywhere."""
         if meter is not MetricMeter.noop:
-            self.metrics = Metrics(meter)
+            self.metrics = Metrics(meter, is_dotted=self.is_dotted)
 
 
-def make_telemetry(environ: Mapping[str, str], *, has_content: bool, redact: Callable[[str], str]) -> Telemetry:
+def make_telemetry(
+    environ: Mapping[str, str],
+    *,
+    has_content: bool,
+    redact: Callable[[str], str],
+    metrics_address: object = None,
+) -> Telemetry:
     """Return what the environment asks for; its meter comes with the client.
 
     Raises:
         SettingsError: A variable can't be used, or the extra `otlp` is missing. Not retryable.
     """
-    return Telemetry(_make_spans(environ), None, has_content, redact)
+    is_dotted = isinstance(metrics_config(environ, metrics_address), OpenTelemetryConfig)
+    return Telemetry(_make_spans(environ), None, has_content, redact, is_dotted)
 
 
 def _make_spans(environ: Mapping[str, str]) -> "Spans | None":
