@@ -72,13 +72,14 @@ def _make_spans(environ: Mapping[str, str]) -> "Spans | None":
     if (provider := _users_provider()) is not None:
         from perdure.telemetry.spans import Spans
 
-        return Spans(provider, is_ours=False)
+        return Spans(provider)
     exporter = traces_exporter(environ)
     if exporter == "none":
         return None
     from perdure.telemetry.spans import Spans
 
-    return Spans(_make_provider(environ, exporter), is_ours=True)
+    sink = _make_exporter(environ, exporter)
+    return Spans(_make_provider(environ, sink), stop=sink.shutdown)
 
 
 def _users_provider() -> "TracerProvider | None":
@@ -92,7 +93,7 @@ def _users_provider() -> "TracerProvider | None":
     return provider if isinstance(provider, TracerProvider) else None
 
 
-def _make_provider(environ: Mapping[str, str], exporter: str) -> "TracerProvider":
+def _make_provider(environ: Mapping[str, str], sink: Any) -> "TracerProvider":
     from opentelemetry import trace
     from opentelemetry.sdk.resources import Resource
     from opentelemetry.sdk.trace import TracerProvider
@@ -109,7 +110,7 @@ def _make_provider(environ: Mapping[str, str], exporter: str) -> "TracerProvider
         options["schedule_delay_millis"] = _DELAY_MILLISECONDS
     if not environ.get("OTEL_BSP_MAX_QUEUE_SIZE"):
         options["max_queue_size"] = _QUEUE_SIZE
-    provider.add_span_processor(BatchSpanProcessor(_make_exporter(environ, exporter), **options))
+    provider.add_span_processor(BatchSpanProcessor(sink, **options))
     trace.set_tracer_provider(provider)  # so that what tools trace themselves is below their calls
     return provider
 
