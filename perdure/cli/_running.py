@@ -78,7 +78,7 @@ async def _worker(project: Project, address: str | None) -> AsyncGenerator[None]
         project,
         app=app,
         settings=project.settings.model_copy(
-            update={"grace_period": min(project.settings.grace_period, _GRACE)},
+            update={"grace_period": min(project.settings.grace_period, _GRACE), "health_address": None},
         ),
     )
     stop, ready = asyncio.Event(), asyncio.Event()
