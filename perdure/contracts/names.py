@@ -47,6 +47,9 @@ LIMIT_UPDATE: Final = "perdure.limit"
 LEASE_SIGNAL: Final = "perdure.lease"
 LEASE_ANSWER_SIGNAL: Final = "perdure.lease_answer"
 
+SEND_UPDATE: Final = "perdure.send"
+PAUSE_SIGNAL: Final = "perdure.pause"
+
 OUTCOMES_SIGNAL: Final = "perdure.outcomes"
 
 MAIN_CONVERSATION: Final = "main"

@@ -17,6 +17,7 @@ from perdure.contracts.names import (
     AMEND_PLAN_UPDATE,
     ARTIFACT_QUERY,
     MESSAGES_QUERY,
+    PAUSE_SIGNAL,
     PLAN_QUERY,
     RETRY_TASK_UPDATE,
     SPEC_QUERY,
@@ -35,7 +36,9 @@ from perdure.contracts.spec import AgentSpec
 from perdure.errors import InvalidInputError, UserError
 from perdure.workflows._calls import find_earlier
 from perdure.workflows._conversation import Conversation
+from perdure.workflows._details import ChildRuns
 from perdure.workflows._outcomes import Outbox
+from perdure.workflows._pause import Pause
 from perdure.workflows._trace import RunTrace
 
 _ATTRIBUTE = "_perdure_host"
@@ -91,7 +94,9 @@ class Host:
         reset: Whether the run was reset.
         first_run_id: First run of the chain that idempotency keys belong to; empty for the workflow's own.
         outcomes: What the scoreboard is to be told.
+        pause: Whether it is paused, and all that is below it.
         trace: The span of the run, on a worker that traces.
+        child_runs: What the web UI shows of its child runs.
     """
 
     def __init__(self) -> None:
@@ -102,7 +107,9 @@ class Host:
         self.reset = Reset()
         self._finding: asyncio.Task[FindEarlierResult] | None = None
         self.outcomes = Outbox()
+        self.pause = Pause()
         self.trace: RunTrace | None = None
+        self.child_runs = ChildRuns()
         self._numbers: Counter[str] = Counter()
         self._conversations: dict[str, Conversation] = {}
         self._specs: dict[str, AgentSpec] = {}
@@ -223,7 +230,7 @@ def current_host() -> Host:
 
 
 def answer_outside() -> None:
-    """Register perdure's queries and updates, unless the workflow has its own."""
+    """Register perdure's queries, updates and signals, unless the workflow has its own."""
     host = current_host()
     handlers: dict[str, Callable[..., object]] = {
         MESSAGES_QUERY: host.messages,
@@ -234,6 +241,8 @@ def answer_outside() -> None:
     for name, handler in handlers.items():
         if workflow.get_query_handler(name) is None:
             workflow.set_query_handler(name, handler)
+    if workflow.get_signal_handler(PAUSE_SIGNAL) is None:
+        workflow.set_signal_handler(PAUSE_SIGNAL, host.pause.hear)
     updates: dict[str, tuple[Callable[..., object], Callable[..., None]]] = {
         AMEND_PLAN_UPDATE: (host.amend, host.check_amendment),
         RETRY_TASK_UPDATE: (host.retry, host.check_retry),
