@@ -37,7 +37,8 @@ async def test_a_service_with_a_provider_of_its_own(server: DevServer) -> None:
     by_id = {span_id: (name, trace_id) for name, trace_id, span_id, _ in spans}
     assert len(by_id) == len(spans)
     roots = [name for name, _, _, parent in spans if parent not in by_id]
-    assert sorted(roots) == ["a request", "invoke_workflow Steps"]
+    assert sorted(roots) == ["a request", "invoke_agent asker", "invoke_workflow Steps"]
+    assert _below(spans, "invoke_agent asker")["wait limit"] == 1
     assert all(by_id[parent][1] == trace_id for _, trace_id, _, parent in spans if parent in by_id)
     assert _below(spans, "a request") == {"invoke_workflow MapWorkflow": 1, "invoke_workflow Greeting": 1}
     assert _below(spans, "invoke_workflow Greeting") == {"greet": 1}
