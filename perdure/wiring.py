@@ -140,7 +140,12 @@ def make_parts(app: App, settings: Settings, *, meter: MetricMeter = MetricMeter
         redact=_redactor(providers),
         has_storage=settings.storage is not None,
     )
-    telemetry = make_telemetry(os.environ, has_content=settings.telemetry.content, redact=host.redact)
+    telemetry = make_telemetry(
+        os.environ,
+        has_content=settings.telemetry.content,
+        redact=host.redact,
+        metrics_address=settings.metrics_address,
+    )
     telemetry.count_with(meter)
     lookup = Lookup(app.registry, cache=MessageCache(settings.message_cache_bytes), specs=SpecCache())
     attributes = _remembered_attributes()
