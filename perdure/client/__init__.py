@@ -13,6 +13,7 @@ from perdure.client._timeline.data import ChainLink, Step, Timeline
 from perdure.client._timeline.sums import Sum, Totals, totals
 from perdure.client._transcript import FullTranscript, TranscriptEntry
 from perdure.client._tree import Tree, TreeNode
+from perdure.client._waits import RecordedDecision, RunWaits
 from perdure.client._watch import WatchEvent
 from perdure.client.perdure_client import PerdureClient, StartedRun
 from perdure.client.schedules import Schedules, Triggered
@@ -29,11 +30,13 @@ __all__ = [
     "Parting",
     "PendingCall",
     "PerdureClient",
+    "RecordedDecision",
     "RerunResult",
     "RunDetails",
     "RunDiff",
     "RunInfo",
     "RunStatusName",
+    "RunWaits",
     "ScheduleDetails",
     "ScheduleInfo",
     "ScheduledRun",

@@ -19,6 +19,7 @@ from perdure.client._attributes import StartAttributes
 from perdure.client._fork_point import ForkPoint, ForkRequest, fork_point
 from perdure.client._priority import run_priority
 from perdure.client._runs import RunInfo, describe
+from perdure.client._sizes import check_input
 from perdure.client._turns import Chain, Turn, read_turns
 from perdure.contracts.fork import Fork, ForkedFrom
 from perdure.contracts.limits import Limits
@@ -26,9 +27,7 @@ from perdure.contracts.names import AGENT_WORKFLOW, FORK_MEMO
 from perdure.contracts.run import Carried, Counters, ResumedTurn, RunInput
 from perdure.contracts.spec import AgentSpec, SpecChanges
 from perdure.contracts.times import TASK_TIMEOUT
-from perdure.errors import InvalidInputError, PayloadTooLargeError, RunExistsError
-
-_MAX_BYTES = 1_500_000
+from perdure.errors import InvalidInputError, RunExistsError
 
 
 class ForkResult(BaseModel):
@@ -65,11 +64,7 @@ async def fork(client: Client, request: ForkRequest, attributes: StartAttributes
     for model in request.models:
         check_model(spec.name, model)
     made = _input(turn, point, spec, request)
-    size = len(made.to_bytes())
-    if size > _MAX_BYTES:
-        raise PayloadTooLargeError(
-            f"What the fork is given takes {size} bytes, more than {_MAX_BYTES}: let a tool read the rest."
-        )
+    check_input(len(made.to_bytes()), client)
     started = await _start(client, info, made, spec, request, attributes)
     forked = made.forked
     assert forked is not None, "the input is that of a fork"

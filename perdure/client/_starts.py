@@ -5,18 +5,18 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pydantic import JsonValue
+from temporalio.client import Client
 
+from perdure.agents.approvals import check_run_rules
 from perdure.agents.registry import Registry
+from perdure.client._sizes import check_input
 from perdure.contracts.limits import Limits
 from perdure.contracts.messages import ContentPart, TextPart
 from perdure.contracts.names import AGENT_WORKFLOW
 from perdure.contracts.run import RunInput
 from perdure.contracts.steering import Session
 from perdure.contracts.texts import one_line
-from perdure.errors import PayloadTooLargeError
-
-MAX_INPUT_BYTES = 1_500_000
-"""Temporal's limit is 2 MiB for a payload; the rest is room for what perdure adds."""
+from perdure.contracts.waits import ApprovalRule
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +41,7 @@ class RunStart:
 
 
 def agent_start(
+    client: Client,
     registry: Registry | None,
     agent: str,
     input: str | Sequence[ContentPart],
@@ -48,14 +49,17 @@ def agent_start(
     limits: Limits | None,
     context: Mapping[str, JsonValue] | None,
     tenant: str,
+    approvals: Sequence[ApprovalRule] = (),
     session: Session | None = None,
 ) -> RunStart:
     """Return what an agent's run is started with.
 
     Raises:
         UnknownAgentError: The registry doesn't have it. Not retryable.
-        PayloadTooLargeError: The input takes more than 1.5 MB. Not retryable.
+        SettingsError: A rule makes no sense. Not retryable.
+        PayloadTooLargeError: The input takes more than 1.5 MB, or 50 MB with external storage. Not retryable.
     """
+    check_run_rules(approvals)
     model = "" if registry is None else registry.agent(agent).models[0]
     parts = (TextPart(text=input),) if isinstance(input, str) else tuple(input)
     request = RunInput(
@@ -64,14 +68,10 @@ def agent_start(
         limits=limits or Limits(),
         context=dict(context) if context else None,
         tenant=tenant,
+        approvals=tuple(approvals),
         session=session,
     )
-    size = len(request.to_bytes())
-    if size > MAX_INPUT_BYTES:
-        raise PayloadTooLargeError(
-            f"The input takes {size} bytes, more than {MAX_INPUT_BYTES}: put it into a file or a service "
-            "that a tool can read, and start the run with its name."
-        )
+    check_input(len(request.to_bytes()), client)
     text = "".join(part.text for part in parts if isinstance(part, TextPart))
     return RunStart(
         workflow=AGENT_WORKFLOW,

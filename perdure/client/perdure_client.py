@@ -31,12 +31,14 @@ from perdure.client._diff import RunDiff, RunRead, common, common_turns, make_si
 from perdure.client._fork import ForkResult, fork
 from perdure.client._fork_point import Content, ForkRequest
 from perdure.client._maps import MapItems, map_input, progress, whole_result
+from perdure.client._people import People
 from perdure.client._plans import steered
 from perdure.client._priority import run_priority
 from perdure.client._rerun import RerunResult, rerun
 from perdure.client._runs import RunInfo, describe, first_start, list_query, list_runs, not_found, to_info
 from perdure.client._scores import judged, read_table, send_judgement
 from perdure.client._show import RunDetails, details, money_of
+from perdure.client._sizes import too_large
 from perdure.client._starts import agent_start
 from perdure.client._steering import make_request, send, set_paused
 from perdure.client._timeline.data import Timeline
@@ -44,6 +46,7 @@ from perdure.client._timeline.read import Reach, read_timeline
 from perdure.client._transcript import FullTranscript, TranscriptEntry, full_transcript, transcript
 from perdure.client._tree import make_tree, plan_from_history, with_earlier
 from perdure.client._turns import agents_run
+from perdure.client._waits import WaitReader
 from perdure.client._watch import WatchEvent, watch
 from perdure.client.schedules import Schedules
 from perdure.contracts.limits import Limits
@@ -65,6 +68,7 @@ from perdure.contracts.run import RunResult, RunStatus
 from perdure.contracts.scores import Outcome, ScoreTable, scoreboard_id
 from perdure.contracts.steering import SendReceipt, Session
 from perdure.contracts.times import TASK_TIMEOUT
+from perdure.contracts.waits import ApprovalRule
 from perdure.errors import (
     InvalidInputError,
     InvalidPlanError,
@@ -77,7 +81,7 @@ from perdure.errors import (
     StillRunningError,
     revive,
 )
-from perdure.history import RunReader, read_output, read_run
+from perdure.history import RunReader, read_output, read_run, readable_storage
 from perdure.telemetry.client import with_caller_context
 
 _UPDATE_SECONDS = 30
@@ -94,7 +98,7 @@ class StartedRun(BaseModel):
     run_id: str
 
 
-class PerdureClient:
+class PerdureClient(People):
     """Runs of agents, and of users' own workflows.
 
     Args:
@@ -131,6 +135,7 @@ class PerdureClient:
         context: Mapping[str, JsonValue] | None = None,
         tenant: str = "",
         priority: int | None = None,
+        approvals: Sequence[ApprovalRule] = (),
         session: Session | None = None,
     ) -> StartedRun:
         """Start an agent on an input.
@@ -143,15 +148,25 @@ class PerdureClient:
             context: Values for instructions and tools; readable in Event History, so no secrets.
             tenant: Who the run is for; tenants get an even share of the workers.
             priority: 1 (first) to 5 (last), for all that the run does; 3 when None.
+            approvals: Rules of this run and its subagents, before those of the app; they can't allow anything.
             session: Wait for the next message after an answer, in place of completing.
 
         Raises:
             UnknownAgentError, InvalidInputError: Not retryable.
-            PayloadTooLargeError: The input takes more than 1.5 MB. Not retryable.
+            SettingsError: A rule makes no sense. Not retryable.
+            PayloadTooLargeError: The input takes more than 1.5 MB, or 50 MB with external storage. Not retryable.
             RunExistsError: A run of that id is open. Not retryable.
         """
         start = agent_start(
-            self._registry, agent, input, limits=limits, context=context, tenant=tenant, session=session
+            self.temporal,
+            self._registry,
+            agent,
+            input,
+            limits=limits,
+            context=context,
+            tenant=tenant,
+            approvals=approvals,
+            session=session,
         )
         return await self._start(
             start.workflow,
@@ -261,6 +276,8 @@ class PerdureClient:
                 search_attributes=await self._attributes.of(attributes) if has_attributes else None,
                 priority=run_priority(workflow_id, tenant=tenant, priority=priority),
             )
+        except RPCError as error:
+            raise too_large(error, f"The input of {workflow}") from None
         except WorkflowAlreadyStartedError:
             raise RunExistsError(
                 f"A run {workflow_id!r} is open: `perdure watch {workflow_id}` follows it; choose another id."
@@ -289,7 +306,8 @@ class PerdureClient:
         )
         try:
             async with asyncio.timeout(None if timeout is None else timeout.total_seconds()):
-                value = await handle.result()
+                with readable_storage():
+                    value = await handle.result()
         except TimeoutError:
             raise StillRunningError(f"{workflow_id!r} is still running; it goes on.") from None
         except WorkflowFailureError as error:
@@ -367,7 +385,13 @@ class PerdureClient:
             plan = plan_from_history(info, children.plan, known)
         tree = await make_tree(self.temporal, info, known, plan, since=since, depth=depth, is_all=is_all)
         return found.model_copy(
-            update={"failure": await self._failure(info), "plan": plan, "tree": tree, "money": money}
+            update={
+                "failure": await self._failure(info),
+                "plan": plan,
+                "tree": tree,
+                "money": money,
+                "waits": tuple(await WaitReader(self.temporal).of_tree(info)),
+            }
         )
 
     async def _status(self, info: RunInfo) -> RunStatus | None:
@@ -743,7 +767,8 @@ class PerdureClient:
 
 async def _asked(workflow_id: str, name: str, call: Any) -> Any:
     try:
-        return await call
+        with readable_storage():
+            return await call
     except (WorkflowQueryFailedError, WorkflowQueryRejectedError) as error:
         raise InvalidInputError(f"Run {workflow_id!r} can't answer {name!r}: {error}") from None
     except WorkflowUpdateFailedError as error:
@@ -754,7 +779,8 @@ async def _asked(workflow_id: str, name: str, call: Any) -> Any:
     except RPCError as error:
         if error.status in (RPCStatusCode.DEADLINE_EXCEEDED, RPCStatusCode.CANCELLED):
             raise _no_worker(workflow_id, name) from None
-        raise not_found(error, workflow_id) from None
+        refused = too_large(error, f"What {name!r} is given")
+        raise (not_found(error, workflow_id) if refused is error else refused) from None
 
 
 def _no_worker(workflow_id: str, name: str) -> NoWorkerError:

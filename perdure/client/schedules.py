@@ -158,7 +158,9 @@ class Schedules:
         if bool(agent) == bool(workflow):
             raise InvalidInputError("A schedule starts either an agent or a workflow.")
         if agent:
-            return agent_start(self._registry, agent, input, limits=limits, context=context, tenant=tenant)
+            return agent_start(
+                self._client, self._registry, agent, input, limits=limits, context=context, tenant=tenant
+            )
         if limits or context:
             raise InvalidInputError(f"Limits and context are for agents; {workflow!r} is a workflow.")
         attributes = {"PerdureTenant": tenant}
