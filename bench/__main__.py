@@ -1,4 +1,4 @@
-"""`python -m bench [history|turns|memory|map|plan|limiter|fairness|telemetry|all] [--quick] [--json FILE]`.
+"""`python -m bench [PART|all] [--quick] [--json FILE]`; PART is one of those below.
 
 Exits with 1 if a target was missed.
 """
@@ -15,6 +15,7 @@ from typing import Any, Protocol
 import psutil
 
 from bench.fairness import measure_fairness
+from bench.flood import measure_flood
 from bench.histories import measure_history
 from bench.limiter import measure_limiter
 from bench.mapping import measure_map
@@ -38,6 +39,7 @@ _PARTS: dict[str, _Part] = {
     "plan": measure_plan,
     "limiter": measure_limiter,
     "fairness": measure_fairness,
+    "flood": measure_flood,
     "telemetry": measure_telemetry,
 }
 

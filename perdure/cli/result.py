@@ -21,7 +21,7 @@ def command(workflow_id: str, timeout: float | None, output: str) -> None:
 
     async def main(client: Any) -> Any:
         await warn_if_idle(client, workflow_id)
-        with run_outcome():
+        with run_outcome(output):
             wait = None if timeout is None else timedelta(seconds=timeout)
             return await client.result(workflow_id, timeout=wait)
 

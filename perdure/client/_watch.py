@@ -18,6 +18,7 @@ from temporalio.service import RPCError
 from perdure.client._children import ChildReader, ChildRun
 from perdure.client._runs import RunInfo, describe, first_start, not_found, to_info
 from perdure.client._show import PendingCall, details
+from perdure.client._steering import answered
 from perdure.client._transcript import TranscriptEntry, everything
 from perdure.client._tree import Tree, make_tree, plan_from_history, with_earlier
 from perdure.contracts.plan import PlanStatus
@@ -35,7 +36,7 @@ class WatchEvent(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    kind: Literal["message", "pending", "child", "tree", "continued", "closed"]
+    kind: Literal["message", "pending", "child", "tree", "idle", "continued", "closed"]
     entry: TranscriptEntry | None = None
     """A new message, when `kind` is `message`."""
     pending: tuple[PendingCall, ...] = ()
@@ -44,6 +45,8 @@ class WatchEvent(BaseModel):
     """A child run that started or ended, when `kind` is `child`."""
     tree: Tree | None = None
     """All that is below the run, when `kind` is `tree`: after changes, and only where it was asked for."""
+    read: int | None = None
+    """Messages to the run that a session has answered, beside its input, when `kind` is `idle`."""
     info: RunInfo | None = None
     """The run, when it `closed` or `continued` as new."""
 
@@ -119,6 +122,9 @@ class _Run:
                 for entry in entries[shown:]:
                     self.queue.put_nowait(WatchEvent(kind="message", entry=entry))
                 shown = len(entries)
+                read = await answered(event, self._client)
+                if read is not None:
+                    self.queue.put_nowait(WatchEvent(kind="idle", read=read))
         except RPCError as error:
             raise not_found(error, self._workflow_id) from None
         finally:
