@@ -1,4 +1,4 @@
-"""`python -m bench [PART|all] [--quick] [--json FILE]`; PART is one of those below.
+"""`python -m bench [PART] [--quick] [--json FILE]`: measure one part, or all; `--help` lists them.
 
 Exits with 1 if a target was missed.
 """
@@ -25,6 +25,7 @@ from bench.report import Report, say
 from bench.stack import Stack, open_stack
 from bench.telemetry import measure_telemetry
 from bench.turns import measure_turns
+from bench.waiting import measure_waiting
 
 
 class _Part(Protocol):
@@ -40,6 +41,7 @@ _PARTS: dict[str, _Part] = {
     "limiter": measure_limiter,
     "fairness": measure_fairness,
     "flood": measure_flood,
+    "waiting": measure_waiting,
     "telemetry": measure_telemetry,
 }
 

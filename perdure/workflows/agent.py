@@ -18,6 +18,7 @@ from perdure.contracts.limits import Limits
 from perdure.contracts.messages import Message
 from perdure.contracts.names import (
     AGENT_WORKFLOW,
+    DECIDE_UPDATE,
     LEASE_ANSWER_SIGNAL,
     LEASE_SIGNAL,
     LIMIT_UPDATE,
@@ -26,6 +27,7 @@ from perdure.contracts.names import (
     SEND_UPDATE,
     SPEC_QUERY,
     STATUS_QUERY,
+    WAITS_QUERY,
 )
 from perdure.contracts.run import (
     Answered,
@@ -40,6 +42,7 @@ from perdure.contracts.run import (
 )
 from perdure.contracts.spec import AgentSpec
 from perdure.contracts.steering import SendReceipt, SendRequest
+from perdure.contracts.waits import DecideRequest, Decision, WaitsPage
 from perdure.errors import InvalidInputError, PerdureError, UserError
 from perdure.workflows._calls import copy_conversation, load_agent
 from perdure.workflows._conversation import INLINE_BYTES, Conversation
@@ -51,6 +54,7 @@ from perdure.workflows._ledger import budget_of
 from perdure.workflows._raising import check_new_limits
 from perdure.workflows._session import ends_session, wait_for_message
 from perdure.workflows._steering import Steering
+from perdure.workflows._waits import WaitBook
 from perdure.workflows.loop import AgentLoop, Answer
 
 _MAX_RESULT_CHARS = 250_000
@@ -84,7 +88,8 @@ class AgentWorkflow:
         self._answered = None if carried is None else carried.answered
         self._loop: AgentLoop | None = None
         self._end: RunState | None = None
-        self._has_waited = False
+        self._waits = WaitBook(None if carried is None else carried.waits)
+        self._has_waited = self._waits.run_state() is not None
         self._early_answers: list[LeaseAnswer] = []
         self._base_events = 0
         self._base_bytes = 0
@@ -113,6 +118,9 @@ class AgentWorkflow:
             return result
 
     async def _work(self, request: RunInput) -> RunResult:
+        host = current_host()
+        host.waits, host.shows_state = self._waits, True
+        self._waits.on_change = self._show
         spec = await self._pin(request)
         loop = AgentLoop(
             spec,
@@ -127,6 +135,7 @@ class AgentWorkflow:
             ledger=_first_ledger(request, spec),
             raised=None if request.carried is None else request.carried.raised,
             workflow_id=workflow.info().workflow_id,
+            should_suspend=self._is_copying_due,
             steering=self._steering,
             answered_turns=0 if request.carried is None else request.carried.answered_turns,
             prompt=None if request.carried is None else request.carried.prompt,
@@ -139,13 +148,14 @@ class AgentWorkflow:
             self._write_attributes(
                 PerdureAgent=spec.name,
                 PerdureModel=spec.models[0].name,
-                PerdureState="working",
+                PerdureState=self._waits.run_state() or "working",
                 PerdureTenant=request.tenant or None,
             )
         self._note_base()
         answer = await self._resume(loop)
         while answer is None or await self._goes_on(loop, answer):
-            answer = await self._run(loop)
+            if loop.suspended is None:
+                answer = await self._run(loop)
             if answer is None:
                 await self._continue_as_new(loop)
         return self._result(loop, answer)
@@ -153,7 +163,7 @@ class AgentWorkflow:
     async def _run(self, loop: AgentLoop) -> Answer | None:
         """Take turns until there is an answer, or a new run is due: a large conversation is made shorter first."""
         while (answer := await loop.run(should_stop=self._should_continue_as_new)) is None:
-            if not self._is_shortening_due() or await loop.shorten():
+            if loop.suspended is not None or not self._is_shortening_due() or await loop.shorten():
                 return None
             self._is_short = True  # no shorter than it is: the run goes on until copying it pays
         return answer
@@ -206,13 +216,19 @@ class AgentWorkflow:
             request = self._copy_request(carried, slot, slot + 1).model_copy(update={"is_alone": True})
             with typed_activity_failure():
                 kept[slot] = (await copy_conversation(request)).messages[0]
+        if carried.waits.pending:
+            self._note_base()  # what was copied one by one is not new either
         return await loop.resume(kept, carried.resumed)
 
     async def _load(self, agent: str, context: dict[str, JsonValue] | None) -> AgentSpec:
         with typed_activity_failure():
             return await load_agent(
                 LoadAgentRequest(
-                    agent=agent, limits=self._request.limits, context=context, verify=self._request.verify
+                    agent=agent,
+                    limits=self._request.limits,
+                    context=context,
+                    verify=self._request.verify,
+                    approvals=self._request.approvals,
                 )
             )
 
@@ -282,11 +298,12 @@ class AgentWorkflow:
             answers=self._request.answers,
             verify=self._request.verify,
             task_kind=self._request.task_kind,
+            approvals=self._request.approvals,
             session=self._request.session,
             carried=Carried(
                 from_run_id=workflow.info().run_id,
                 spec=loop.spec.digest,
-                conversation_slots=len(self._conversation),
+                conversation_slots=self._carried_slots(loop),
                 started_at=self._started_at,
                 epoch=self._conversation.epoch,
                 counters=loop.counters,
@@ -294,6 +311,8 @@ class AgentWorkflow:
                 first_run_id=current_host().first_run_id,
                 ledger=None if loop.meter is None else loop.meter.ledger,
                 raised=loop.raised,
+                resumed=loop.suspended,
+                waits=self._waits.state(),
                 inbox=self._steering.inbox.carried(),
                 is_paused=current_host().pause.is_on,
                 pause_seq=current_host().pause.seq,
@@ -302,6 +321,10 @@ class AgentWorkflow:
                 prompt=loop.compactor.prompt,
             ),
         )
+
+    def _carried_slots(self, loop: AgentLoop) -> int:
+        """Return how many slots are copied in one piece: not those of calls that a turn still waits with."""
+        return len(self._conversation) if loop.suspended is None else self._conversation.last_reply() + 1
 
     def _result(self, loop: AgentLoop, answer: Answer) -> RunResult:
         is_large = answer.size > _MAX_RESULT_CHARS
@@ -341,7 +364,9 @@ class AgentWorkflow:
         trace = current_host().trace
         if trace is not None:
             trace.note_state(status.state)
-        self._has_waited = self._has_waited or status.state in ("waiting_limit", "paused", "idle")
+        self._has_waited = (
+            self._has_waited or status.state.startswith("waiting_") or status.state in ("paused", "idle")
+        )
         if self._has_waited and self._end is None and status.state != _told_state():
             self._write_attributes(PerdureState=status.state, **_sums(status.counters))
         workflow.set_current_details(agent_details(status, current_host().child_runs.told()))
@@ -360,7 +385,7 @@ class AgentWorkflow:
             spent=None if loop is None or loop.meter is None else loop.meter.ledger.spent,
             reserved=None if loop is None or loop.meter is None else loop.meter.held,
             budget=None if loop is None or loop.meter is None else loop.meter.budget,
-            activity="" if loop is None or self._end else loop.activity,
+            activity="" if loop is None or self._end else self._waits.told() or loop.activity,
             conversation=MAIN_CONVERSATION,
             spec="" if loop is None else loop.spec.digest,
             waiting=len(self._steering.inbox),
@@ -371,6 +396,9 @@ class AgentWorkflow:
     def _state(self) -> RunState:
         if self._end is not None:
             return self._end
+        waiting = self._waits.run_state()  # first, since people look for it: a paused run can be decided, too
+        if waiting is not None:
+            return waiting
         if current_host().pause.is_on:
             return "paused"
         return "starting" if self._loop is None else self._loop.state
@@ -402,6 +430,20 @@ class AgentWorkflow:
             raise InvalidInputError("The run is starting or ending: try again in a moment.")
         elapsed = workflow.now() - self._started_at
         check_new_limits(given, self._loop, elapsed)
+
+    @workflow.query(name=WAITS_QUERY)
+    def waits(self) -> WaitsPage:
+        """Return what the run waits for people for."""
+        return self._waits.page()
+
+    @workflow.update(name=DECIDE_UPDATE)
+    def decide(self, request: DecideRequest) -> Decision:
+        """Take what a person decided."""
+        return self._waits.decide(request, workflow.now())
+
+    @decide.validator
+    def _check_decision(self, request: DecideRequest) -> None:
+        self._waits.check(request, workflow.now())
 
     @workflow.update(name=SEND_UPDATE)
     def send(self, request: SendRequest) -> SendReceipt:

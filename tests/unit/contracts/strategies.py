@@ -25,6 +25,7 @@ from perdure.contracts import (
     spec,
     steering,
     usage,
+    waits,
 )
 from perdure.contracts import map as map_
 from perdure.contracts._base import Contract
@@ -44,6 +45,7 @@ MODULES = (
     spec,
     steering,
     usage,
+    waits,
 )
 CONTRACTS: list[type[Contract]] = sorted(
     {

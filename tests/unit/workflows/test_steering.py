@@ -199,5 +199,5 @@ class Steering(RuleBasedStateMachine):
             run.replay()
 
 
-Steering.TestCase.settings = settings(max_examples=200, stateful_step_count=30)
+Steering.TestCase.settings = settings(max_examples=200, stateful_step_count=20)
 TestSteering = Steering.TestCase
