@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 import psutil
 
+from bench.context import measure_context
 from bench.fairness import measure_fairness
 from bench.flood import measure_flood
 from bench.histories import measure_history
@@ -41,6 +42,7 @@ _PARTS: dict[str, _Part] = {
     "limiter": measure_limiter,
     "fairness": measure_fairness,
     "flood": measure_flood,
+    "context": measure_context,
     "waiting": measure_waiting,
     "telemetry": measure_telemetry,
 }
