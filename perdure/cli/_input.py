@@ -133,7 +133,7 @@ def parse_limits(given: Iterable[str], option: str = "--limit") -> Limits | None
         raise InvalidInputError(f"{option}: {_first_problem(error)}.") from None
 
 
-def parse_since(text: str | None) -> timedelta | None:
+def parse_time(text: str | None, option: str = "--since") -> timedelta | None:
     """Read `--since 7d`: minutes (m), hours (h), days (d) or weeks (w).
 
     Raises:
@@ -141,7 +141,7 @@ def parse_since(text: str | None) -> timedelta | None:
     """
     if text is None:
         return None
-    return _period(text, "mhdw") or _bad_period("--since", text, "m, h, d or w, such as 7d")
+    return _period(text, "mhdw") or _bad_period(option, text, "m, h, d or w, such as 7d")
 
 
 def parse_period(text: str | None, option: str) -> timedelta | None:
