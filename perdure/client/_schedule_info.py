@@ -1,7 +1,7 @@
 """What there is to say about a schedule. Client side; reads what Temporal tells."""
 
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, cast
 
 from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
 from temporalio.client import (
@@ -103,8 +103,8 @@ async def details_of(described: ScheduleDescription) -> ScheduleDetails:
     schedule, info = described.schedule, described.info
     action: Any = schedule.action
     is_start = isinstance(action, ScheduleActionStartWorkflow)
-    request = await _input(described, action) if is_start else None
-    values: dict[str, Any] = request if isinstance(request, dict) else {}
+    request: Any = await _input(described, action) if is_start else None
+    values = cast("dict[str, Any]", request) if isinstance(request, dict) else dict[str, Any]()
     running = [each for each in info.running_actions if isinstance(each, ScheduleActionExecutionStartWorkflow)]
     return ScheduleDetails(
         name=described.id,
@@ -118,7 +118,7 @@ async def details_of(described: ScheduleDescription) -> ScheduleDetails:
         recent=_runs(info.recent_actions),
         overlap=schedule.policy.overlap.name.lower(),
         jitter_seconds=(schedule.spec.jitter or timedelta()).total_seconds(),
-        catch_up_seconds=schedule.policy.catchup_window.total_seconds(),
+        catch_up_seconds=(schedule.policy.catchup_window or timedelta()).total_seconds(),
         task_queue=action.task_queue if is_start else "",
         tenant=str(values.get("tenant", "")) if memo.agent else "",
         input=_said(values) if memo.agent else request,

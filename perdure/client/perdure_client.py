@@ -736,15 +736,15 @@ class PerdureClient(People):
             InvalidInputError: One is no run of an agent. Not retryable.
         """
         reads = [await self._read_side(workflow_id) for workflow_id in (a, b)]
-        said = [read.messages for read in reads]
-        place = common(*said)
+        said, others = (read.messages for read in reads)
+        place = common(said, others)
         sides = [make_side(read, place, await self._output(read.info)) for read in reads]
         return RunDiff(
             a=sides[0],
             b=sides[1],
             common_messages=place,
-            common_turns=common_turns(said[0], place),
-            parting=parting(*said, place),
+            common_turns=common_turns(said, place),
+            parting=parting(said, others, place),
         )
 
     async def _read_side(self, workflow_id: str) -> RunRead:

@@ -125,14 +125,13 @@ class Schedules:
                 priority=run_priority(name, tenant=tenant, priority=priority),
             ),
             spec=spec,
-            policy=SchedulePolicy(
-                overlap=ScheduleOverlapPolicy[overlap.upper()],
-                **({} if catch_up is None else {"catchup_window": catch_up}),
-            ),
+            policy=SchedulePolicy(overlap=ScheduleOverlapPolicy[overlap.upper()], catchup_window=catch_up),
             state=ScheduleState(paused=paused, note=note or None),
         )
         memo = ScheduleMemo(
-            agent=agent, cron=tuple(spec.cron_expressions), every_seconds=every and every.total_seconds()
+            agent=agent,
+            cron=tuple(spec.cron_expressions),
+            every_seconds=None if every is None else every.total_seconds(),
         )
         try:
             await self._client.create_schedule(name, schedule, memo={MEMO: memo})
