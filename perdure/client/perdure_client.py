@@ -30,6 +30,7 @@ from perdure.client._cost import CostBy, CostReport, read_costs
 from perdure.client._maps import MapItems, map_input, progress, whole_result
 from perdure.client._plans import steered
 from perdure.client._priority import run_priority
+from perdure.client._report.page import render
 from perdure.client._rerun import RerunResult, rerun
 from perdure.client._runs import RunInfo, describe, first_start, list_query, list_runs, not_found, to_info
 from perdure.client._scores import judged, read_table, send_judgement
@@ -447,6 +448,20 @@ class PerdureClient:
         """
         reach = Reach.everything(depth) if is_all else Reach(depth=depth)
         return (await read_timeline(self.temporal, workflow_id, reach=reach)).timeline
+
+    async def report(self, workflow_id: str, *, depth: int = 2, is_all: bool = False) -> str:
+        """Return a run as one HTML page that needs no network; from history, no worker is needed.
+
+        Args:
+            workflow_id: The run.
+            depth: How many levels of child runs are read in.
+            is_all: Every child run; else at most 200, those in trouble or at work before those that are done.
+
+        Raises:
+            RunNotFoundError: There is no such run. Not retryable.
+        """
+        reach = Reach.everything(depth) if is_all else Reach(depth=depth, first=100, below=20)
+        return render(await read_timeline(self.temporal, workflow_id, reach=reach))
 
     def watch(self, workflow_id: str, *, with_tree: bool = False) -> AsyncIterator[WatchEvent]:
         """Yield what is there, then what comes, until the run is closed; with its tree, where that is wanted.
