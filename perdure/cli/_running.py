@@ -79,7 +79,11 @@ async def _worker(project: Project, address: str | None, ui_url: str | None) -> 
         project,
         app=app,
         settings=project.settings.model_copy(
-            update={"grace_period": min(project.settings.grace_period, _GRACE), "ui_url": ui_url},
+            update={
+                "grace_period": min(project.settings.grace_period, _GRACE),
+                "ui_url": ui_url,
+                "health_address": None,  # a worker beside it may have taken that
+            },
         ),
     )
     stop, ready = asyncio.Event(), asyncio.Event()
@@ -106,7 +110,7 @@ async def _finish(client: PerdureClient, workflow_id: str, output: str) -> None:
         async for event in client.watch(workflow_id):
             print_items([event], output)
     else:
-        await follow(client, workflow_id, console(is_stderr=True))
+        await follow(client, workflow_id, console(is_stderr=True), is_asking=True)
     with run_outcome():
         result = await client.result(workflow_id)
     if output == "jsonl":

@@ -23,11 +23,13 @@ from temporalio.exceptions import TimeoutError as TemporalTimeoutError
 from temporalio.service import RPCError, RPCStatusCode
 
 from perdure._task_queues import has_pollers
+from perdure.agents.approvals import check_run_rules
 from perdure.agents.registry import Registry
 from perdure.client._attributes import StartAttributes
 from perdure.client._children import ChildReader
 from perdure.client._cost import CostBy, CostReport, read_costs
 from perdure.client._maps import MapItems, map_input, progress, whole_result
+from perdure.client._people import People
 from perdure.client._plans import steered
 from perdure.client._priority import run_priority
 from perdure.client._report.page import render
@@ -35,10 +37,12 @@ from perdure.client._rerun import RerunResult, rerun
 from perdure.client._runs import RunInfo, describe, first_start, list_query, list_runs, not_found, to_info
 from perdure.client._scores import judged, read_table, send_judgement
 from perdure.client._show import RunDetails, details, money_of
+from perdure.client._steering import make_request, send, set_paused
 from perdure.client._timeline.data import Timeline
 from perdure.client._timeline.read import Reach, read_timeline
 from perdure.client._transcript import FullTranscript, TranscriptEntry, full_transcript, transcript
 from perdure.client._tree import make_tree, plan_from_history, with_earlier
+from perdure.client._waits import WaitReader
 from perdure.client._watch import WatchEvent, watch
 from perdure.contracts.limits import Limits
 from perdure.contracts.map import MapProgress, MapResult, OnError
@@ -57,8 +61,10 @@ from perdure.contracts.names import (
 from perdure.contracts.plan import AmendPlanRequest, PlanAmendment, PlanResult, PlanStatus, RetryTaskRequest
 from perdure.contracts.run import RunInput, RunResult, RunStatus
 from perdure.contracts.scores import Outcome, ScoreTable, scoreboard_id
+from perdure.contracts.steering import SendReceipt, Session
 from perdure.contracts.texts import one_line
 from perdure.contracts.times import TASK_TIMEOUT
+from perdure.contracts.waits import ApprovalRule
 from perdure.errors import (
     InvalidInputError,
     InvalidPlanError,
@@ -92,7 +98,7 @@ class StartedRun(BaseModel):
     run_id: str
 
 
-class PerdureClient:
+class PerdureClient(People):
     """Runs of agents, and of users' own workflows.
 
     Args:
@@ -128,6 +134,8 @@ class PerdureClient:
         context: Mapping[str, JsonValue] | None = None,
         tenant: str = "",
         priority: int | None = None,
+        approvals: Sequence[ApprovalRule] = (),
+        session: Session | None = None,
     ) -> StartedRun:
         """Start an agent on an input.
 
@@ -139,14 +147,18 @@ class PerdureClient:
             context: Values for instructions and tools; readable in Event History, so no secrets.
             tenant: Who the run is for; tenants get an even share of the workers.
             priority: 1 (first) to 5 (last), for all that the run does; 3 when None.
+            approvals: Rules of this run and its subagents, before those of the app; they can't allow anything.
+            session: Wait for the next message after an answer, in place of completing.
 
         Raises:
             UnknownAgentError, InvalidInputError: Not retryable.
+            SettingsError: A rule makes no sense. Not retryable.
             PayloadTooLargeError: The input takes more than 1.5 MB. Not retryable.
             RunExistsError: A run of that id is open. Not retryable.
         """
         if self._registry is not None:
             self._registry.agent(agent)
+        check_run_rules(approvals)
         parts = (TextPart(text=input),) if isinstance(input, str) else tuple(input)
         request = RunInput(
             agent=agent,
@@ -154,6 +166,8 @@ class PerdureClient:
             limits=limits or Limits(),
             context=dict(context) if context else None,
             tenant=tenant,
+            approvals=tuple(approvals),
+            session=session,
         )
         size = len(request.to_bytes())
         if size > MAX_INPUT_BYTES:
@@ -380,7 +394,13 @@ class PerdureClient:
             plan = plan_from_history(info, children.plan, known)
         tree = await make_tree(self.temporal, info, known, plan, since=since, depth=depth, is_all=is_all)
         return found.model_copy(
-            update={"failure": await self._failure(info), "plan": plan, "tree": tree, "money": money}
+            update={
+                "failure": await self._failure(info),
+                "plan": plan,
+                "tree": tree,
+                "money": money,
+                "waits": tuple(await WaitReader(self.temporal).of_tree(info)),
+            }
         )
 
     async def _status(self, info: RunInfo) -> RunStatus | None:
@@ -522,6 +542,49 @@ class PerdureClient:
         if workflow != AGENT_WORKFLOW:
             raise InvalidInputError(f"{workflow_id!r} is a run of {workflow}: limits are set on runs of agents.")
         return Limits.model_validate(await self.update(workflow_id, LIMIT_UPDATE, limits))
+
+    async def send(
+        self,
+        workflow_id: str,
+        message: str | Sequence[ContentPart],
+        *,
+        interrupt: bool = False,
+        message_id: str | None = None,
+    ) -> SendReceipt:
+        """Send a user's message to an open run of an agent; it enters the conversation at the next turn.
+
+        Args:
+            workflow_id: The run.
+            message: Text, or content parts; at most 250 kB.
+            interrupt: Stop the model call in flight, keep what there is of its reply, and go on with the message.
+                Tool calls in flight end first.
+            message_id: Sent again with the same id, it is not entered twice; made when not given.
+
+        Raises:
+            RunNotFoundError: There is no such run, or it is closed. Not retryable.
+            InvalidInputError: It is empty, or the run is none of an agent, or about to end. Not retryable.
+            PayloadTooLargeError: The message is too large. Not retryable.
+            InboxFullError: Too many messages wait for the run's next turn. Retryable.
+            NoWorkerError: It wasn't taken within 30 seconds; it may be yet. Retryable.
+        """
+        request = make_request(message, interrupt=interrupt, message_id=message_id)
+        return await send(self.temporal, workflow_id, request)
+
+    async def pause(self, workflow_id: str) -> None:
+        """Let what a run has in flight end, and start nothing new, in it and in all that is below it.
+
+        Raises:
+            RunNotFoundError: There is no such run, or it is closed. Not retryable.
+        """
+        await set_paused(self.temporal, workflow_id, is_on=True)
+
+    async def resume(self, workflow_id: str) -> None:
+        """Let a paused run go on, and all that is below it.
+
+        Raises:
+            RunNotFoundError: There is no such run, or it is closed. Not retryable.
+        """
+        await set_paused(self.temporal, workflow_id, is_on=False)
 
     async def amend_plan(self, workflow_id: str, amendment: PlanAmendment, *, number: int = 0) -> PlanStatus:
         """Change a plan at work: add, replace and drop tasks that are neither running nor done.

@@ -5,13 +5,15 @@ the time for all attempts bounds them, and the activity counts the real ones. Th
 is for a worker that died, and whoever fails for another reason says itself how long to wait.
 """
 
+import asyncio
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any, TypeVar
 from weakref import WeakValueDictionary
 
 from temporalio import workflow
 from temporalio.common import RetryPolicy
-from temporalio.exceptions import ActivityError, CancelledError, FailureError
+from temporalio.exceptions import ActivityError, CancelledError, FailureError, is_cancelled_exception
 from temporalio.workflow import ActivityCancellationType
 
 from perdure.contracts.calls import (
@@ -34,6 +36,7 @@ from perdure.contracts.map import ReadPageRequest, ReadPageResult
 from perdure.contracts.names import (
     CALL_MODEL,
     CALL_TOOL,
+    CHECK_APPROVAL,
     CHECK_PLAN,
     COMPACT,
     COPY_CONVERSATION,
@@ -41,6 +44,7 @@ from perdure.contracts.names import (
     FIND_EARLIER,
     LOAD_AGENT,
     LOAD_TOOL,
+    OPEN_WAIT,
     READ_OUTPUT,
     READ_PAGE,
     RECORD_OUTCOMES,
@@ -55,6 +59,7 @@ from perdure.contracts.scores import OutcomeBatch, RecordOutcomesResult
 from perdure.contracts.selection import Selection, SelectRequest
 from perdure.contracts.spec import AgentSpec, ToolSpec
 from perdure.contracts.times import shared_time
+from perdure.contracts.waits import ApprovalAdvice, CheckApprovalRequest, OpenWaitResult
 from perdure.workflows._decisions import model_summary
 
 T = TypeVar("T")
@@ -116,10 +121,16 @@ async def copy_conversation(request: CopyConversationRequest) -> CopyConversatio
     return result if result.spec is None else result.model_copy(update={"spec": _shared(result.spec)})
 
 
-async def call_model(spec: AgentSpec, request: CallModelRequest, *, turn: int) -> CallModelResult:
-    """Ask a model. Raises ActivityError when it has failed for good."""
+async def call_model(
+    spec: AgentSpec,
+    request: CallModelRequest,
+    *,
+    turn: int,
+    on_started: Callable[["asyncio.Task[Any]"], None] | None = None,
+) -> CallModelResult:
+    """Ask a model; `on_started` is given the call in flight. Raises ActivityError when it has failed for good."""
     waiting = timedelta(minutes=1) if spec.settings.cache == "shared" else timedelta(0)
-    return await workflow.execute_activity(
+    call = workflow.start_activity(
         CALL_MODEL,
         request,
         result_type=CallModelResult,
@@ -131,6 +142,9 @@ async def call_model(spec: AgentSpec, request: CallModelRequest, *, turn: int) -
         cancellation_type=_WAIT,
         summary=model_summary(turn, spec, request),
     )
+    if on_started is not None:
+        on_started(call)
+    return await call
 
 
 async def compact(request: CompactRequest) -> CompactResult:
@@ -284,6 +298,35 @@ async def select_agent(request: SelectRequest) -> Selection:
         cancellation_type=_WAIT,
         summary=summary,
     )
+
+
+async def check_approval(request: CheckApprovalRequest) -> ApprovalAdvice:
+    """Ask the policy function of a tool about one call."""
+    return await _execute_local(
+        CHECK_APPROVAL,
+        request,
+        result_type=ApprovalAdvice,
+        start_to_close_timeout=timedelta(seconds=10),
+        schedule_to_close_timeout=timedelta(minutes=1),
+        retry_policy=_retries(3),
+        summary=f"policy of {request.tool}",
+    )
+
+
+async def open_wait() -> OpenWaitResult:
+    """Find what a workflow of the user's own must know before it waits for a person; nothing where that fails."""
+    try:
+        return await workflow.execute_local_activity(
+            OPEN_WAIT,
+            result_type=OpenWaitResult,
+            start_to_close_timeout=timedelta(seconds=10),
+            schedule_to_close_timeout=timedelta(minutes=1),
+            retry_policy=_retries(5),
+        )
+    except FailureError as error:
+        if is_cancelled_exception(error):
+            raise
+        return OpenWaitResult()
 
 
 async def record_outcomes(batch: OutcomeBatch) -> RecordOutcomesResult:

@@ -14,6 +14,7 @@ from temporalio.worker import (
     HandleSignalInput,
     HandleUpdateInput,
     Interceptor,
+    StartChildWorkflowInput,
     WorkflowInboundInterceptor,
     WorkflowInterceptorClassInput,
     WorkflowOutboundInterceptor,
@@ -46,7 +47,7 @@ class PerdureInterceptor(Interceptor):
 class _Inbound(WorkflowInboundInterceptor):
     def init(self, outbound: WorkflowOutboundInterceptor) -> None:
         """Notice a reset: Temporal gives the run new random numbers then, also when it is replayed."""
-        super().init(outbound)
+        super().init(_Outbound(outbound))
         self._reset = Reset()
         workflow.register_random_seed_callback(self._reset.note)
 
@@ -74,3 +75,14 @@ class _Inbound(WorkflowInboundInterceptor):
     async def handle_update_handler(self, input: HandleUpdateInput) -> Any:
         with typed_failures():
             return await super().handle_update_handler(input)
+
+
+class _Outbound(WorkflowOutboundInterceptor):
+    async def start_child_workflow(self, input: StartChildWorkflowInput) -> workflow.ChildWorkflowHandle[Any, Any]:
+        """Start no child while the workflow is paused, and tell children of it."""
+        pause = current_host().pause
+        await pause.passed()
+        handle = await super().start_child_workflow(input)
+        pause.started(handle.id)
+        handle.add_done_callback(lambda _: pause.ended(handle.id))
+        return handle

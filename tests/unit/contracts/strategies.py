@@ -23,12 +23,30 @@ from perdure.contracts import (
     scores,
     selection,
     spec,
+    steering,
     usage,
+    waits,
 )
 from perdure.contracts import map as map_
 from perdure.contracts._base import Contract
 
-MODULES = (budget, calls, compaction, limits, map_, messages, plan, rerun, run, scores, selection, spec, usage)
+MODULES = (
+    budget,
+    calls,
+    compaction,
+    limits,
+    map_,
+    messages,
+    plan,
+    rerun,
+    run,
+    scores,
+    selection,
+    spec,
+    steering,
+    usage,
+    waits,
+)
 CONTRACTS: list[type[Contract]] = sorted(
     {
         each
@@ -84,6 +102,11 @@ def full_contracts(cls: type[Contract]) -> st.SearchStrategy[Any]:
         for name, field in cls.model_fields.items()
     }
     return st.builds(cls, **fields)
+
+
+def field_values(field: FieldInfo) -> st.SearchStrategy[Any]:
+    """Return a strategy for the values of a field."""
+    return _of(field.annotation, field.metadata)
 
 
 def _of(hint: Any, metadata: Sequence[Any] = ()) -> st.SearchStrategy[Any]:
