@@ -45,6 +45,11 @@ SCOREBOARD_QUERY: Final = "perdure.scoreboard"
 LIMIT_UPDATE: Final = "perdure.limit"
 LEASE_SIGNAL: Final = "perdure.lease"
 LEASE_ANSWER_SIGNAL: Final = "perdure.lease_answer"
+MONEY_QUERY: Final = "perdure.money"
+LIMITS_MEMO: Final = "perdure.limits"
+"""What all that a workflow starts may spend together, where the workflow is no agent's run."""
+LEASE_HEADER: Final = "perdure.lease"
+LEDGER_HEADER: Final = "perdure.ledger"
 
 OUTCOMES_SIGNAL: Final = "perdure.outcomes"
 

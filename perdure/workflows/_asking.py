@@ -58,7 +58,8 @@ async def _ask_metered(spec: AgentSpec, request: CallModelRequest, *, turn: int,
     until = workflow.now() + spec.settings.max_wait
     while True:
         hold = await meter.reserve(spec, request)
-        request = request.model_copy(update={"is_metered": True, "max_output_tokens": hold.output_tokens})
+        bounds = {"max_prompt_tokens": hold.prompt_tokens, "max_output_tokens": hold.output_tokens}
+        request = request.model_copy(update={"is_metered": True, **bounds})
         try:
             result = await call_model(spec, request, turn=turn)
         except BaseException as error:

@@ -16,7 +16,11 @@ from temporalio import workflow
 from perdure.contracts.names import (
     AMEND_PLAN_UPDATE,
     ARTIFACT_QUERY,
+    LEASE_ANSWER_SIGNAL,
+    LEASE_SIGNAL,
+    LIMIT_UPDATE,
     MESSAGES_QUERY,
+    MONEY_QUERY,
     PLAN_QUERY,
     RETRY_TASK_UPDATE,
     SPEC_QUERY,
@@ -35,6 +39,7 @@ from perdure.contracts.spec import AgentSpec
 from perdure.errors import InvalidInputError, UserError
 from perdure.workflows._calls import find_earlier
 from perdure.workflows._conversation import Conversation
+from perdure.workflows._funds import Funds
 from perdure.workflows._outcomes import Outbox
 
 _ATTRIBUTE = "_perdure_host"
@@ -90,6 +95,7 @@ class Host:
         reset: Whether the run was reset.
         first_run_id: First run of the chain that idempotency keys belong to; empty for the workflow's own.
         outcomes: What the scoreboard is to be told.
+        funds: What it may spend.
     """
 
     def __init__(self) -> None:
@@ -100,6 +106,7 @@ class Host:
         self.reset = Reset()
         self._finding: asyncio.Task[FindEarlierResult] | None = None
         self.outcomes = Outbox()
+        self.funds = Funds()
         self._numbers: Counter[str] = Counter()
         self._conversations: dict[str, Conversation] = {}
         self._specs: dict[str, AgentSpec] = {}
@@ -220,13 +227,14 @@ def current_host() -> Host:
 
 
 def answer_outside() -> None:
-    """Register perdure's queries and updates, unless the workflow has its own."""
+    """Register perdure's queries, updates and signals, unless the workflow has its own."""
     host = current_host()
     handlers: dict[str, Callable[..., object]] = {
         MESSAGES_QUERY: host.messages,
         SPEC_QUERY: host.spec,
         PLAN_QUERY: host.plan,
         ARTIFACT_QUERY: host.artifact,
+        MONEY_QUERY: host.funds.status,
     }
     for name, handler in handlers.items():
         if workflow.get_query_handler(name) is None:
@@ -234,7 +242,12 @@ def answer_outside() -> None:
     updates: dict[str, tuple[Callable[..., object], Callable[..., None]]] = {
         AMEND_PLAN_UPDATE: (host.amend, host.check_amendment),
         RETRY_TASK_UPDATE: (host.retry, host.check_retry),
+        LIMIT_UPDATE: (host.funds.set_limits, host.funds.check_limits),
     }
     for name, (handler, validator) in updates.items():
         if workflow.get_update_handler(name) is None:
             workflow.set_update_handler(name, handler, validator=validator)
+    signals = {LEASE_SIGNAL: host.funds.hear_from_child, LEASE_ANSWER_SIGNAL: host.funds.hear_from_parent}
+    for name, hear in signals.items():
+        if workflow.get_signal_handler(name) is None:
+            workflow.set_signal_handler(name, hear)

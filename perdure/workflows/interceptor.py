@@ -6,19 +6,23 @@ scoreboard.
 """
 
 import asyncio
-from typing import Any
+from typing import Any, NoReturn
 
 from temporalio import workflow
 from temporalio.worker import (
+    ContinueAsNewInput,
     ExecuteWorkflowInput,
     HandleSignalInput,
     HandleUpdateInput,
     Interceptor,
+    StartChildWorkflowInput,
     WorkflowInboundInterceptor,
     WorkflowInterceptorClassInput,
     WorkflowOutboundInterceptor,
 )
 
+from perdure.contracts.budget import NOTHING
+from perdure.contracts.names import AGENT_WORKFLOW, MAP_NODE
 from perdure.workflows._guard import typed_failures
 from perdure.workflows._host import Reset, answer_outside, current_host
 
@@ -36,7 +40,7 @@ class PerdureInterceptor(Interceptor):
 class _Inbound(WorkflowInboundInterceptor):
     def init(self, outbound: WorkflowOutboundInterceptor) -> None:
         """Notice a reset: Temporal gives the run new random numbers then, also when it is replayed."""
-        super().init(outbound)
+        super().init(_Outbound(outbound))
         self._reset = Reset()
         workflow.register_random_seed_callback(self._reset.note)
 
@@ -44,17 +48,22 @@ class _Inbound(WorkflowInboundInterceptor):
         current_host().reset = self._reset
         answer_outside()
         with typed_failures():
-            outcomes = current_host().outcomes
+            outcomes, funds = current_host().outcomes, current_host().funds
+            if workflow.info().workflow_type != AGENT_WORKFLOW:
+                funds.open(input.headers)
             try:
                 result = await super().execute_workflow(input)
             except (
                 Exception,
                 asyncio.CancelledError,
                 workflow.ContinueAsNewError,
-            ):  # not GeneratorExit: no loop then
+            ) as error:  # not GeneratorExit: no loop then
                 await outcomes.flush()
+                if not isinstance(error, workflow.ContinueAsNewError):
+                    await funds.settle_up()
                 raise
             await outcomes.flush()
+            await funds.settle_up()
             return result
 
     async def handle_signal(self, input: HandleSignalInput) -> None:
@@ -64,3 +73,29 @@ class _Inbound(WorkflowInboundInterceptor):
     async def handle_update_handler(self, input: HandleUpdateInput) -> Any:
         with typed_failures():
             return await super().handle_update_handler(input)
+
+
+class _Outbound(WorkflowOutboundInterceptor):
+    """Lets what is no run of an agent share the workflow's limit too: a child, and the run that continues it.
+
+    Their inputs are the user's own, so that it goes into headers.
+    """
+
+    async def start_child_workflow(self, input: StartChildWorkflowInput) -> workflow.ChildWorkflowHandle[Any, Any]:
+        funds, child = current_host().funds, input.id
+        account = funds.account
+        if account is None or input.workflow in (AGENT_WORKFLOW, MAP_NODE):
+            return await super().start_child_workflow(input)
+        input.headers = {**input.headers, **funds.headers_for(child)}
+        try:
+            handle = await super().start_child_workflow(input)
+        except BaseException:
+            account.close(child, NOTHING)
+            raise
+        account.started(child)
+        handle.add_done_callback(lambda _: account.close(child, None))
+        return handle
+
+    def continue_as_new(self, input: ContinueAsNewInput) -> NoReturn:
+        input.headers = {**input.headers, **current_host().funds.headers_on()}
+        super().continue_as_new(input)

@@ -11,11 +11,24 @@ from hypothesis import strategies as st
 from pydantic import JsonValue
 from pydantic.fields import FieldInfo
 
-from perdure.contracts import budget, calls, limits, messages, plan, rerun, run, scores, selection, spec, usage
+from perdure.contracts import (
+    budget,
+    calls,
+    limits,
+    messages,
+    money,
+    plan,
+    rerun,
+    run,
+    scores,
+    selection,
+    spec,
+    usage,
+)
 from perdure.contracts import map as map_
 from perdure.contracts._base import Contract
 
-MODULES = (budget, calls, limits, map_, messages, plan, rerun, run, scores, selection, spec, usage)
+MODULES = (budget, calls, limits, map_, messages, money, plan, rerun, run, scores, selection, spec, usage)
 CONTRACTS: list[type[Contract]] = sorted(
     {
         each
