@@ -1,4 +1,4 @@
-"""`python -m bench [history|turns|memory|map|plan|limiter|fairness|all] [--quick] [--json FILE]`.
+"""`python -m bench [history|turns|memory|map|plan|limiter|fairness|telemetry|all] [--quick] [--json FILE]`.
 
 Exits with 1 if a target was missed.
 """
@@ -22,6 +22,7 @@ from bench.memory import measure_memory
 from bench.planning import measure_plan
 from bench.report import Report, say
 from bench.stack import Stack, open_stack
+from bench.telemetry import measure_telemetry
 from bench.turns import measure_turns
 
 
@@ -37,6 +38,7 @@ _PARTS: dict[str, _Part] = {
     "plan": measure_plan,
     "limiter": measure_limiter,
     "fairness": measure_fairness,
+    "telemetry": measure_telemetry,
 }
 
 

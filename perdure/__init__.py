@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from perdure.agents.agent import Agent
+    from perdure.agents.compaction import Compaction
     from perdure.agents.context import ToolContext
     from perdure.agents.tool import Tool, tool
     from perdure.app import App
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "Agent": "perdure.agents.agent",
     "App": "perdure.app",
+    "Compaction": "perdure.agents.compaction",
     "Limits": "perdure.contracts.limits",
     "ModelSettings": "perdure.contracts.limits",
     "Verdict": "perdure.contracts.calls",
@@ -27,7 +29,18 @@ _HOMES = {
     "tool": "perdure.agents.tool",
 }
 
-__all__ = ["Agent", "App", "Limits", "ModelSettings", "Tool", "ToolContext", "ToolRetry", "Verdict", "tool"]
+__all__ = [
+    "Agent",
+    "App",
+    "Compaction",
+    "Limits",
+    "ModelSettings",
+    "Tool",
+    "ToolContext",
+    "ToolRetry",
+    "Verdict",
+    "tool",
+]
 __version__ = "0.1.0"
 
 

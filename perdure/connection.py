@@ -15,7 +15,15 @@ from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest
 from temporalio.client import Client, Interceptor, Plugin
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.envconfig import ClientConfig, ClientConnectConfig
-from temporalio.runtime import LogForwardingConfig, LoggingConfig, Runtime, TelemetryConfig, TelemetryFilter
+from temporalio.runtime import (
+    LogForwardingConfig,
+    LoggingConfig,
+    OpenTelemetryConfig,
+    PrometheusConfig,
+    Runtime,
+    TelemetryConfig,
+    TelemetryFilter,
+)
 from temporalio.service import RPCError, RPCStatusCode
 
 from perdure.errors import ServerUnreachableError, SettingsError
@@ -74,15 +82,30 @@ async def connect(
 
 @cache
 def logging_runtime() -> Runtime:
-    """Return the process's runtime whose log goes to Python's `logging`.
+    """Return the process's runtime whose log goes to Python's `logging`."""
+    return make_runtime(None)
+
+
+def make_runtime(metrics: OpenTelemetryConfig | PrometheusConfig | None) -> Runtime:
+    """Return a runtime whose log goes to Python's `logging`, and its metrics where that says.
 
     Temporal's default writes to stdout, such as a warning of every large payload, in the middle of a result.
+
+    Raises:
+        SettingsError: Metrics can't be offered, or sent, there. Not retryable.
     """
     log = LoggingConfig(
         filter=TelemetryFilter(core_level="WARN", other_level="ERROR"),
         forwarding=LogForwardingConfig(logger=logging.getLogger("temporalio")),
     )
-    return Runtime(telemetry=TelemetryConfig(logging=log))
+    try:
+        return Runtime(telemetry=TelemetryConfig(logging=log, metrics=metrics))
+    except (RuntimeError, ValueError) as error:
+        if metrics is None:
+            raise
+        where = metrics.bind_address if isinstance(metrics, PrometheusConfig) else metrics.url
+        problem = str(error).partition("\n")[0]
+        raise SettingsError(f"Metrics can't go to {where}: {problem}. Choose another address.") from None
 
 
 def _load_config() -> ClientConnectConfig:

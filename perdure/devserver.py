@@ -53,6 +53,11 @@ _DYNAMIC_CONFIG = {
     "history.transferProcessorMaxPollRPS": "5000",
     "history.timerProcessorMaxPollRPS": "5000",
     "matching.enableFairness": "true",
+    # Rates and fairness hold for each partition of a Task Queue by itself, and one process needs no more than one.
+    "matching.numTaskqueueReadPartitions": "1",
+    "matching.numTaskqueueWritePartitions": "1",
+    # How old the backlog may be that the server tells; 5 s when not set.
+    "matching.TaskQueueInfoByBuildIdTTL": '"500ms"',
 }
 
 

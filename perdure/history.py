@@ -21,16 +21,20 @@ from perdure.contracts.calls import (
     CallModelResult,
     CallToolRequest,
     CallToolResult,
+    CompactRequest,
+    CompactResult,
     CopyConversationRequest,
     CopyConversationResult,
     SlotMessage,
 )
+from perdure.contracts.compaction import CompactedPart, compacted
 from perdure.contracts.map import MapOutcome, MapPage
 from perdure.contracts.messages import Message, repeat_result
 from perdure.contracts.names import (
     AGENT_WORKFLOW,
     CALL_MODEL,
     CALL_TOOL,
+    COMPACT,
     COPY_CONVERSATION,
     LOAD_AGENT,
     MAIN_CONVERSATION,
@@ -43,12 +47,14 @@ from perdure.contracts.spec import AgentSpec
 _REQUESTS: dict[str, type[Any]] = {
     CALL_MODEL: CallModelRequest,
     CALL_TOOL: CallToolRequest,
+    COMPACT: CompactRequest,
     COPY_CONVERSATION: CopyConversationRequest,
     SELECT_AGENT: SelectRequest,
 }
 _RESULTS: dict[str, type[Any]] = {
     CALL_MODEL: CallModelResult,
     CALL_TOOL: CallToolResult,
+    COMPACT: CompactResult,
     COPY_CONVERSATION: CopyConversationResult,
     LOAD_AGENT: AgentSpec,
     SELECT_AGENT: Selection,
@@ -68,6 +74,9 @@ class RecordedRun:
         saved: Tool results, likewise, that were another call's.
         selections: The agents that it chose, in order.
         request: The run's input, when it is an agent's run.
+        compactions: How a conversation's epoch was made of the one before, by (conversation, epoch).
+        summaries: Results of the model calls that were asked for summaries.
+        copied: Messages, by (conversation, epoch, slot), that it copied from another run.
     """
 
     conversations: dict[tuple[str, int], Conversation] = field(default_factory=dict[tuple[str, int], Conversation])
@@ -78,6 +87,11 @@ class RecordedRun:
     saved: set[tuple[str, int, int]] = field(default_factory=set[tuple[str, int, int]])
     selections: list[Selection] = field(default_factory=list[Selection])
     request: RunInput | None = None
+    compactions: dict[tuple[str, int], tuple[CompactedPart, ...]] = field(
+        default_factory=dict[tuple[str, int], tuple[CompactedPart, ...]]
+    )
+    summaries: list[CallModelResult] = field(default_factory=list[CallModelResult])
+    copied: set[tuple[str, int, int]] = field(default_factory=set[tuple[str, int, int]])
 
     def conversation(self, name: str = MAIN_CONVERSATION, epoch: int | None = None) -> Conversation:
         """Return a conversation's slots; of its last epoch when none is given."""
@@ -88,6 +102,14 @@ class RecordedRun:
     def put(self, conversation: str, epoch: int, slot: int, message: Message) -> None:
         """Enter a message."""
         self.conversations.setdefault((conversation, epoch), {})[slot] = message
+
+    def compact(self, conversation: str, epoch: int, parts: tuple[CompactedPart, ...]) -> None:
+        """Enter the epoch that was made of `epoch`."""
+        if parts:
+            before = self.conversations[(conversation, epoch)]
+            messages = compacted([before[slot] for slot in range(len(before))], parts)
+            self.conversations[(conversation, epoch + 1)] = dict(enumerate(messages))
+            self.compactions[(conversation, epoch + 1)] = parts
 
 
 async def read_run(client: Client, workflow_id: str, run_id: str | None = None) -> RecordedRun:
@@ -156,18 +178,21 @@ class RunReader:
     Attributes:
         run: What has been read so far.
         next_run_id: The run that continues this one; empty when there is none.
+        latest: What the last event held, decoded; None where that was nothing of perdure's.
     """
 
     def __init__(self, converter: DataConverter) -> None:
         """Start with nothing read."""
         self.run = RecordedRun()
         self.next_run_id = ""
+        self.latest: Any = None
         self._converter = converter
         self._scheduled: dict[int, tuple[str, Any]] = {}
         self._children: dict[int, RunInput] = {}
 
     async def read(self, event: HistoryEvent) -> None:
         """Enter what an event says; most say nothing about the conversation."""
+        self.latest = None
         match event.event_type:
             case EventType.EVENT_TYPE_WORKFLOW_EXECUTION_STARTED:
                 await self._started(event)
@@ -188,7 +213,8 @@ class RunReader:
                 pass
 
     async def _decode(self, payloads: list[Payload], type_hint: type[Any]) -> Any:
-        return (await self._converter.decode(payloads[:1], [type_hint]))[0]
+        self.latest = (await self._converter.decode(payloads[:1], [type_hint]))[0]
+        return self.latest
 
     async def _started(self, event: HistoryEvent) -> None:
         started = event.workflow_execution_started_event_attributes
@@ -206,11 +232,11 @@ class RunReader:
             return
         request = await self._decode(list(scheduled.input.payloads), _REQUESTS[name])
         self._scheduled[event.event_id] = (name, request)
-        if isinstance(request, CallModelRequest):
+        if isinstance(request, CallModelRequest | CompactRequest):
             for new in request.new:
                 self._enter_new(request, new)
 
-    def _enter_new(self, request: CallModelRequest, new: SlotMessage) -> None:
+    def _enter_new(self, request: CallModelRequest | CompactRequest, new: SlotMessage) -> None:
         message = new.message
         if new.same_as is not None:
             known = self.run.conversation(request.conversation, request.epoch)
@@ -254,20 +280,33 @@ class RunReader:
             result = await self._decode(list(marker.details["result"].payloads), _RESULTS[name])
             self._enter(None, result)
 
+    def _enter_reply(self, asked: CallModelRequest, reply: CallModelResult) -> None:
+        if asked.summary is not None:
+            self.run.summaries.append(reply)
+            self.run.compact(asked.conversation, asked.epoch, reply.compacted)
+            return
+        self.run.put(asked.conversation, asked.epoch, asked.slots, reply.message)
+        self.run.model_results[(asked.conversation, asked.epoch, asked.slots)] = reply
+
+    def _enter_page(self, asked: CopyConversationRequest, page: CopyConversationResult) -> None:
+        for slot, message in enumerate(page.messages, page.start):
+            self.run.put(asked.conversation, asked.epoch, slot, message)
+            self.run.copied.add((asked.conversation, asked.epoch, slot))
+        if page.spec is not None:
+            self.run.specs[page.spec.digest] = page.spec
+
     def _enter(self, request: Any, result: Any) -> None:
         match request, result:
             case CallModelRequest() as asked, CallModelResult() as reply:
-                self.run.put(asked.conversation, asked.epoch, asked.slots, reply.message)
-                self.run.model_results[(asked.conversation, asked.epoch, asked.slots)] = reply
+                self._enter_reply(asked, reply)
+            case CompactRequest() as asked, CompactResult() as done:
+                self.run.compact(asked.conversation, asked.epoch, done.compacted)
             case CallToolRequest() as asked, CallToolResult() as answer:
                 self._enter_result(answer, asked.conversation, asked.epoch, asked.slot)
             case None, CallToolResult() as answer:
                 self._enter_result(answer, answer.conversation, answer.epoch, answer.slot)
             case CopyConversationRequest() as asked, CopyConversationResult() as page:
-                for slot, message in enumerate(page.messages, page.start):
-                    self.run.put(asked.conversation, asked.epoch, slot, message)
-                if page.spec is not None:
-                    self.run.specs[page.spec.digest] = page.spec
+                self._enter_page(asked, page)
             case _, Selection() as selection:
                 self.run.selections.append(selection)
             case None, AgentSpec() as spec:

@@ -6,6 +6,7 @@ of a tool that isn't idempotent, is not made again.
 """
 
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -17,16 +18,34 @@ from temporalio.converter import DataConverter
 
 from perdure.contracts.answers import is_answer
 from perdure.contracts.calls import CallModelRequest, CallToolRequest
+from perdure.contracts.compaction import moved_slots
 from perdure.contracts.map import MapSlice
 from perdure.contracts.messages import Message
 from perdure.contracts.names import AGENT_WORKFLOW, CALL_MODEL, CALL_TOOL, MAIN_CONVERSATION, MAP_NODE
-from perdure.contracts.run import Carried, Counters, EarlierRun, ResumedCall, ResumedTurn, RunInput
+from perdure.contracts.run import Carried, Counters, EarlierRun, KnownResult, ResumedCall, ResumedTurn, RunInput
 from perdure.contracts.spec import AgentSpec
 from perdure.contracts.usage import NO_USAGE
 from perdure.history import Conversation, RunReader
 
 _BAD_STOPS = ("refusal", "interrupted")
 _UNBOUNDED = 1_000_000_000
+
+
+@dataclass(frozen=True)
+class _Base:
+    """Where an epoch of the conversation begins, in this run."""
+
+    made: int
+    """Tool calls that were made before."""
+    path: tuple[str, ...]
+    """Agents that had the conversation before."""
+    agent: str = ""
+    """The one that has it, once that is known."""
+    slots: int = 0
+    """How many slots were there from the start: copied, or kept by a compaction."""
+    epoch: int = 0
+    spec: str | None = None
+    """Digest of the spec that it begins with; None where the run's first counts."""
 
 
 class ResumeReader:
@@ -51,11 +70,13 @@ class ResumeReader:
         self._answering: dict[int, tuple[int, str]] = {}
         """Slot and workflow id of a subagent's run, by the event that asked for it."""
         self._subagents: dict[int, EarlierRun] = {}
+        self._base = _Base(0, ())
 
     async def read(self, event: HistoryEvent) -> None:
         """Take an event in."""
         self._closed_at = event.event_time.ToDatetime(tzinfo=UTC)
         await self._reader.read(event)
+        self._note_epoch()
         match event.event_type:
             case EventType.EVENT_TYPE_WORKFLOW_EXECUTION_STARTED:
                 await self._read_start(event)
@@ -81,12 +102,37 @@ class ResumeReader:
         if started.workflow_type.name == MAP_NODE:
             given: MapSlice = await self._decode(started.input.payloads, MapSlice)
             self.runs.update({run.workflow_id: run for run in given.earlier})
+        before = None if self._reader.run.request is None else self._reader.run.request.carried
+        if before is not None:
+            counters = before.counters
+            self._base = _Base(
+                counters.tool_calls, counters.handoffs, slots=before.conversation_slots, epoch=before.epoch
+            )
+
+    def _note_epoch(self) -> None:
+        """Add up an epoch that a compaction ended: slots are other ones from here on."""
+        epoch = max((epoch for _, epoch in self._reader.run.compactions), default=0)
+        if epoch <= self._base.epoch:
+            return
+        before = self._reader.run.conversation(MAIN_CONVERSATION, epoch - 1)
+        made, path, agent, _ = self._walk(before, self._replies(before, len(before)))
+        self._base = _Base(
+            made,
+            path,
+            agent,
+            slots=len(self._reader.run.conversation(MAIN_CONVERSATION, epoch)),
+            epoch=epoch,
+            spec=self._spec(len(before)),
+        )
+        for known in (self._asked, self._tool_calls, self._answering, self._subagents):
+            known.clear()
 
     async def _read_call(self, event: HistoryEvent) -> None:
         scheduled = event.activity_task_scheduled_event_attributes
         if scheduled.activity_type.name == CALL_MODEL:
             asked: CallModelRequest = await self._decode(scheduled.input.payloads, CallModelRequest)
-            self._asked[asked.slots] = asked
+            if asked.summary is None:
+                self._asked[asked.slots] = asked
         elif scheduled.activity_type.name == CALL_TOOL:
             call: CallToolRequest = await self._decode(scheduled.input.payloads, CallToolRequest)
             self._tool_calls[call.slot] = call.name
@@ -117,26 +163,38 @@ class ResumeReader:
         before = request.carried
         conversation = self._reader.run.conversation()
         length = _filled(conversation)
-        if before is not None and length < before.conversation_slots:
+        if before is not None and self._base.epoch == before.epoch and length < before.conversation_slots:
             # It ended before it had its own copy.
             resumed = before.resumed or ResumedTurn()
             return before.model_copy(update={"resumed": resumed, "started_at": self._spent(before)})
-        length = self._good(conversation, length, copied=0 if before is None else before.conversation_slots)
-        spec = self._spec(length, before)
+        length = self._good(conversation, length, copied=self._base.slots)
+        spec = self._spec(length)
         if length == 0 or spec is None or not any(conversation[n].role == "assistant" for n in range(length)):
             return None
-        counters, length, turn = self._count(conversation, length, before)
+        counters, length, turn = self._count(conversation, length)
         return Carried(
             from_run_id=self._run_id,
             spec=spec,
             conversation_slots=length,
             started_at=self._spent(before),
-            epoch=max((epoch for _, epoch in self._reader.run.conversations), default=0),
+            epoch=self._epoch,
             counters=counters,
             first_run_id=(before.first_run_id if before is not None else "") or self._first_run_id,
             resumed=turn,
-            known_results=before.known_results if before is not None else (),
+            known_results=self._known_results(before),
         )
+
+    @property
+    def _epoch(self) -> int:
+        return max((epoch for _, epoch in self._reader.run.conversations), default=0)
+
+    def _known_results(self, before: Carried | None) -> tuple[KnownResult, ...]:
+        """Return the results that were carried into the run, where compactions have left them."""
+        known = {} if before is None else {each.digest: each.slot for each in before.known_results}
+        for _, parts in sorted(self._reader.run.compactions.items()):
+            moved = moved_slots(parts)
+            known = {digest: moved[slot] for digest, slot in known.items() if slot in moved}
+        return tuple(KnownResult(digest=digest, slot=slot) for digest, slot in known.items())
 
     def _spent(self, before: Carried | None) -> datetime:
         """Return a start from which the run has spent as much time as it had, without that since its end."""
@@ -154,34 +212,43 @@ class ResumeReader:
         return length
 
     def _is_bad(self, reply: Message, slot: int) -> bool:
-        epoch = max((epoch for _, epoch in self._reader.run.conversations), default=0)
-        result = self._reader.run.model_results.get((MAIN_CONVERSATION, epoch, slot))
+        result = self._reader.run.model_results.get((MAIN_CONVERSATION, self._epoch, slot))
         if slot in self._asked and self._asked[slot].is_final:
             return True
         return (result is not None and bool(result.problem)) or reply.stop in _BAD_STOPS
 
-    def _spec(self, length: int, before: Carried | None) -> str | None:
+    def _spec(self, length: int) -> str | None:
         """Return the digest of the spec that the conversation goes on with."""
         asked = [slots for slots in sorted(self._asked) if slots <= length]
         if asked:
             return self._asked[asked[-1]].spec
-        return next(reversed(self._reader.run.specs), None) if before is not None else None
+        if self._base.spec is not None:
+            return self._base.spec
+        return next(reversed(self._reader.run.specs), None) if self._before is not None else None
 
-    def _count(
-        self, conversation: Conversation, length: int, before: Carried | None
-    ) -> tuple[Counters, int, ResumedTurn]:
-        """Return the counters as they were, the slots to copy in one piece, and the turn to finish."""
-        counters = before.counters if before is not None else Counters()
-        made, path, agent = counters.tool_calls, list(counters.handoffs), ""
-        start = 0 if before is None else before.conversation_slots
-        replies = [n for n in range(length) if conversation[n].role == "assistant"]
-        turn = ResumedTurn()
-        if before is not None and before.resumed is not None and start and conversation[start - 1].tool_calls:
-            replies = [start - 1, *(n for n in replies if n >= start)]
-        else:
-            replies = [n for n in replies if n >= start]
+    @property
+    def _before(self) -> Carried | None:
+        return None if self._reader.run.request is None else self._reader.run.request.carried
+
+    def _replies(self, conversation: Conversation, length: int) -> list[int]:
+        """Return the slots of the replies whose calls are this run's and this epoch's."""
+        before, start = self._before, self._base.slots
+        replies = [n for n in range(start, length) if conversation[n].role == "assistant"]
+        is_first = before is not None and self._base.epoch == before.epoch
+        if is_first and before is not None and before.resumed is not None and start:
+            return [start - 1, *replies] if conversation[start - 1].tool_calls else replies
+        return replies
+
+    def _walk(
+        self, conversation: Conversation, replies: list[int]
+    ) -> tuple[int, tuple[str, ...], str, tuple[int, AgentSpec, int] | None]:
+        """Return tool calls, earlier agents and present agent after `replies`; and the reply whose turn is open.
+
+        That is its slot, its spec, and how many calls it makes.
+        """
+        made, path, agent = self._base.made, list(self._base.path), self._base.agent
         for slot in replies:
-            spec = self._reader.run.specs.get(self._spec(slot, before) or "")
+            spec = self._reader.run.specs.get(self._spec(slot) or "")
             if spec is None:
                 continue
             if agent and spec.name != agent:
@@ -190,12 +257,20 @@ class ResumeReader:
             calls = _calls(spec, conversation[slot])
             is_open = slot == replies[-1] and any(slot + 1 + n not in conversation for n in range(len(calls)))
             if calls and is_open:
-                turn = self._turn(spec, conversation, slot, len(calls), before)
-                length = slot + 1
-            else:
-                room = max((spec.limits.max_tool_calls or _UNBOUNDED) - made, 0)
-                made += min(len(calls), room)
-        return self._add(counters, made, tuple(path), length), length, turn
+                return made, tuple(path), agent, (slot, spec, len(calls))
+            made += min(len(calls), max((spec.limits.max_tool_calls or _UNBOUNDED) - made, 0))
+        return made, tuple(path), agent, None
+
+    def _count(self, conversation: Conversation, length: int) -> tuple[Counters, int, ResumedTurn]:
+        """Return the counters as they were, the slots to copy in one piece, and the turn to finish."""
+        before, turn = self._before, ResumedTurn()
+        made, path, _, is_open = self._walk(conversation, self._replies(conversation, length))
+        if is_open is not None:
+            slot, spec, calls = is_open
+            turn = self._turn(spec, conversation, slot, calls, before)
+            length = slot + 1
+        counters = before.counters if before is not None else Counters()
+        return self._add(counters, made, path, length), length, turn
 
     def _add(self, counters: Counters, made: int, handoffs: tuple[str, ...], length: int) -> Counters:
         """Return the counters of the run; what counts in a row, and what comes behind `length`, starts anew."""
@@ -205,16 +280,21 @@ class ResumeReader:
         for result in results:
             usage = usage + result.usage
             saved_usage = saved_usage + (result.saved or NO_USAGE)
+        for summary in run.summaries:
+            usage = usage + summary.usage
         return Counters(
             turns=counters.turns + len(results),
-            model_calls=counters.model_calls + len(results),
+            model_calls=counters.model_calls + len(results) + len(run.summaries),
             tool_calls=made,
             usage=usage,
             handoffs=handoffs,
-            saved_tool_calls=counters.saved_tool_calls + sum(slot < length for _, _, slot in run.saved),
+            saved_tool_calls=counters.saved_tool_calls + self._saved(length),
             saved_model_calls=counters.saved_model_calls + sum(result.saved is not None for result in results),
             saved_usage=saved_usage,
         )
+
+    def _saved(self, length: int) -> int:
+        return sum(epoch < self._epoch or slot < length for _, epoch, slot in self._reader.run.saved)
 
     def _turn(
         self, spec: AgentSpec, conversation: Conversation, slot: int, count: int, before: Carried | None

@@ -29,6 +29,7 @@ from pydantic import (
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticCustomError
 
+from perdure._production import ProductionSettings
 from perdure.errors import SettingsError, suggest
 
 _SECRET = re.compile(r"(^|[-_])(api[-_]?key|key|token|secret|passw(or)?d|credentials?|authorization)s?$", re.I)
@@ -67,9 +68,16 @@ Duration = Annotated[timedelta, BeforeValidator(_read_duration)]
 Port = Annotated[int, Field(ge=0, le=65535)]
 
 
-QUEUE_TAKEN = (
-    "providers.{provider}.task_queue should be a Task Queue of its own: '{queue}' is the worker's or another's"
-)
+class TelemetryTable(BaseModel):
+    """What traces tell, from `[tool.perdure.telemetry]`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    content: bool = False
+    """Whether spans have messages, arguments and results, without secrets, for all to read who see spans."""
+
+
+QUEUE_TAKEN = "{key} should be a Task Queue of its own: '{queue}' is the worker's or another's"
 
 
 class ProviderTable(BaseModel):
@@ -166,7 +174,7 @@ def _check_models(value: dict[str, PriceTable]) -> dict[str, PriceTable]:
     return value
 
 
-class Settings(BaseModel):
+class Settings(ProductionSettings):
     """What the user configured; frozen. Make it with `Settings.resolve`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, validate_by_name=True)
@@ -203,6 +211,8 @@ class Settings(BaseModel):
     """The port of its web UI; 0 is any free one."""
     scoreboard: str | None = None
     """The workflow id of the scoreboard, for apps that share one; one for each Task Queue when not set."""
+    telemetry: TelemetryTable = TelemetryTable()
+    """What traces tell; where they go is in OpenTelemetry's own variables."""
     json_logs: bool = False
     """Whether log lines are JSON."""
     log_level: Annotated[
@@ -219,14 +229,17 @@ class Settings(BaseModel):
     """The folder of the pyproject.toml with `[tool.perdure]`, else the working directory. Found, not set."""
 
     @model_validator(mode="after")
-    def _check_queues(self) -> "Settings":
+    def _check_together(self) -> "Settings":
+        queues = {f"providers.{name}.task_queue": queue for name, queue in self.provider_queues().items()}
+        queues |= {name: getattr(self, name) or "" for name in ("model_task_queue", "tool_task_queue")}
         taken = {self.task_queue}
-        for name, table in self.providers.items():
-            if table.task_queue in taken:
-                raise PydanticCustomError(
-                    "queue_taken", QUEUE_TAKEN, {"provider": name, "queue": table.task_queue}
-                )
-            taken |= {table.task_queue} if table.task_queue else set()
+        for key, queue in queues.items():
+            if queue in taken:
+                raise PydanticCustomError("queue_taken", QUEUE_TAKEN, {"key": key, "queue": queue})
+            taken |= {queue} if queue else set()
+        fault = self.worker_faults(self.provider_queues())
+        if fault is not None:
+            raise PydanticCustomError("together", "{fault}", {"key": fault[0], "fault": fault[1]})
         return self
 
     def provider_queues(self) -> dict[str, str]:
@@ -284,7 +297,9 @@ class Resolved:
 
 
 def _fields() -> dict[str, tuple[str, FieldInfo]]:
-    fields = {f.alias or name: (name, f) for name, f in Settings.model_fields.items()}
+    inherited = ProductionSettings.model_fields
+    ordered = [*(set_here for set_here in Settings.model_fields if set_here not in inherited), *inherited]
+    fields = {Settings.model_fields[name].alias or name: (name, Settings.model_fields[name]) for name in ordered}
     del fields["project_dir"]
     return fields
 
@@ -292,9 +307,13 @@ def _fields() -> dict[str, tuple[str, FieldInfo]]:
 _FIELDS = _fields()
 _KEYS = {key: name for key, (name, _) in _FIELDS.items()}
 """The attribute of each key that the environment and the file know."""
-_TABLES: Mapping[str, type[BaseModel]] = {"providers": ProviderTable, "prices": PriceTable}
-"""Settings that are tables of tables, which no variable can hold."""
-_FLAGS = {"dev_port": "--port", "dev_ui_port": "--ui-port"}
+_TABLES: Mapping[str, type[BaseModel]] = {
+    "providers": ProviderTable,
+    "prices": PriceTable,
+    "telemetry": TelemetryTable,
+}
+"""Settings that are tables, which no variable can hold."""
+_FLAGS = {"dev_port": "--port", "dev_ui_port": "--ui-port", "json_logs": "--log-format"}
 """Flags that aren't called like their setting."""
 
 
@@ -388,7 +407,8 @@ def _explain(error: ValidationError, values: Mapping[str, Any], sources: Mapping
     first = next((each for each in problems if each["type"] == "extra_forbidden"), problems[0])
     path = [str(part) for part in first["loc"]]
     if not path:  # of several settings together
-        return SettingsError(f"{sources['providers']}: {first['msg']}.", source=sources["providers"])
+        source = sources[first["ctx"]["key"].partition(".")[0]] if "ctx" in first else ""
+        return SettingsError(f"{source}: {first['msg']}.", source=source)
     key, source = path[0], sources[path[0]]
     if first["type"] == "extra_forbidden":
         try:

@@ -14,6 +14,7 @@ from perdure.activities._lookup import Lookup
 from perdure.activities._progress import Heart
 from perdure.activities._pulse import Pulse
 from perdure.agents.agent import Agent
+from perdure.agents.compaction import Compaction
 from perdure.agents.registry import Registry
 from perdure.contracts.calls import (
     CopyConversationRequest,
@@ -25,7 +26,7 @@ from perdure.contracts.calls import (
 from perdure.contracts.limits import DEFAULT_LIMITS, Limits
 from perdure.contracts.map import MapOutcome, ReadPageRequest, ReadPageResult
 from perdure.contracts.names import COPY_CONVERSATION, LOAD_AGENT, PLAN_VERIFIER, READ_OUTPUT, READ_PAGE
-from perdure.contracts.spec import AgentSpec, ModelSpec, ToolSpec
+from perdure.contracts.spec import AgentSpec, CompactionSpec, ModelSpec, ToolSpec, with_queue
 from perdure.contracts.usage import Price
 from perdure.errors import PayloadTooLargeError, UserError
 from perdure.history import read_outcomes, read_output
@@ -53,6 +54,10 @@ class LoadingPolicy:
     """Takes the secrets out of a text."""
     task_queues: Mapping[str, str] = field(default_factory=dict[str, str])
     """The Task Queue of each provider that has one of its own."""
+    model_queue: str = ""
+    """The Task Queue of the model calls of all others; empty for the workflow's."""
+    tool_queue: str = ""
+    """The Task Queue of tool calls, likewise."""
 
 
 class LoadingActivities:
@@ -82,7 +87,10 @@ class LoadingActivities:
             description=agent.description,
             instructions=instructions,
             models=tuple(self._model(name) for name in agent.models),
-            tools=(*agent.tool_specs, *(self._handoff(each) for each in agent.handoffs)),
+            tools=(
+                *(with_queue(tool, self._policy.tool_queue) for tool in agent.tool_specs),
+                *(self._handoff(each) for each in agent.handoffs),
+            ),
             output=agent.output_spec,
             limits=request.limits.over(agent.limits.over(DEFAULT_LIMITS)),
             settings=agent.settings,
@@ -95,6 +103,7 @@ class LoadingActivities:
             context=request.context,
             heartbeat_timeout=self._pulse.next_timeout(),
             search_attributes=tuple(sorted(await self._policy.search_attributes())),
+            compaction=self._compaction(agent.compaction),
             is_metered=True,
         )
         _check_prices(spec)
@@ -137,10 +146,13 @@ class LoadingActivities:
             handoff=other.name,
         )
 
+    def _compaction(self, compaction: Compaction) -> CompactionSpec | None:
+        return compaction.spec(None if compaction.model is None else self._model(compaction.model))
+
     def _model(self, name: str) -> ModelSpec:
         self._providers.resolve(name)
         price, window = self._policy.find_model(name)
-        queue = self._policy.task_queues.get(name.partition(":")[0], "")
+        queue = self._policy.task_queues.get(name.partition(":")[0], self._policy.model_queue)
         return ModelSpec(name=name, price=price, context_window_tokens=window, task_queue=queue)
 
     @activity.defn(name=COPY_CONVERSATION)
@@ -211,7 +223,8 @@ class LoadingActivities:
 
 def _check_prices(spec: AgentSpec) -> None:
     """Refuse a limit in dollars that nothing could be counted against."""
-    unknown = [model.name for model in spec.models if model.price is None]
+    asked = (*spec.models, *([spec.compaction.model] if spec.compaction and spec.compaction.model else []))
+    unknown = [model.name for model in asked if model.price is None]
     if spec.limits.max_cost_usd is not None and unknown and not spec.limits.allow_unknown_prices:
         raise UserError(
             f"max_cost_usd is set, but the price of {', '.join(unknown)} is not known: set it in "

@@ -17,6 +17,7 @@ from perdure.activities._progress import Heart, backoff
 from perdure.activities._shared_models import share_model_call
 from perdure.activities._sharers import Sharers
 from perdure.activities._sharing import Sharing
+from perdure.activities._summaries import no_summary, summary_call
 from perdure.agents.registry import Registry
 from perdure.contracts.calls import CallModelRequest, CallModelResult, SharedModelRequest, SharedModelResult
 from perdure.contracts.messages import Message, TextPart
@@ -26,6 +27,7 @@ from perdure.contracts.usage import Usage
 from perdure.errors import ConversationUnavailableError, ModelCallError, PerdureError, UnsettledCallError
 from perdure.providers.base import Fragment, ModelReply, ModelRequest, Provider, TextSink
 from perdure.providers.registry import Providers
+from perdure.telemetry.notes import note_prompt, note_spec
 
 
 class ModelActivities:
@@ -77,9 +79,13 @@ class ModelActivities:
         try:
             self._check_reservation(request, heart)
             spec = await self._lookup.spec(request.spec, workflow_id, run_id)
+            note_spec(spec)
             slots = await self._lookup.slots(key, request.slots, request.new)
+            note_prompt(lambda: [slot.message for slot in slots])
             if request.is_metered:
                 check_extra(spec.settings)
+            if request.summary is not None:
+                return await self._summarise(request, spec, key, slots, heart)
             # A shared call is retried on nobody's reservation.
             result = None if request.is_metered else await share_model_call(self._sharing, spec, request, slots)
             if result is None:
@@ -96,6 +102,25 @@ class ModelActivities:
             raise
         except Exception as error:
             raise self._defect(error) from None
+
+    async def _summarise(
+        self,
+        request: CallModelRequest,
+        spec: AgentSpec,
+        key: ConversationKey,
+        slots: Sequence[Slot],
+        heart: Heart,
+    ) -> CallModelResult:
+        """Have the model summarise the older part.
+
+        The cache is told nothing: another attempt may say otherwise, and its result counts.
+        """
+        call = summary_call(spec, request, [slot.message for slot in slots])
+        if call is None:
+            return no_summary()
+        apart = key._replace(conversation=f"{key.conversation}/summary")
+        with heart:
+            return call.result(await self._ask(call.request, call.spec, apart, [Slot(call.prompt)], heart))
 
     def _check_reservation(self, request: CallModelRequest, heart: Heart) -> None:
         """Send nothing on a reservation that another attempt may have used up.
@@ -123,6 +148,7 @@ class ModelActivities:
         key = ConversationKey(request.workflow_id, request.run_id, call.conversation, call.epoch)
         try:
             spec = await self._lookup.spec(call.spec, key.workflow_id, key.run_id)
+            note_spec(spec)
             slots = await self._lookup.slots(key, call.slots, call.new)
             with Heart() as heart:
                 reply = await self._ask(call, spec, key, slots, heart)

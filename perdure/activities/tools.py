@@ -36,8 +36,9 @@ from perdure.contracts.calls import (
 )
 from perdure.contracts.messages import ContentPart, Message, ToolCallPart, ToolResultPart, tool_message
 from perdure.contracts.names import CALL_TOOL, LOAD_TOOL, RUN_SHARED_TOOL, RUN_TOOL
-from perdure.contracts.spec import ToolSpec
+from perdure.contracts.spec import ToolSpec, with_queue
 from perdure.errors import ToolError, ToolRetry
+from perdure.telemetry.notes import note_arguments, note_spec
 
 if TYPE_CHECKING:
     import httpx
@@ -67,8 +68,11 @@ class _Refused(Exception):
 class ToolActivities:
     """Runs tool calls on behalf of runs."""
 
-    def __init__(self, *, registry: Registry, lookup: Lookup, host: ToolHost, sharing: Sharing) -> None:
-        """Work with these."""
+    def __init__(
+        self, *, registry: Registry, lookup: Lookup, host: ToolHost, sharing: Sharing, task_queue: str = ""
+    ) -> None:
+        """Work with these; `task_queue` is where calls run, if that is not the workflow's."""
+        self._task_queue = task_queue
         self._sharing = sharing
         self._registry = registry
         self._lookup = lookup
@@ -87,6 +91,7 @@ class ToolActivities:
             info.workflow_id or "", info.workflow_run_id or "", request.conversation, request.epoch
         )
         spec = await self._lookup.spec(request.spec, key.workflow_id, key.run_id)
+        note_spec(spec)
         call = await self._find_call(key, request)
         pinned = spec.tool(request.name)
         if pinned is None:
@@ -110,7 +115,7 @@ class ToolActivities:
         Raises:
             UnknownToolError: Not retryable.
         """
-        return self._registry.tool(name).spec
+        return with_queue(self._registry.tool(name).spec, self._task_queue)
 
     @activity.defn(name=RUN_TOOL)
     async def run_tool(self, request: RunToolRequest) -> CallToolResult:
@@ -154,6 +159,7 @@ class ToolActivities:
         self, pinned: ToolSpec, call: ToolCallPart, context: ToolContext, tenant: str
     ) -> tuple[Message, bool]:
         """Return the message that answers a call, and whether another run's call gave it."""
+        note_arguments(call.arguments)
         if pinned.cache == "shared":
             try:
                 tool = self._find_tool(pinned)

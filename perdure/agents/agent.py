@@ -6,6 +6,7 @@ from typing import Any
 
 from perdure.agents._names import check_name
 from perdure.agents._schema import output_spec
+from perdure.agents.compaction import Compaction
 from perdure.agents.tool import Tool, tool
 from perdure.contracts.calls import Verdict
 from perdure.contracts.limits import Limits, ModelSettings, OnLimit
@@ -70,6 +71,8 @@ class Agent:
     """Judges answers: an agent with `output=Verdict`, or a function of the output that returns whether it will do,
     a reason why not, or a `Verdict`. A rejected answer goes back to the model, with the reason."""
     on_limit: OnLimit = field(default="finish", kw_only=True)
+    compaction: Compaction = field(default_factory=Compaction, kw_only=True)
+    """How room is made when the conversation nears the model's context window."""
 
     def __post_init__(self) -> None:
         """Check the declaration, and make tools of plain functions."""
@@ -83,6 +86,8 @@ class Agent:
             raise UnknownModelError(f"Agent {self.name!r} has no model; give one, as in 'openai:gpt-5-mini'.")
         for model in self.models:
             _check_model(self.name, model)
+        if self.compaction.model is not None:
+            _check_model(self.name, self.compaction.model)
         _check_cache(self.name, self.settings)
         object.__setattr__(self, "_output_spec", output_spec(self.output))
         if isinstance(self.verify, Agent) and self.verify.output is not Verdict:

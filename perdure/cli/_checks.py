@@ -15,6 +15,7 @@ from temporalio.envconfig import ClientConfig
 from temporalio.service import RPCError
 
 import perdure
+from perdure._production import show
 from perdure._search_attributes import add_search_attributes, existing_search_attributes
 from perdure.app import App
 from perdure.cli._context import Project, local_address, open_client, resolve, runs_embedded
@@ -248,7 +249,7 @@ def _values(resolved: Resolved) -> list[tuple[str, str, str]]:
             name, value = f"{name}_seconds", f"{value.total_seconds():g}"
         elif name in ("providers", "prices"):
             value = json.dumps({key: table.model_dump(exclude_none=True) for key, table in value.items()})
-        found.append((name, str(value), source))
+        found.append((name, show(value), source))
     return found
 
 

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 if TYPE_CHECKING:
+    from temporalio.runtime import Runtime
+
     from perdure.app import App
     from perdure.client import PerdureClient
     from perdure.settings import Resolved, Settings
@@ -100,8 +102,15 @@ def _recorded_port(settings: "Settings") -> int | None:
     return None
 
 
-async def open_client(project: Project, *, address: str | None = None) -> "PerdureClient":
+async def open_client(
+    project: Project, *, address: str | None = None, runtime: "Runtime | None" = None
+) -> "PerdureClient":
     """Connect to Temporal: at `address`, else as configured, else to the project's embedded server.
+
+    Args:
+        project: Its settings.
+        address: Of a local server.
+        runtime: Temporal's, where metrics are sent.
 
     Raises:
         ServerUnreachableError: Retryable.
@@ -110,7 +119,7 @@ async def open_client(project: Project, *, address: str | None = None) -> "Perdu
     from perdure.connection import connect
 
     known = address or local_address(project.settings)
-    temporal = await connect(address=known, origin="this project's embedded server")
+    temporal = await connect(address=known, origin="this project's embedded server", runtime=runtime)
     registry = project.app.registry if project.app else None
     settings = project.settings
     return PerdureClient(

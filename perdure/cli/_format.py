@@ -43,6 +43,12 @@ def duration(time: timedelta) -> str:
     return f"{hours // 24} d {hours % 24} h"
 
 
+def fine(time: timedelta) -> str:
+    """Return a time as `duration` does, and below a second in milliseconds."""
+    seconds = max(time.total_seconds(), 0)
+    return f"{seconds * 1000:.0f} ms" if seconds < 0.9995 else duration(time)
+
+
 def ago(at: datetime) -> str:
     """Return how long ago a time was, to its leading unit."""
     seconds = (datetime.now(UTC) - at).total_seconds()

@@ -6,9 +6,10 @@ from collections.abc import Callable, Iterable
 from rich.console import Console
 from rich.text import Text
 
-from perdure.cli._format import call, clean, one_line
+from perdure.cli._context import say
+from perdure.cli._format import call, clean, one_line, plural
 from perdure.cli._render import console, print_labelled
-from perdure.client import TranscriptEntry
+from perdure.client import FullTranscript, TranscriptEntry
 from perdure.contracts.messages import (
     ArtifactPart,
     FilePart,
@@ -28,6 +29,21 @@ _OUTCOMES = {"error": "red", "unknown": "yellow", "denied": "yellow"}
 def print_transcript(entries: Iterable[TranscriptEntry]) -> None:
     """Print all messages in full."""
     MessagePrinter(console(), is_full=True).print_all(entries)
+
+
+def tell_of_more(found: FullTranscript | list[TranscriptEntry], workflow_id: str) -> None:
+    """Say on stderr what is not in a transcript."""
+    if isinstance(found, FullTranscript):
+        if found.missing_run_id:
+            say(
+                f"The run {found.missing_run_id} before these is gone, as its time of retention is over: of its "
+                "messages there is what the next run had copied."
+            )
+    elif found and found[-1].epoch:
+        say(
+            f"Older messages made room, {plural(found[-1].epoch, 'time')}: "
+            f"`perdure transcript {workflow_id} --full` has them all."
+        )
 
 
 class MessagePrinter:

@@ -26,6 +26,10 @@ COMMANDS: Final[dict[str, dict[str, Entry]]] = {
     "Look": {
         "list": Entry("perdure.cli.list", "List runs, the latest first."),
         "show": Entry("perdure.cli.show", "Show a run: its state, what it has used and what it waits for."),
+        "trace": Entry(
+            "perdure.cli.trace",
+            "Show what a run did and when: turns, model calls, tools, child runs, waits and retries.",
+        ),
         "watch": Entry("perdure.cli.watch", "Follow a run live."),
         "result": Entry("perdure.cli.result", "Wait for a run and print its output."),
         "transcript": Entry("perdure.cli.transcript", "Print the conversation of a run."),

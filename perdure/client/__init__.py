@@ -7,16 +7,20 @@ from perdure.client._limits import only_shared
 from perdure.client._rerun import RerunResult
 from perdure.client._runs import RunInfo, RunStatusName
 from perdure.client._show import Money, PendingCall, RunDetails
-from perdure.client._transcript import TranscriptEntry
+from perdure.client._timeline.data import ChainLink, Step, Timeline
+from perdure.client._timeline.sums import Sum, Totals, totals
+from perdure.client._transcript import FullTranscript, TranscriptEntry
 from perdure.client._tree import Tree, TreeNode
 from perdure.client._watch import WatchEvent
 from perdure.client.perdure_client import PerdureClient, StartedRun
 
 __all__ = [
+    "ChainLink",
     "ChildRun",
     "CostBy",
     "CostReport",
     "CostRow",
+    "FullTranscript",
     "Money",
     "PendingCall",
     "PerdureClient",
@@ -25,6 +29,10 @@ __all__ = [
     "RunInfo",
     "RunStatusName",
     "StartedRun",
+    "Step",
+    "Sum",
+    "Timeline",
+    "Totals",
     "TranscriptEntry",
     "Tree",
     "TreeNode",
@@ -32,4 +40,5 @@ __all__ = [
     "has_pollers",
     "only_shared",
     "pollers",
+    "totals",
 ]

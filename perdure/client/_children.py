@@ -91,7 +91,7 @@ class ChildReader:
             workflow_id=child.workflow_id,
             workflow=child.workflow_type.name,
             agent=agent,
-            started_at=_time(event.event_time),
+            started_at=time_of(event.event_time),
         )
         self.children[event.event_id] = made
         return made
@@ -99,8 +99,8 @@ class ChildReader:
     def _ended(self, event: HistoryEvent) -> ChildRun | None:
         word, status = _ENDS[event.event_type]
         attributes = getattr(event, f"child_workflow_execution_{word}_event_attributes")
-        failure = _reason(attributes.failure) if status == "failed" else ""
-        closed_at = _time(event.event_time)
+        failure = reason_of(attributes.failure) if status == "failed" else ""
+        closed_at = time_of(event.event_time)
         return self._change(attributes.initiated_event_id, status=status, failure=failure, closed_at=closed_at)
 
     def _change(self, initiated: int, **changes: object) -> ChildRun | None:
@@ -112,10 +112,12 @@ class ChildReader:
         return None if changed.status == known.status else changed
 
 
-def _reason(failure: Failure) -> str:
+def reason_of(failure: Failure) -> str:
+    """Return the type of a failure, where it has one, and its message."""
     kind = failure.application_failure_info.type
     return f"{kind}: {failure.message}" if kind else failure.message
 
 
-def _time(stamp: Timestamp) -> datetime:
+def time_of(stamp: Timestamp) -> datetime:
+    """Return the protocol's time, in UTC."""
     return stamp.ToDatetime(tzinfo=UTC)

@@ -9,6 +9,7 @@ from temporalio.api.workflowservice.v1 import DescribeWorkflowExecutionResponse
 from temporalio.client import Client
 
 from perdure.client._runs import RunInfo
+from perdure.client._transcript import said
 from perdure.client._tree import Tree
 from perdure.contracts.budget import Amount, Budget, amount_of
 from perdure.contracts.calls import Progress
@@ -128,11 +129,12 @@ def count(run: RecordedRun) -> Counters:
     for result in results:
         usage = usage + result.usage
         saved_usage = saved_usage + (result.saved or NO_USAGE)
-    copied = carried.conversation_slots if carried is not None else 0
-    answered = [m for slot, m in run.conversation().items() if slot >= copied and m.role == "tool"]
+    for summary in run.summaries:
+        usage = usage + summary.usage
+    answered = [entry for entry in said(run) if entry.message.role == "tool"]
     return Counters(
         turns=base.turns + len(results),
-        model_calls=base.model_calls + len(results),
+        model_calls=base.model_calls + len(results) + len(run.summaries),
         tool_calls=base.tool_calls + len(answered),
         usage=usage,
         saved_tool_calls=base.saved_tool_calls + len(run.saved),

@@ -27,7 +27,7 @@ _EARLIER = 1000
 _QUERIES_AT_ONCE = 8
 _NUMBER = re.compile(r"([0-9]+)")
 _TROUBLE = ("failed", "terminated", "timed_out")
-_ORDER = (*_TROUBLE, "running", "paused", "waiting", "cancelled", "canceled", "skipped")
+_ORDER = (*_TROUBLE, "running", "open", "paused", "waiting", "cancelled", "canceled", "skipped")
 _STATES: Mapping[str, TaskState] = {"completed": "done", "running": "running", "canceled": "cancelled"}
 
 
@@ -155,11 +155,17 @@ def choose(nodes: Sequence[TreeNode], limit: int) -> tuple[list[TreeNode], dict[
     """Return at most `limit` nodes, the most telling ones in their order, and the number of others by state."""
     if len(nodes) <= limit:
         return list(nodes), {}
+    shown = most_telling([node.state for node in nodes], limit)
+    rest = Counter(node.state for node in nodes)
+    rest.subtract(nodes[index].state for index in shown)
+    return [nodes[index] for index in shown], {state: number for state, number in rest.items() if number}
+
+
+def most_telling(states: Sequence[str], limit: int) -> list[int]:
+    """Return the positions of at most `limit` of these, in order: those in trouble or at work come first."""
     urgency = {state: rank for rank, state in enumerate(_ORDER)}
-    ranked = sorted(range(len(nodes)), key=lambda index: urgency.get(nodes[index].state, len(_ORDER)))
-    shown = set(ranked[:limit])
-    rest = Counter(node.state for index, node in enumerate(nodes) if index not in shown)
-    return [nodes[index] for index in sorted(shown)], dict(rest)
+    ranked = sorted(range(len(states)), key=lambda index: urgency.get(states[index], len(_ORDER)))
+    return sorted(ranked[:limit])
 
 
 class _Grower:

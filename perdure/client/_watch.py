@@ -7,6 +7,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import datetime
+from itertools import count
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
@@ -17,10 +18,10 @@ from temporalio.service import RPCError
 from perdure.client._children import ChildReader, ChildRun
 from perdure.client._runs import RunInfo, describe, first_start, not_found, to_info
 from perdure.client._show import PendingCall, details
-from perdure.client._transcript import TranscriptEntry, transcript
+from perdure.client._transcript import TranscriptEntry, everything
 from perdure.client._tree import Tree, make_tree, plan_from_history, with_earlier
 from perdure.contracts.plan import PlanStatus
-from perdure.history import RunReader
+from perdure.history import RecordedRun, RunReader
 
 _POLL_SECONDS = 1.0
 _TREE_SECONDS = 3.0
@@ -60,16 +61,17 @@ async def watch(client: Client, workflow_id: str, *, ask_plan: AskPlan | None = 
     """
     described = await describe(client, workflow_id)
     run_id = described.workflow_execution_info.execution.run_id
-    seen = -1
+    seen = (-1, -1)
     while run_id:
         run = _Run(client, workflow_id, run_id, ask_plan)
         tasks = [asyncio.create_task(run.follow()), asyncio.create_task(run.poll())]
         try:
             while (event := await run.queue.get()) is not None:
                 if event.entry is not None:
-                    if event.entry.slot <= seen:
+                    place = (event.entry.epoch, event.entry.slot)
+                    if place <= seen:
                         continue
-                    seen = event.entry.slot
+                    seen = place
                 yield event
             await tasks[0]
         finally:
@@ -113,7 +115,7 @@ class _Run:
                     self.queue.put_nowait(WatchEvent(kind="child", child=child))
                 if event.event_type == EventType.EVENT_TYPE_WORKFLOW_TASK_STARTED:
                     continue
-                entries = _consecutive(transcript(self.reader.run))
+                entries = _consecutive(self.reader.run)
                 for entry in entries[shown:]:
                     self.queue.put_nowait(WatchEvent(kind="message", entry=entry))
                 shown = len(entries)
@@ -153,6 +155,10 @@ class _Run:
         return await make_tree(self._client, info, children, plan, since=since)
 
 
-def _consecutive(entries: list[TranscriptEntry]) -> list[TranscriptEntry]:
-    """Return the entries up to the first gap: a tool call that is still running."""
-    return [entry for position, entry in enumerate(entries) if entry.slot == entries[0].slot + position]
+def _consecutive(run: RecordedRun) -> list[TranscriptEntry]:
+    """Return all entries but those behind the first gap: a tool call that is still running."""
+    now = run.conversation()
+    filled = next(slot for slot in count() if slot not in now)
+    entries = list(everything(run))
+    last = entries[-1].epoch if entries else 0
+    return [entry for entry in entries if entry.epoch < last or entry.slot < filled]

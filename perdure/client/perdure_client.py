@@ -35,7 +35,9 @@ from perdure.client._rerun import RerunResult, rerun
 from perdure.client._runs import RunInfo, describe, first_start, list_query, list_runs, not_found, to_info
 from perdure.client._scores import judged, read_table, send_judgement
 from perdure.client._show import Money, RunDetails, details, money_now, money_of
-from perdure.client._transcript import TranscriptEntry, transcript
+from perdure.client._timeline.data import Timeline
+from perdure.client._timeline.read import Reach, read_timeline
+from perdure.client._transcript import FullTranscript, TranscriptEntry, full_transcript, transcript
 from perdure.client._tree import make_tree, plan_from_history, with_earlier
 from perdure.client._watch import WatchEvent, watch
 from perdure.contracts.limits import Limits
@@ -73,6 +75,7 @@ from perdure.errors import (
     revive,
 )
 from perdure.history import RecordedRun, RunReader, read_output, read_run
+from perdure.telemetry.client import with_caller_context
 
 MAX_INPUT_BYTES = 1_500_000
 """Temporal's limit is 2 MiB for a payload; the rest is room for what perdure adds."""
@@ -111,6 +114,7 @@ class PerdureClient:
     ) -> None:
         """Work with these."""
         self.temporal = client
+        self._starter = with_caller_context(client)
         self.task_queue = task_queue
         self._registry = registry
         self._scoreboard = scoreboard_id(scoreboard, task_queue)
@@ -278,7 +282,7 @@ class PerdureClient:
         attributes = {"PerdureTenant": tenant, **attributes}
         has_attributes = any(attributes.values())
         try:
-            handle = await self.temporal.start_workflow(
+            handle = await self._starter.start_workflow(
                 workflow,
                 args=args,
                 id=workflow_id,
@@ -411,7 +415,7 @@ class PerdureClient:
         return ""
 
     async def transcript(self, workflow_id: str) -> "list[TranscriptEntry]":
-        """Return a run's conversation, from history: it needs no worker.
+        """Return a run's conversation as it is now, from history: it needs no worker.
 
         Raises:
             RunNotFoundError: There is no such run. Not retryable.
@@ -420,6 +424,29 @@ class PerdureClient:
             return transcript(await read_run(self.temporal, workflow_id))
         except RPCError as error:
             raise not_found(error, workflow_id) from None
+
+    async def full_transcript(self, workflow_id: str) -> FullTranscript:
+        """Return all that was said in a run: before its conversation was made shorter, and in the runs before it.
+
+        Raises:
+            RunNotFoundError: There is no such run. Not retryable.
+        """
+        return await full_transcript(self.temporal, workflow_id)
+
+    async def trace(self, workflow_id: str, *, depth: int = 1, is_all: bool = False) -> Timeline:
+        """Return what a run did and when, over its whole chain, and the runs below it: it needs no worker.
+
+        Args:
+            workflow_id: The run.
+            depth: How many levels of child runs are read. Of those that aren't, their start and end are known.
+            is_all: Every child run; else the first 20 of the run and 5 of each below, those in trouble or at work
+                before those that are done.
+
+        Raises:
+            RunNotFoundError: There is no such run. Not retryable.
+        """
+        reach = Reach.everything(depth) if is_all else Reach(depth=depth)
+        return (await read_timeline(self.temporal, workflow_id, reach=reach)).timeline
 
     def watch(self, workflow_id: str, *, with_tree: bool = False) -> AsyncIterator[WatchEvent]:
         """Yield what is there, then what comes, until the run is closed; with its tree, where that is wanted.

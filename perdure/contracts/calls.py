@@ -3,11 +3,13 @@
 They are references. A message is written into Event History by whoever makes it, and pointed at ever after.
 """
 
+from datetime import datetime
 from typing import Annotated
 
 from pydantic import Field, JsonValue
 
 from perdure.contracts._base import Contract
+from perdure.contracts.compaction import CompactedPart, CompactionStep, Room, SummaryAsk
 from perdure.contracts.limits import Limits
 from perdure.contracts.messages import Message
 from perdure.contracts.names import MAIN_CONVERSATION
@@ -58,6 +60,8 @@ class CallModelRequest(Contract):
     """Attempts that failed before this call, each settled."""
     tenant: str = ""
     """Who the run is for, where the call may be shared."""
+    summary: SummaryAsk | None = None
+    """Ask for a summary of the older part instead; the reply fills no slot."""
 
 
 class CallModelResult(Contract):
@@ -69,6 +73,31 @@ class CallModelResult(Contract):
     """Why the reply can't be used, in words for the model; empty when it can."""
     saved: Usage | None = None
     """What the call would have used, where another run's call answered it."""
+    compacted: tuple[CompactedPart, ...] = ()
+    """How the next epoch is made, where a summary was asked for."""
+
+
+class CompactRequest(Contract):
+    """Make room in a conversation without a model."""
+
+    spec: str
+    """Digest of the run's `AgentSpec`."""
+    slots: Annotated[int, Field(ge=1)]
+    """Length of the conversation."""
+    step: CompactionStep
+    room: Room
+    must_suffice: bool = False
+    """Do nothing where that makes too little room: another way comes next, and should see all there is."""
+    epoch: int = 0
+    conversation: str = MAIN_CONVERSATION
+    new: tuple[SlotMessage, ...] = ()
+    """Short messages that workflow code made since the last call."""
+
+
+class CompactResult(Contract):
+    """How the next epoch is made; of nothing where there was no room to be made."""
+
+    compacted: tuple[CompactedPart, ...] = ()
 
 
 class CallToolRequest(Contract):
@@ -231,3 +260,9 @@ class Progress(Contract):
     """The end of the reply so far, at most 8 kB."""
     unbilled: int = 0
     """Attempts up to this one are known to have cost nothing."""
+    attempt: int = 0
+    """The attempt that this is of, on a worker that traces."""
+    began: datetime | None = None
+    """When it began, likewise."""
+    traced: int = 0
+    """Attempts up to this one have told their spans."""

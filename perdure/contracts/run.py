@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, JsonValue
 
 from perdure.contracts._base import Contract
-from perdure.contracts.budget import Amount, Budget, Lease, Ledger
+from perdure.contracts.budget import Amount, Budget, Lease, Ledger, PromptSize
 from perdure.contracts.limits import Limits
 from perdure.contracts.messages import (
     InputPart,
@@ -98,6 +98,8 @@ class Carried(Contract):
     """Results that identical calls of tools with `cache="run"` are answered with; the latest."""
     first_run_id: str = ""
     """First run of the chain that was started again: its idempotency keys go on. Empty for the run's own chain."""
+    prompt: PromptSize | None = None
+    """The last prompt that was counted, for knowing when the conversation nears the context window."""
     resumed: ResumedTurn | None = None
     """Set on the first run of one that was started again."""
 

@@ -8,6 +8,7 @@ from typing import Any, Literal, Self
 from pydantic import AliasChoices, Field, JsonValue
 
 from perdure.contracts._base import Contract
+from perdure.contracts.compaction import CompactionStep
 from perdure.contracts.limits import CacheScope, Limits, ModelSettings, OnLimit
 from perdure.contracts.usage import Price
 
@@ -48,6 +49,15 @@ class ToolSpec(Contract):
     """Set on a subagent: a call of the tool is a child run of that agent."""
     handoff: str = ""
     """Set where a call of the tool passes the conversation on to that agent."""
+    task_queue: str = ""
+    """Where its calls run, if tool calls have a Task Queue of their own."""
+
+
+def with_queue(tool: ToolSpec, task_queue: str) -> ToolSpec:
+    """Return the tool with its calls on `task_queue`, if they are activities that a queue hands out."""
+    if not task_queue or tool.local or tool.agent or tool.handoff:
+        return tool
+    return tool.model_copy(update={"task_queue": task_queue})
 
 
 class ModelSpec(Contract):
@@ -70,6 +80,25 @@ class OutputSpec(Contract):
     """JSON schema of the output."""
     is_wrapped: bool = False
     """The type is no object: its value is the field `value` of the object that the model writes."""
+
+
+class CompactionSpec(Contract):
+    """How a run makes room when its conversation nears the model's context window."""
+
+    steps: tuple[CompactionStep, ...]
+    """Tried in this order, until there is room."""
+    at: float = 0.8
+    """Part of the room for a prompt at which it is made."""
+    to: float = 0.4
+    """Part of it that the conversation may take afterwards."""
+    keep_turns: int = 4
+    """The last turns, which stay as they are where they fit."""
+    model: ModelSpec | None = None
+    """Who summarises; the agent's own models when None."""
+    instructions: str = ""
+    """For whoever summarises; perdure's own when empty."""
+    context_window_tokens: int | None = None
+    """Of the agent's models, over what perdure knows of them."""
 
 
 class AgentSpec(Contract):
@@ -103,6 +132,8 @@ class AgentSpec(Contract):
     """After how long without a sign of life a worker counts as dead."""
     search_attributes: tuple[str, ...] = ()
     """Those of ours that the server had when the run started; others are never written."""
+    compaction: CompactionSpec | None = None
+    """None for runs that make no room, such as those of before it was there."""
     is_metered: bool = False
     """Whether limits of money and tokens hold by reservations. Runs of before there were any lack it."""
 

@@ -17,6 +17,7 @@ from httpx_sse import EventSource
 from perdure.errors import ModelCallError
 from perdure.providers._decode import BoundedBody, BrokenBodyError
 from perdure.providers._errors import VendorErrors
+from perdure.providers._transport import BROKEN, NewClient, fastest_client
 from perdure.providers._wire import loads
 
 DEFAULT_MAX_RESPONSE_BYTES = 16 * 1024 * 1024
@@ -25,8 +26,6 @@ _ERROR_BODY_SECONDS = 2.0
 _DRAIN_SECONDS = 0.05
 _CONNECT_SECONDS = 15.0
 _POOL_SIZE = 32
-_NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.WriteError, httpx.WriteTimeout)
-
 
 HeadSink = Callable[[list[tuple[bytes, bytes]]], None]
 """Is told the headers of an answer, whatever its status."""
@@ -124,8 +123,9 @@ class HttpLayer:
     which at 1,000 open calls was 35 ms of CPU for each.
     """
 
-    def __init__(self, client: httpx.AsyncClient | None = None) -> None:
+    def __init__(self, client: httpx.AsyncClient | None = None, *, new_client: NewClient = fastest_client) -> None:
         self._given = client
+        self._new_client = new_client
         self._pools: list[_Pool] = []
 
     async def aclose(self) -> None:
@@ -149,7 +149,7 @@ class HttpLayer:
 
     def _add_pool(self) -> _Pool:
         limits = httpx.Limits(max_connections=None, max_keepalive_connections=_POOL_SIZE, keepalive_expiry=30)
-        self._pools.append(_Pool(httpx.AsyncClient(verify=_tls_context(), limits=limits, follow_redirects=False)))
+        self._pools.append(_Pool(self._new_client(_tls_context(), limits)))
         return self._pools[-1]
 
     @asynccontextmanager
@@ -185,7 +185,7 @@ class HttpLayer:
             raise errors.failed(text, may_be_billed=content.is_sent) from None
         except BrokenBodyError as error:
             raise errors.failed(f"{error}.", may_be_billed=True) from None
-        except (httpx.HTTPError, httpx.StreamError) as error:
+        except BROKEN as error:
             raise _transport_error(error, content.is_sent, bounds, errors) from None
 
     @asynccontextmanager
@@ -235,7 +235,7 @@ def _parsed(url: str) -> httpx.URL:
 async def _vendor_error(response: httpx.Response, errors: VendorErrors) -> ModelCallError:
     """Classify by what can be read of the body soon; the status alone says most."""
     received: list[bytes] = []
-    with suppress(TimeoutError, BrokenBodyError, httpx.HTTPError):
+    with suppress(TimeoutError, BrokenBodyError, *BROKEN):
         async with asyncio.timeout(_ERROR_BODY_SECONDS):
             async for piece in BoundedBody(response, max_bytes=_MAX_ERROR_BYTES):
                 received.append(piece)
@@ -244,7 +244,7 @@ async def _vendor_error(response: httpx.Response, errors: VendorErrors) -> Model
 
 async def _drain(source: AsyncIterator[Any]) -> None:
     """Read what is behind the last event: a connection is only used again once its response has ended."""
-    with suppress(TimeoutError, BrokenBodyError, httpx.HTTPError):
+    with suppress(TimeoutError, BrokenBodyError, *BROKEN):
         async with asyncio.timeout(_DRAIN_SECONDS):
             async for _ in source:
                 pass
@@ -252,11 +252,11 @@ async def _drain(source: AsyncIterator[Any]) -> None:
 
 def _transport_error(error: Exception, is_sent: bool, bounds: Bounds, errors: VendorErrors) -> ModelCallError:
     detail = str(error) or type(error).__name__
-    if isinstance(error, _NOT_SENT):
-        return errors.failed(f"can't reach the server: {detail}.")
     if isinstance(error, httpx.UnsupportedProtocol | httpx.LocalProtocolError):
         return errors.failed(f"the request can't be sent: {detail}.", kind="fatal")
-    if isinstance(error, httpx.TimeoutException):
+    if not is_sent:
+        return errors.failed(f"can't reach the server: {detail}.")
+    if isinstance(error, httpx.ReadTimeout):
         text = f"nothing was received for {bounds.stall_seconds:g} s."
-        return errors.failed(text, may_be_billed=is_sent)
-    return errors.failed(f"the connection broke: {detail}.", may_be_billed=is_sent)
+        return errors.failed(text, may_be_billed=True)
+    return errors.failed(f"the connection broke: {detail}.", may_be_billed=True)

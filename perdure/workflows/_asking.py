@@ -8,10 +8,20 @@ from temporalio.exceptions import ActivityError, ApplicationError, is_cancelled_
 
 from perdure.contracts.calls import CallModelRequest, CallModelResult
 from perdure.contracts.spec import AgentSpec
-from perdure.errors import AgentBug, ModelUnavailable, PerdureError, UnsettledCallError, revive
+from perdure.errors import AgentBug, ModelCallError, ModelUnavailable, PerdureError, UnsettledCallError, revive
 from perdure.workflows._calls import call_model
 from perdure.workflows._guard import CancelWatch
 from perdure.workflows._meter import Meter
+
+
+class ContextTooLong(Exception):
+    """A model says that the conversation is longer than its context window."""
+
+    def __init__(self, model: str, failure: PerdureError) -> None:
+        """Say which, and what the run fails with if no room can be made."""
+        super().__init__(failure.message)
+        self.model = model
+        self.failure = failure
 
 
 async def ask_models(
@@ -33,6 +43,7 @@ async def ask_models(
 
     Raises:
         OutOfBudget: The next attempt could exceed a limit.
+        ContextTooLong: The prompt is too long for one of them, and the agent can make room.
         ModelUnavailable: None of them could be reached, or all refused for good. Not retryable.
         CancelledError: The run was cancelled, however the call then ended.
     """
@@ -48,6 +59,8 @@ async def ask_models(
             if is_cancelled_exception(error):
                 raise
             cancel.check(error)
+            if spec.compaction is not None and _is_too_long(error):
+                raise ContextTooLong(model.name, _failure(error, model.name)) from error
             if index + 1 == len(spec.models):
                 raise _failure(error, model.name) from error
     raise AssertionError("unreachable: a spec has a model")
@@ -74,6 +87,11 @@ async def _ask_metered(spec: AgentSpec, request: CallModelRequest, *, turn: int,
         else:
             meter.settle_reply(spec, request, hold, result)
             return result
+
+
+def _is_too_long(error: ActivityError) -> bool:
+    cause = None if error.cause is None else revive(error.cause)
+    return isinstance(cause, ModelCallError) and cause.kind == "context_too_long"
 
 
 def _failure(error: ActivityError, model: str) -> PerdureError:

@@ -19,6 +19,8 @@ from perdure.contracts.calls import (
     CallModelResult,
     CallToolRequest,
     CallToolResult,
+    CompactRequest,
+    CompactResult,
     CopyConversationRequest,
     CopyConversationResult,
     LoadAgentRequest,
@@ -33,6 +35,7 @@ from perdure.contracts.names import (
     CALL_MODEL,
     CALL_TOOL,
     CHECK_PLAN,
+    COMPACT,
     COPY_CONVERSATION,
     DESCRIBE_AGENTS,
     FIND_EARLIER,
@@ -88,6 +91,11 @@ async def load_agent(request: LoadAgentRequest) -> AgentSpec:
     return _shared(spec)
 
 
+def pinned_spec(digest: str) -> AgentSpec | None:
+    """Return the spec of that digest, if a run of this process is pinned to it."""
+    return _SPECS.get(digest)
+
+
 def _shared(spec: AgentSpec) -> AgentSpec:
     """Return the equal spec that another run of this process holds, so that a thousand runs hold one."""
     return _SPECS.setdefault(spec.digest, spec)
@@ -95,7 +103,7 @@ def _shared(spec: AgentSpec) -> AgentSpec:
 
 async def copy_conversation(request: CopyConversationRequest) -> CopyConversationResult:
     """Record a page of the conversation of the run that this one continues."""
-    return await workflow.execute_activity(
+    result = await workflow.execute_activity(
         COPY_CONVERSATION,
         request,
         result_type=CopyConversationResult,
@@ -104,6 +112,7 @@ async def copy_conversation(request: CopyConversationRequest) -> CopyConversatio
         retry_policy=_retries(100),
         summary=f"messages from {request.start}",
     )
+    return result if result.spec is None else result.model_copy(update={"spec": _shared(result.spec)})
 
 
 async def call_model(spec: AgentSpec, request: CallModelRequest, *, turn: int) -> CallModelResult:
@@ -120,6 +129,20 @@ async def call_model(spec: AgentSpec, request: CallModelRequest, *, turn: int) -
         retry_policy=_retries(0),
         cancellation_type=_WAIT,
         summary=model_summary(turn, spec, request),
+    )
+
+
+async def compact(request: CompactRequest) -> CompactResult:
+    """Make room in a conversation without a model."""
+    way = request.step.function or request.step.action.replace("_", " ")
+    return await workflow.execute_activity(
+        COMPACT,
+        request,
+        result_type=CompactResult,
+        start_to_close_timeout=timedelta(minutes=10),
+        schedule_to_close_timeout=timedelta(hours=1),
+        retry_policy=_retries(10),
+        summary=f"make room: {way}",
     )
 
 
@@ -318,6 +341,7 @@ async def _execute_tool(
         activity,
         request,
         result_type=CallToolResult,
+        task_queue=tool.task_queue or None,
         start_to_close_timeout=timeout,
         # Waiting for another run's call is a retry too: the time for all of them bounds it.
         schedule_to_close_timeout=shared_time(timeout, attempts) + timedelta(minutes=1) if is_shared else None,

@@ -1,6 +1,9 @@
 """The conversation as the workflow holds it. Workflow side; pure, rebuilt by replay."""
 
+from collections.abc import Sequence
+
 from perdure.contracts.calls import SlotMessage
+from perdure.contracts.compaction import CompactedPart, compacted, weigh
 from perdure.contracts.messages import Message, TextPart, ToolCallPart, repeat_result, tool_message
 from perdure.contracts.names import MAIN_CONVERSATION
 from perdure.contracts.run import MessagesPage, MessagesQuery
@@ -20,6 +23,7 @@ class Conversation:
         self.epoch = epoch
         self._slots: list[Message | None] = []
         self._new: list[SlotMessage] = []
+        self._weights: list[tuple[int, int]] = []
 
     def __len__(self) -> int:
         """Return the number of slots, reserved ones included."""
@@ -72,6 +76,19 @@ class Conversation:
     def put_back(self, new: tuple[SlotMessage, ...]) -> None:
         """Take back what a model call that was not made would have recorded."""
         self._new.extend(new)
+
+    def compact(self, parts: Sequence[CompactedPart]) -> None:
+        """Go on with the next epoch, made as `parts` say; no slot is open, and everything is recorded."""
+        self._slots = [*compacted(self.messages(), parts)]
+        self._weights.clear()
+        self.epoch += 1
+
+    def weights(self) -> Sequence[tuple[int, int]]:
+        """Return the weights of the messages; no slot is open."""
+        for message in self._slots[len(self._weights) :]:
+            assert message is not None, "between two turns no slot is open"
+            self._weights.append(weigh(message))
+        return self._weights
 
     def page(self, query: MessagesQuery) -> MessagesPage:
         """Return consecutive filled slots from `query.start`, at most 1 MB of them but at least one."""

@@ -51,6 +51,13 @@ def after_model(counters: Counters, result: CallModelResult) -> Counters:
     )
 
 
+def after_summary(counters: Counters, result: CallModelResult) -> Counters:
+    """Return the counters after a model call that is no turn."""
+    return counters.model_copy(
+        update={"model_calls": counters.model_calls + 1, "usage": counters.usage + result.usage}
+    )
+
+
 def after_tools(counters: Counters, results: Sequence[Message], *, saved: int = 0) -> Counters:
     """Return the counters after the tool calls of a turn."""
     is_failing = not any(is_ok(message) for message in results)
@@ -121,7 +128,10 @@ def call_summary(call: ToolCallPart) -> str:
 def model_summary(turn: int, spec: AgentSpec, request: CallModelRequest) -> str:
     """Return what the web UI says of a model call: with it, answers from other calls' results are recorded."""
     saved = sum(new.same_as is not None for new in request.new)
-    words = [f"turn {turn}", spec.models[request.model].name]
+    words = [
+        f"turn {turn}" if request.summary is None else "make room: summarise",
+        spec.models[request.model].name,
+    ]
     if spec.settings.cache == "shared":
         words.append("shared")
     if saved:

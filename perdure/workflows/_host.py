@@ -41,6 +41,7 @@ from perdure.workflows._calls import find_earlier
 from perdure.workflows._conversation import Conversation
 from perdure.workflows._funds import Funds
 from perdure.workflows._outcomes import Outbox
+from perdure.workflows._trace import RunTrace
 
 _ATTRIBUTE = "_perdure_host"
 _PLAN_WAIT = timedelta(seconds=20)
@@ -96,6 +97,7 @@ class Host:
         first_run_id: First run of the chain that idempotency keys belong to; empty for the workflow's own.
         outcomes: What the scoreboard is to be told.
         funds: What it may spend.
+        trace: The span of the run, on a worker that traces.
     """
 
     def __init__(self) -> None:
@@ -107,6 +109,7 @@ class Host:
         self._finding: asyncio.Task[FindEarlierResult] | None = None
         self.outcomes = Outbox()
         self.funds = Funds()
+        self.trace: RunTrace | None = None
         self._numbers: Counter[str] = Counter()
         self._conversations: dict[str, Conversation] = {}
         self._specs: dict[str, AgentSpec] = {}

@@ -5,7 +5,7 @@ digest of the call and the slot.
 """
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from hashlib import sha256
 
 from perdure.contracts.run import KnownResult
@@ -47,6 +47,10 @@ class KnownResults:
         self._slots.setdefault(digest, slot)
         if len(self._slots) > _MAX_KNOWN:
             del self._slots[next(iter(self._slots))]
+
+    def move(self, slots: Mapping[int, int]) -> None:
+        """Follow results to other slots, and forget those that have none."""
+        self._slots = {digest: slots[slot] for digest, slot in self._slots.items() if slot in slots}
 
     def latest(self) -> tuple[KnownResult, ...]:
         """Return what a run hands to its successor."""

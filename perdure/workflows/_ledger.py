@@ -30,6 +30,8 @@ FINISH_OUTPUT_TOKENS = 1024
 
 _FRAME_TOKENS = 1000
 """What a vendor puts around instructions and tools: at most some hundred tokens, a few hundred bytes of JSON."""
+_SUMMARY_TOKENS = 2000
+"""perdure's own instructions for a summariser, and what is around them."""
 _MESSAGE_TOKENS = 64
 _TOOL_TOKENS = 64
 _MEDIA_TOKENS = 50_000
@@ -88,6 +90,12 @@ def prompt_tokens(ledger: Ledger, spec: AgentSpec, model: int, messages: Sequenc
     if known is None or (known.spec, known.model, known.epoch) != (spec.digest, model, epoch):
         return spec_tokens(spec) + sum(map(message_tokens, messages))
     return known.tokens + sum(map(message_tokens, messages[known.slots :]))
+
+
+def summary_frame(spec: AgentSpec, messages: int) -> int:
+    """Return the most tokens that are put around the messages which a model is to summarise."""
+    own = 0 if spec.compaction is None else len(spec.compaction.instructions.encode(errors="replace"))
+    return _SUMMARY_TOKENS + _MESSAGE_TOKENS * messages + own
 
 
 def worst_case(price: Price | None, prompt: int, output: int) -> Amount:

@@ -20,6 +20,7 @@ from perdure.workflows._ledger import (
     prompt_tokens,
     reserve,
     settle,
+    summary_frame,
     used_by,
     worst_case,
 )
@@ -101,7 +102,7 @@ class Meter:
         is_saved = result.saved is not None
         used = NOTHING if is_saved else used_by(usage, spec.models[request.model].price, hold)
         self.account.purse.ledger = settle(self.account.ledger, hold, used)
-        if usage.input_tokens:
+        if usage.input_tokens and request.summary is None:
             counted = PromptSize(
                 spec=spec.digest,
                 model=request.model,
@@ -120,7 +121,9 @@ class Meter:
 
     def _prompt_tokens(self, spec: AgentSpec, request: CallModelRequest) -> int:
         messages = self._conversation.messages()[: request.slots]
-        return prompt_tokens(self.account.ledger, spec, request.model, messages, request.epoch)
+        tokens = prompt_tokens(self.account.ledger, spec, request.model, messages, request.epoch)
+        # A summariser is shown the same texts, with labels in place of JSON.
+        return tokens if request.summary is None else tokens + summary_frame(spec, len(messages))
 
 
 def _is_free(error: BaseException) -> bool:

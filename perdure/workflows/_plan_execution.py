@@ -153,6 +153,8 @@ class Execution:
         try:
             amendment = await ask_replanner(self._state, self._goal, known, workflow_id=self._replan_id())
             faults = await self._faults(amendment)
+            if self._is_stopping:
+                return  # the planner was done before its cancellation came
             if not faults:
                 self._state.amend(amendment)
                 self._state.end_replan(known)
@@ -226,8 +228,8 @@ class Execution:
             )
 
     def check_open(self) -> None:
-        """Raise InvalidInputError when the plan is over."""
-        if self._is_over:
+        """Raise InvalidInputError when the plan is over, or ends."""
+        if self._is_over or self._is_stopping:
             raise InvalidInputError(
                 f"The plan is over: `perdure rerun {workflow.info().workflow_id}` starts its run again, and keeps "
                 "what is done."

@@ -282,7 +282,8 @@ class PlanState:
             task.id: {need for need in task.needs if not self._is_met(need)} for task in self._plan.tasks
         }
         self._ready: list[tuple[tuple[int, int], str]] = []
-        if self._is_stopping:
+        if self._is_stopping:  # a change that came too late
+            self._skip([name for name in self._tasks if self._is_in(name, "waiting")])
             return
         for name in self._tasks:
             if self._is_in(name, "skipped"):

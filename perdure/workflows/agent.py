@@ -54,6 +54,8 @@ _MAX_RESULT_CHARS = 250_000
 _CARRY_FACTOR = 3
 _MANY_EVENTS = 3000
 """New events after which a new run is due even where the conversation is large: replay takes time by event."""
+_LARGE_BYTES = 1024 * 1024
+"""A conversation that is smaller is copied as it is: to shorten it loses more than it saves."""
 _HARD_EVENTS = 40_000
 _HARD_BYTES = 40 * 1024 * 1024
 """Well below what the server kills a run at: 51,200 events or 50 MiB."""
@@ -77,6 +79,7 @@ class AgentWorkflow:
         self._early_answers: list[LeaseAnswer] = []
         self._base_events = 0
         self._base_bytes = 0
+        self._is_short = False
         if carried is None:
             message = Message(role="user", parts=request.input)
             self._conversation.append(message, is_recorded=len(message.to_bytes()) > INLINE_BYTES)
@@ -109,6 +112,7 @@ class AgentWorkflow:
             new_account=_new_account,
             account=None if ledger is None else _new_account(ledger),
             raised=None if request.carried is None else request.carried.raised,
+            prompt=None if request.carried is None else request.carried.prompt,
         )
         self._loop = loop
         if self._account is not None:
@@ -124,11 +128,19 @@ class AgentWorkflow:
         self._note_base()
         answer = await self._resume(loop)
         if answer is None:
-            answer = await loop.run(should_pause=self._should_continue_as_new)
+            answer = await self._run(loop)
         if answer is None:
             await workflow.wait_condition(workflow.all_handlers_finished)
             workflow.continue_as_new(self._successor(loop))
         return self._result(loop, answer)
+
+    async def _run(self, loop: AgentLoop) -> Answer | None:
+        """Take turns until there is an answer, or a new run is due: a large conversation is made shorter first."""
+        while (answer := await loop.run(should_pause=self._should_continue_as_new)) is None:
+            if not self._is_shortening_due() or await loop.shorten():
+                return None
+            self._is_short = True  # no shorter than it is: the run goes on until copying it pays
+        return answer
 
     async def _pin(self, request: RunInput) -> AgentSpec:
         if request.carried is not None:
@@ -193,10 +205,20 @@ class AgentWorkflow:
         events, size = info.get_current_history_length(), info.get_current_history_size()
         if events >= _HARD_EVENTS or size >= _HARD_BYTES:
             return True
-        if not info.is_continue_as_new_suggested():
-            return False
+        return info.is_continue_as_new_suggested() and (self._pays_off(events, size) or self._is_shortening_due())
+
+    def _pays_off(self, events: int, size: int) -> bool:
         new_events, new_bytes = events - self._base_events, size - self._base_bytes
         return new_bytes >= _CARRY_FACTOR * self._base_bytes or new_events >= _MANY_EVENTS
+
+    def _is_shortening_due(self) -> bool:
+        """Say whether the conversation is so large that copying it doesn't pay, and can be made shorter."""
+        loop, info = self._loop, workflow.info()
+        if self._is_short or loop is None or loop.spec.compaction is None:
+            return False
+        if self._pays_off(info.get_current_history_length(), info.get_current_history_size()):
+            return False
+        return sum(size for size, _ in self._conversation.weights()) >= _LARGE_BYTES
 
     def _successor(self, loop: AgentLoop) -> RunInput:
         return RunInput(
@@ -218,6 +240,7 @@ class AgentWorkflow:
                 first_run_id=current_host().first_run_id,
                 ledger=None if self._account is None else self._account.ledger,
                 raised=loop.raised,
+                prompt=loop.compactor.prompt,
             ),
         )
 
@@ -279,6 +302,9 @@ class AgentWorkflow:
     def _show(self) -> None:
         """Write the run's details for the web UI, in Markdown; and that it waits, for whoever lists runs."""
         status = self.status()
+        trace = current_host().trace
+        if trace is not None:
+            trace.note_state(status.state)
         self._has_waited = self._has_waited or status.state == "waiting_limit"
         if self._has_waited and self._end is None:
             self._write_attributes(PerdureState=status.state)

@@ -11,7 +11,7 @@ from typing import Any
 from temporalio import workflow
 
 from perdure.contracts.answers import is_answer, output_text, output_value
-from perdure.contracts.budget import Amount, Ledger, amount_of
+from perdure.contracts.budget import Amount, Ledger, PromptSize, amount_of
 from perdure.contracts.calls import CallModelRequest, CallModelResult
 from perdure.contracts.limits import Limits
 from perdure.contracts.messages import Message
@@ -20,10 +20,12 @@ from perdure.contracts.spec import AgentSpec
 from perdure.contracts.usage import NO_USAGE
 from perdure.errors import LimitExceeded, PerdureError, UnexpectedModelBehavior, UserError
 from perdure.workflows._accounts import Account, new_ledger
-from perdure.workflows._asking import ask_models
+from perdure.workflows._asking import ContextTooLong, ask_models
+from perdure.workflows._compactor import Compactor
 from perdure.workflows._conversation import Conversation
 from perdure.workflows._decisions import (
     after_model,
+    after_summary,
     after_tools,
     call_summary,
     handoff_answers,
@@ -83,6 +85,7 @@ class AgentLoop:
         new_account: Callable[[Ledger], Account],
         account: Account | None = None,
         raised: Limits | None = None,
+        prompt: PromptSize | None = None,
     ) -> None:
         """Go on with a conversation whose last message awaits the model."""
         self.spec = spec
@@ -99,6 +102,7 @@ class AgentLoop:
         self._depth = depth
         self._tenant = tenant
         self.known = known or KnownResults()
+        self.compactor = Compactor(conversation, self.known, self._show, self._count_summary, prompt)
         self._reload = reload
         self._cancel = CancelWatch()
         self._tools = self._new_tools()
@@ -274,8 +278,32 @@ class AgentLoop:
         self.counters = self.counters.model_copy(update={"handoffs": path})
 
     async def _ask(self, *, is_final: bool = False) -> CallModelResult:
-        """Ask the model, then its fallbacks, and enter the reply."""
-        request = CallModelRequest(
+        """Ask the model, then its fallbacks, and enter the reply; make room for it where there is none."""
+        meter = self._open_meter()
+        await self.compactor.make_room(self.spec, meter)
+        self._cancel.check()
+        while True:
+            request = self._request(is_final=is_final)
+            try:
+                result = await ask_models(
+                    self.spec, request, turn=self.counters.turns + 1, show=self._show, meter=meter
+                )
+            except OutOfBudget:
+                self.conversation.put_back(request.new)
+                raise
+            except ContextTooLong as refused:
+                await self.compactor.after_refusal(refused, self.spec, meter)
+                self._cancel.check()
+            else:
+                break
+        self.compactor.note(request, result)
+        self.conversation.append(result.message, is_recorded=True)
+        self.counters = after_model(self.counters, result)
+        self._cancel.check()
+        return result
+
+    def _request(self, *, is_final: bool) -> CallModelRequest:
+        return CallModelRequest(
             spec=self.spec.digest,
             slots=len(self.conversation),
             epoch=self.conversation.epoch,
@@ -284,16 +312,13 @@ class AgentLoop:
             is_final=is_final,
             tenant=self._tenant if self.spec.settings.cache == "shared" else "",
         )
-        turn, meter = self.counters.turns + 1, self._open_meter()
-        try:
-            result = await ask_models(self.spec, request, turn=turn, show=self._show, meter=meter)
-        except OutOfBudget:
-            self.conversation.put_back(request.new)
-            raise
-        self.conversation.append(result.message, is_recorded=True)
-        self.counters = after_model(self.counters, result)
-        self._cancel.check()
-        return result
+
+    def _count_summary(self, result: CallModelResult) -> None:
+        self.counters = after_summary(self.counters, result)
+
+    async def shorten(self) -> bool:
+        """Make room because the conversation is large, and say whether there is any."""
+        return await self.compactor.shorten(self.spec, self._open_meter())
 
     async def _run_tools(self, message: Message) -> None:
         calls = message.tool_calls

@@ -83,6 +83,16 @@ def test_transcript(project: CliProject, finished: str) -> None:
     assert [entry["message"]["role"] for entry in entries] == ["user", "assistant", "tool", "assistant"]
 
 
+def test_trace(project: CliProject, finished: str) -> None:
+    lines = project.out("trace", finished).splitlines()
+    assert any(line.startswith("used ") and "2 turns · 1 tool call" in line for line in lines)
+    assert any(line.endswith("└─ add(a=1, b=2)") for line in lines)
+    told = json.loads(project.out("trace", finished, "-o", "json"))
+    assert told["totals"]["own"]["turns"] == 2
+    steps = [json.loads(line) for line in project.out("trace", finished, "-o", "jsonl").splitlines()]
+    assert [step["kind"] for step in steps if step["level"] == 0] == ["activity", "turn", "turn"]
+
+
 def test_list(project: CliProject, finished: str) -> None:
     lines = project.out("list", "--agent", "calc", "--status", "completed").splitlines()
     assert lines[0].split() == ["STATUS", "AGENT", "STARTED", "TIME", "EVENTS", "ID"]
@@ -191,6 +201,7 @@ def test_terminate(project: CliProject, order: str) -> None:
         "result ID",
         "watch ID",
         "transcript ID",
+        "trace ID",
         "query ID x",
         "signal ID x",
         "cancel ID",

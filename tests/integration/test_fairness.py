@@ -10,24 +10,44 @@ from temporalio.client import Client
 
 from perdure import Agent, App
 from perdure.client import PerdureClient
+from perdure.client._providers import queue_state
+from perdure.contracts.messages import Message
 from perdure.errors import InvalidInputError
+from perdure.providers.base import ModelReply, ModelRequest, TextSink
 from perdure.testing import ScriptedModel
 from perdure.testing.scripted import calls
 from tests.support.lineage_workflows import Heir
 from tests.support.workers import worker
 
 TIME = timedelta(seconds=60)
-SLOTS = 4
-CALL_SECONDS = 0.5
+SLOTS = 2
+BACKLOG = 24
 
+
+class Gated(ScriptedModel):
+    """Answers nobody while its gate is shut, and notes the order in which it was asked."""
+
+    def __init__(self) -> None:
+        super().__init__(["done"], name="gated")
+        self.gate = asyncio.Event()
+        self.asked: list[str] = []
+
+    async def call(self, request: ModelRequest, on_text: TextSink) -> ModelReply:
+        self.asked.append(Message.model_validate_json(request.fragments[0].body).text)
+        await self.gate.wait()
+        return await super().call(request, on_text)
+
+
+gated = Gated()
 worker_agent = Agent("worker", model="scripted:x")
 boss = Agent("boss", model="boss:x", tools=[worker_agent.as_tool()])
 app = App(
-    agents=[worker_agent, boss],
+    agents=[worker_agent, boss, Agent("gated", model="gated:x")],
     workflows=[Heir],
     providers=[
-        ScriptedModel(["done"], delay_seconds=CALL_SECONDS),
+        ScriptedModel(["done"]),
         ScriptedModel([calls(("worker", {"input": "x"})), "done"], name="boss"),
+        gated,
     ],
 )
 
@@ -61,16 +81,27 @@ async def test_without_a_tenant_the_root_run_is_the_key(client: PerdureClient) -
         assert found.fairness_key == key or (not key and len(found.fairness_key) == 32)
 
 
+async def until_waiting(client: PerdureClient, count: int) -> None:
+    """Wait until so many calls are in the Task Queue, behind those that hold the slots."""
+    async with asyncio.timeout(TIME.total_seconds()):
+        while (await queue_state(client.temporal, client.task_queue)).backlog < count:
+            await asyncio.sleep(0.1)
+
+
 async def test_a_backlog_of_one_tenant_does_not_hold_up_another(client: PerdureClient) -> None:
-    backlog = 60
-    await client.start_map("worker", ["x"] * backlog, id="big", max_parallel=backlog, tenant="big")
-    while (await client.map_progress("big")).done < SLOTS:
-        await asyncio.sleep(0.05)
-    single = await client.start_agent("worker", "x", tenant="small")
-    await client.result(single.workflow_id, timeout=TIME)
-    left = backlog - (await client.map_progress("big")).done
-    await client.terminate("big", reason="seen enough")
-    assert left > backlog // 4, "without fairness its call is the last"
+    """Nothing is answered until all wait, so that the order of the calls is the server's alone."""
+    big = await client.start_map("gated", ["big"] * BACKLOG, max_parallel=BACKLOG, tenant="big")
+    await until_waiting(client, BACKLOG - SLOTS)
+    late = await client.start_agent("gated", "late", tenant="big")
+    await until_waiting(client, BACKLOG - SLOTS + 1)
+    small = await client.start_agent("gated", "small", tenant="small")
+    await until_waiting(client, BACKLOG - SLOTS + 2)
+    assert gated.asked == ["big"] * SLOTS
+    gated.gate.set()
+    for started in (small, late, big):
+        await client.result(started.workflow_id, timeout=TIME)
+    assert gated.asked.index("late") > BACKLOG // 2, "behind the others of its tenant"
+    assert gated.asked.index("small") < BACKLOG // 2, "it came last of all, and goes before most"
 
 
 async def test_a_priority_out_of_range(client: PerdureClient) -> None:

@@ -1,12 +1,13 @@
 """The agents whose histories are stored. Changing them must not break a replay: that is the point."""
 
 import os
+import re
 from datetime import timedelta
 from typing import Any
 
 from pydantic import BaseModel
 
-from perdure import Agent, App, Limits, tool
+from perdure import Agent, App, Compaction, Limits, tool
 from perdure.contracts.messages import Message
 from perdure.testing import ScriptedModel, calls
 
@@ -44,7 +45,14 @@ async def glance(number: int) -> str:
 
 def _script(request: Any, messages: list[Message]) -> Any:
     """Say what the first message asks for."""
+    if not request.tools and "conversation" in messages[0].text:
+        return "pages were read"
     turn = sum(message.role == "assistant" for message in messages)
+    if messages[0].text in ("crowded", "forgetful"):  # how far it is, is not to be counted
+        read = [
+            int(number) for message in messages for number in re.findall(r"page (\d+)", message.model_dump_json())
+        ]
+        turn = max(read, default=-1) + 1
     scripts: dict[str, list[Any]] = {
         "tools": [calls(("look", {"number": 1}), ("count", {"text": "abc"}), ("fail", {}), ("nope", {})), "done"],
         "verdict": ["no json", '{"good": true}'],
@@ -56,6 +64,8 @@ def _script(request: Any, messages: list[Message]) -> Any:
             calls(("glance", {"number": 1})),
             "so",
         ],
+        "crowded": [calls(("look", {"number": n})) for n in range(TURNS)] + ["the end"],
+        "forgetful": [calls(("look", {"number": n})) for n in range(TURNS)] + ["the end"],
         "cancelled": [calls(("look", {"number": 1})), "too late"],
     }
     script = scripts[messages[0].text]
@@ -71,6 +81,20 @@ def make_app(*, delay_seconds: float = 0) -> App:
         agents=[
             Agent("plain", model="scripted:x", tools=tools, instructions=prompt, limits=long),
             Agent("judge", model="scripted:x", output=Verdict, limits=Limits(max_consecutive_errors=2)),
+            Agent(
+                "crowded",
+                model="scripted:x",
+                tools=tools,
+                limits=long,
+                compaction=Compaction(by="summarise", context_window_tokens=1000),
+            ),
+            Agent(
+                "forgetful",
+                model="scripted:x",
+                tools=tools,
+                limits=long,
+                compaction=Compaction(by="drop_tool_results", at=0.6, context_window_tokens=5000),
+            ),
             Agent("saver", model="scripted:x", tools=[glance]),
             Agent("short", model="scripted:x", tools=tools, limits=Limits(max_turns=2)),
         ],
@@ -86,6 +110,9 @@ CASES = {
     "continued": ("plain", "long"),
     "cancelled": ("plain", "cancelled"),
     "saved": ("saver", "saved"),
+    "queues": ("plain", "tools"),
+    "crowded": ("crowded", "crowded"),
+    "forgetful": ("forgetful", "forgetful"),
 }
 """Case to agent and input."""
 

@@ -34,8 +34,13 @@ async def record(folder: Path) -> None:
             temporal = await connect(address=server.address)
             async with worker(make_app(), temporal) as client, worker(make_app(delay_seconds=5), temporal) as slow:
                 for case in CASES:
+                    if case == "queues":
+                        continue
                     await _record_case(case, slow if case == "cancelled" else client, folder)
                 await _record_map(client, folder)
+            queues = {"model_task_queue": "replay-models", "tool_task_queue": "replay-tools"}
+            async with worker(make_app(), temporal, **queues) as client:
+                await _record_case("queues", client, folder)
             async with worker(select_app, temporal, scoreboard="replay-scoreboard") as client:
                 await _record_selection(client, folder)
             async with worker(steer_app, temporal) as client:

@@ -50,6 +50,9 @@ def test_there_are_histories_of_every_ending() -> None:
         "saved",
         "map",
         "map-node",
+        "queues",
+        "crowded",
+        "forgetful",
     }
     assert cases >= {"select-rules", "select-learned", "select-model", "scoreboard"}
     assert cases >= {"plan-before", "plan-auto"}  # the first was recorded before plans told of outcomes

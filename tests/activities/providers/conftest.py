@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Callable
 
 import pytest
 
+from perdure.providers._transport import NewClient, fastest_client
 from perdure.providers.base import Provider
 from perdure.providers.registry import ProviderConfig, Providers
 from tests.activities.providers.helpers import KEY
@@ -20,12 +21,17 @@ def key(monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 @pytest.fixture
-async def make_provider() -> AsyncIterator[MakeProvider]:
+def new_client() -> NewClient:
+    return fastest_client
+
+
+@pytest.fixture
+async def make_provider(new_client: NewClient) -> AsyncIterator[MakeProvider]:
     made: list[Providers] = []
 
     def make(protocol: str, url: str, **options: object) -> Provider:
         config = {"name": "fake", "api_key_env": "FAKE_KEY", **options}
-        providers = Providers([ProviderConfig(protocol=protocol, base_url=url, **config)])  # pyright: ignore[reportArgumentType]
+        providers = Providers([ProviderConfig(protocol=protocol, base_url=url, **config)], new_client=new_client)  # pyright: ignore[reportArgumentType]
         made.append(providers)
         return providers.resolve("fake:model-1")[0]
 

@@ -7,11 +7,14 @@ as long as nothing of its kind was released.
 import json
 from typing import Any
 
-from hypothesis import find
+from hypothesis import HealthCheck, Phase, find, settings
 
 from perdure.contracts._base import Contract
 from tests.unit.contracts.strategies import CONTRACTS, full_contracts
 from tests.unit.contracts.test_contracts import GOLDEN, as_json, recorded, written_names
+
+_QUICK = settings(max_examples=300, phases=[Phase.generate], suppress_health_check=list(HealthCheck))
+"""Making a sample smaller takes minutes where contracts are nested, and nobody needs it."""
 
 
 def has_no_default(value: Contract) -> bool:
@@ -24,7 +27,7 @@ def has_no_default(value: Contract) -> bool:
 
 def sample(cls: type[Contract]) -> dict[str, Any]:
     """Return a full sample, the fields that must be there, and the defaults of the others."""
-    value = find(full_contracts(cls), has_no_default)
+    value = find(full_contracts(cls), has_no_default, settings=_QUICK)
     full, names = recorded(value), written_names(cls)
     must = {
         names[name] for name, field in cls.model_fields.items() if field.is_required() or name in ("kind", "url")

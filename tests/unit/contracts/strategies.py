@@ -14,6 +14,7 @@ from pydantic.fields import FieldInfo
 from perdure.contracts import (
     budget,
     calls,
+    compaction,
     limits,
     messages,
     money,
@@ -28,7 +29,22 @@ from perdure.contracts import (
 from perdure.contracts import map as map_
 from perdure.contracts._base import Contract
 
-MODULES = (budget, calls, limits, map_, messages, money, plan, rerun, run, scores, selection, spec, usage)
+MODULES = (
+    budget,
+    calls,
+    compaction,
+    limits,
+    map_,
+    messages,
+    money,
+    plan,
+    rerun,
+    run,
+    scores,
+    selection,
+    spec,
+    usage,
+)
 CONTRACTS: list[type[Contract]] = sorted(
     {
         each

@@ -127,6 +127,19 @@ def test_a_task_that_failed_while_the_plan_stops_is_not_retried() -> None:
     assert states(state) == {"a": "failed"}
 
 
+def test_a_change_that_comes_while_the_plan_stops_leaves_nothing_waiting() -> None:
+    """The planner may be done at the moment in which it is cancelled."""
+    state = state_of(task("a", on_error="replan"), task("b", "a"))
+    state.take()
+    state.fail("a", failure("a"))
+    assert state.take_replan() is not None
+    state.stop()
+    state.amend(PlanAmendment(tasks=(task("a"), task("new"))))
+    state.end_replan(["a"])
+    assert states(state) == {"a": "skipped", "b": "skipped", "new": "skipped"}
+    assert take_all(state) == []
+
+
 def test_outputs_apart_are_read_when_somebody_refers_to_them() -> None:
     state = state_of(task("a"), task("b", "a"), task("c", "b", input="{{a.title}} {{a}} {{b}}"))
     state.take()
