@@ -36,6 +36,7 @@ PerdureError
     ├── DevServerError           the embedded server can't start
     ├── RunNotFoundError         no run of that id
     ├── RunExistsError           a run of that id is open already
+    ├── InboxFullError           the run can't take more messages just now; retryable
     ├── NoWorkerError            the run needs a worker to answer, and none did in time; retryable
     └── StillRunningError        the run was not over in time; retryable
 ```
@@ -373,6 +374,12 @@ class RunNotFoundError(ServerError):
 
 class RunExistsError(ServerError):
     """A run of that id is open already."""
+
+
+class InboxFullError(ServerError):
+    """The run can't take more messages before its next turn."""
+
+    is_retryable = True
 
 
 class NoWorkerError(ServerError):

@@ -60,6 +60,13 @@ def _check_heartbeat(value: timedelta) -> timedelta:
     return value
 
 
+def _check_ui_url(value: str) -> str:
+    url = urlsplit(value)
+    if url.scheme not in ("http", "https") or not url.hostname or "@" in url.netloc:
+        raise ValueError("should be an http:// or https:// address, without credentials")
+    return value.rstrip("/")
+
+
 def _read_level(value: object) -> object:
     return value.upper() if isinstance(value, str) else value
 
@@ -209,6 +216,8 @@ class Settings(ProductionSettings):
     """The embedded server's port; 0 is any free one."""
     dev_ui_port: Port = 8233
     """The port of its web UI; 0 is any free one."""
+    ui_url: Annotated[str, AfterValidator(_check_ui_url)] | None = None
+    """The address of Temporal's web UI, for links to runs; `perdure dev` knows its own."""
     scoreboard: str | None = None
     """The workflow id of the scoreboard, for apps that share one; one for each Task Queue when not set."""
     telemetry: TelemetryTable = TelemetryTable()

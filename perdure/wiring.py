@@ -190,7 +190,10 @@ def make_parts(app: App, settings: Settings, *, meter: MetricMeter = MetricMeter
         ],
         shared_activities=[tools.run_shared_tool, models.ask_shared_model],
         workflows=[AgentWorkflow, MapNode, MapWorkflow, PlanWorkflow, Scoreboard, *app.workflows.values()],
-        interceptors=[PerdureInterceptor(), *([TelemetryInterceptor(telemetry)] if telemetry.is_on else [])],
+        interceptors=[
+            PerdureInterceptor(ui_url=settings.ui_url or ""),
+            *([TelemetryInterceptor(telemetry)] if telemetry.is_on else []),
+        ],
         workflow_runner=sandboxed_runner(),
         models=models,
         tools=tools,

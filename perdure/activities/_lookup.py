@@ -50,7 +50,7 @@ class Lookup:
             ConversationUnavailableError: Retryable, and no attempt at the vendor.
         """
         known = dict(self.cache.get(key))
-        unknown = [each for each in new if each.slot not in known]
+        unknown = [each for each in new if each.slot not in known and not each.sent]
         fresh = {each.slot: Slot(each.message) for each in unknown if each.same_as is None}
         known.update(fresh)
         repeats = [(each.slot, each.message, each.same_as) for each in unknown if each.same_as is not None]

@@ -40,7 +40,8 @@ async def run_here(project: Project, start: AgentStart | WorkflowStart, output: 
         client = await open_client(project, address=address)
         has_worker = await has_pollers(client.temporal, client.task_queue)
         if not has_worker:
-            await stack.enter_async_context(_worker(project, address))
+            ui_url = project.settings.ui_url or (server.ui_url if server else None)
+            await stack.enter_async_context(_worker(project, address, ui_url))
         started = await start.begin(client)
         say(
             f"Started {started.workflow_id}."
@@ -71,14 +72,14 @@ async def _find_server(project: Project, stack: AsyncExitStack) -> DevServer | N
 
 
 @asynccontextmanager
-async def _worker(project: Project, address: str | None) -> AsyncGenerator[None]:
+async def _worker(project: Project, address: str | None, ui_url: str | None) -> AsyncGenerator[None]:
     """Run a worker in this process."""
     app = project.app or load_app(project.settings.app)
     here = replace(
         project,
         app=app,
         settings=project.settings.model_copy(
-            update={"grace_period": min(project.settings.grace_period, _GRACE)},
+            update={"grace_period": min(project.settings.grace_period, _GRACE), "ui_url": ui_url},
         ),
     )
     stop, ready = asyncio.Event(), asyncio.Event()

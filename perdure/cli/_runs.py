@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
+from decimal import Decimal
 
 from rich.text import Text
 
@@ -25,16 +26,23 @@ def print_runs(runs: Sequence[RunInfo]) -> None:
     show_time = ago if out.is_terminal else stamp
     rows = [
         (
-            status_text(run.status),
+            state_text(run),
             run.agent or run.workflow,
             show_time(run.started_at),
             duration((run.closed_at or datetime.now(UTC)) - run.started_at),
+            "" if run.cost_usd is None else cost(Decimal(str(run.cost_usd))),
             f"{run.history_events:,}" if run.history_events else "",
             run.workflow_id,
         )
         for run in runs
     ]
-    print_table(out, ("STATUS", "AGENT", "STARTED", "TIME", "EVENTS", "ID"), rows)
+    print_table(out, ("STATUS", "AGENT", "STARTED", "TIME", "COST", "EVENTS", "ID"), rows)
+
+
+def state_text(run: RunInfo) -> Text:
+    """Return where a run stands: its own state, where that says more than Temporal's status."""
+    is_telling = run.status == "running" and run.state not in (None, "working", "starting")
+    return Text(str(run.state).replace("_", " "), style="yellow") if is_telling else status_text(run.status)
 
 
 def print_details(run: RunDetails) -> None:

@@ -40,6 +40,9 @@ COMMANDS: Final[dict[str, dict[str, Entry]]] = {
         "scoreboard": Entry("perdure.cli.scoreboard", "Show what became of work, by kind and agent."),
     },
     "Steer": {
+        "send": Entry("perdure.cli.send", "Send a message to an open run of an agent."),
+        "pause": Entry("perdure.cli.pause", "Pause a run and all that is below it."),
+        "resume": Entry("perdure.cli.resume", "Let a paused run go on."),
         "signal": Entry("perdure.cli.signal", "Send a signal to a run."),
         "update": Entry("perdure.cli.update", "Send an update to a run, and print its answer."),
         "limit": Entry("perdure.cli.limit", "Set limits of an open run, such as max_cost_usd=5."),

@@ -35,6 +35,7 @@ from perdure.client._rerun import RerunResult, rerun
 from perdure.client._runs import RunInfo, describe, first_start, list_query, list_runs, not_found, to_info
 from perdure.client._scores import judged, read_table, send_judgement
 from perdure.client._show import Money, RunDetails, details, money_now, money_of
+from perdure.client._steering import make_request, send, set_paused
 from perdure.client._timeline.data import Timeline
 from perdure.client._timeline.read import Reach, read_timeline
 from perdure.client._transcript import FullTranscript, TranscriptEntry, full_transcript, transcript
@@ -59,6 +60,7 @@ from perdure.contracts.names import (
 from perdure.contracts.plan import AmendPlanRequest, PlanAmendment, PlanResult, PlanStatus, RetryTaskRequest
 from perdure.contracts.run import RunInput, RunResult
 from perdure.contracts.scores import Outcome, ScoreTable, scoreboard_id
+from perdure.contracts.steering import SendReceipt, Session
 from perdure.contracts.texts import one_line
 from perdure.contracts.times import TASK_TIMEOUT
 from perdure.errors import (
@@ -130,6 +132,7 @@ class PerdureClient:
         context: Mapping[str, JsonValue] | None = None,
         tenant: str = "",
         priority: int | None = None,
+        session: Session | None = None,
     ) -> StartedRun:
         """Start an agent on an input.
 
@@ -141,6 +144,7 @@ class PerdureClient:
             context: Values for instructions and tools; readable in Event History, so no secrets.
             tenant: Who the run is for; tenants get an even share of the workers.
             priority: 1 (first) to 5 (last), for all that the run does; 3 when None.
+            session: Wait for the next message after an answer, in place of completing.
 
         Raises:
             UnknownAgentError, InvalidInputError: Not retryable.
@@ -156,6 +160,7 @@ class PerdureClient:
             limits=limits or Limits(),
             context=dict(context) if context else None,
             tenant=tenant,
+            session=session,
         )
         size = len(request.to_bytes())
         if size > MAX_INPUT_BYTES:
@@ -338,16 +343,39 @@ class PerdureClient:
         self,
         *,
         status: str | None = None,
+        state: str | None = None,
         agent: str | None = None,
+        model: str | None = None,
+        tenant: str | None = None,
+        min_cost_usd: float | None = None,
         query: str | None = None,
         limit: int = 50,
     ) -> AsyncIterator[RunInfo]:
-        """Yield runs, the latest first.
+        """Yield runs, the latest first; the server chooses them.
+
+        Args:
+            status: Temporal's, such as `running`.
+            state: perdure's, such as `waiting_approval`.
+            agent: Its name.
+            model: The one that the run was started with.
+            tenant: Who it is for.
+            min_cost_usd: What it has cost at least, as of the last change of its state; its children not counted.
+            query: A visibility query of Temporal's.
+            limit: At most so many.
 
         Raises:
-            InvalidInputError: The server can't use the query. Not retryable.
+            InvalidInputError: There is no such status or state, or the server can't use the query. Not retryable.
         """
-        async for info in list_runs(self.temporal, list_query(status=status, agent=agent, extra=query), limit):
+        asked = list_query(
+            status=status,
+            state=state,
+            agent=agent,
+            model=model,
+            tenant=tenant,
+            min_cost_usd=min_cost_usd,
+            extra=query,
+        )
+        async for info in list_runs(self.temporal, asked, limit):
             yield info
 
     async def show(self, workflow_id: str, *, depth: int = 2, is_all: bool = False) -> RunDetails:
@@ -505,6 +533,49 @@ class PerdureClient:
             NoWorkerError: It wasn't done within 30 seconds; it may be yet. Retryable.
         """
         return Limits.model_validate(await self.update(workflow_id, LIMIT_UPDATE, limits))
+
+    async def send(
+        self,
+        workflow_id: str,
+        message: str | Sequence[ContentPart],
+        *,
+        interrupt: bool = False,
+        message_id: str | None = None,
+    ) -> SendReceipt:
+        """Send a user's message to an open run of an agent; it enters the conversation at the next turn.
+
+        Args:
+            workflow_id: The run.
+            message: Text, or content parts; at most 250 kB.
+            interrupt: Stop the model call in flight, keep what there is of its reply, and go on with the message.
+                Tool calls in flight end first.
+            message_id: Sent again with the same id, it is not entered twice; made when not given.
+
+        Raises:
+            RunNotFoundError: There is no such run, or it is closed. Not retryable.
+            InvalidInputError: It is empty, or the run is none of an agent, or about to end. Not retryable.
+            PayloadTooLargeError: The message is too large. Not retryable.
+            InboxFullError: Too many messages wait for the run's next turn. Retryable.
+            NoWorkerError: It wasn't taken within 30 seconds; it may be yet. Retryable.
+        """
+        request = make_request(message, interrupt=interrupt, message_id=message_id)
+        return await send(self.temporal, workflow_id, request)
+
+    async def pause(self, workflow_id: str) -> None:
+        """Let what a run has in flight end, and start nothing new, in it and in all that is below it.
+
+        Raises:
+            RunNotFoundError: There is no such run, or it is closed. Not retryable.
+        """
+        await set_paused(self.temporal, workflow_id, is_on=True)
+
+    async def resume(self, workflow_id: str) -> None:
+        """Let a paused run go on, and all that is below it.
+
+        Raises:
+            RunNotFoundError: There is no such run, or it is closed. Not retryable.
+        """
+        await set_paused(self.temporal, workflow_id, is_on=False)
 
     async def amend_plan(self, workflow_id: str, amendment: PlanAmendment, *, number: int = 0) -> PlanStatus:
         """Change a plan at work: add, replace and drop tasks that are neither running nor done.

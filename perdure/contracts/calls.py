@@ -34,6 +34,8 @@ class SlotMessage(Contract):
     message: Message
     same_as: int | None = None
     """The slot of a tool's result that this one repeats; `message` is without its content then."""
+    sent: str = ""
+    """The id of a message that was sent to the run, and recorded when it came; `message` is empty then."""
 
 
 class CallModelRequest(Contract):

@@ -52,6 +52,9 @@ LIMITS_MEMO: Final = "perdure.limits"
 LEASE_HEADER: Final = "perdure.lease"
 LEDGER_HEADER: Final = "perdure.ledger"
 
+SEND_UPDATE: Final = "perdure.send"
+PAUSE_SIGNAL: Final = "perdure.pause"
+
 OUTCOMES_SIGNAL: Final = "perdure.outcomes"
 
 MAIN_CONVERSATION: Final = "main"

@@ -16,9 +16,12 @@ from perdure.contracts.messages import (
     ToolResultPart,
 )
 from perdure.contracts.names import MAIN_CONVERSATION
+from perdure.contracts.steering import CarriedInbox, Session
 from perdure.contracts.usage import NO_USAGE, Usage
 
-RunState = Literal["starting", "working", "waiting_limit", "finishing", "completed", "failed"]
+RunState = Literal[
+    "starting", "working", "waiting_limit", "paused", "idle", "finishing", "completed", "failed", "cancelled"
+]
 
 
 class Counters(Contract):
@@ -78,6 +81,16 @@ class ResumedTurn(Contract):
     calls: tuple[ResumedCall, ...] = ()
 
 
+class Answered(Contract):
+    """The answer of a session that waits for the next message: the last message of its conversation."""
+
+    at: datetime
+    limit: str | None = None
+    """The limit that ended the work on it, if one did."""
+    score: float | None = None
+    """The verifier's, if it gave one."""
+
+
 class Carried(Contract):
     """What a run hands to its successor when it continues as new. The conversation is not in it."""
 
@@ -102,6 +115,15 @@ class Carried(Contract):
     """The last prompt that was counted, for knowing when the conversation nears the context window."""
     resumed: ResumedTurn | None = None
     """Set on the first run of one that was started again."""
+    inbox: CarriedInbox | None = None
+    """Messages that were sent to it, where any were."""
+    is_paused: bool = False
+    pause_seq: int = 0
+    """The last notice of the parent to pause or to go on."""
+    answered: Answered | None = None
+    """Set where a session waits for the next message."""
+    answered_turns: int = 0
+    """Turns that a session had taken when it answered last: `max_turns` counts from there."""
 
 
 class AnswersCall(Contract):
@@ -140,6 +162,10 @@ class RunInput(Contract):
     """Set on a child whose parent has a limit of money or tokens: its part of that."""
     spent: Amount | None = None
     """Set on a run that was started again: what those before it have taken of its limits."""
+    session: Session | None = None
+    """Set on a run that takes message after message."""
+    inbox: CarriedInbox | None = None
+    """Messages that wait already: of a run that is started again from its beginning."""
 
 
 class RunResult(Contract):
@@ -188,6 +214,9 @@ class RunStatus(Contract):
     """Held back for what is open."""
     budget: Budget | None = None
     """What may be spent in all."""
+    waiting: int = 0
+    """Messages that were sent to it, and wait for the next turn."""
+    is_session: bool = False
 
 
 class MessagesQuery(Contract):

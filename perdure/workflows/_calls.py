@@ -5,6 +5,8 @@ the time for all attempts bounds them, and the activity counts the real ones. Th
 is for a worker that died, and whoever fails for another reason says itself how long to wait.
 """
 
+import asyncio
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any, TypeVar
 from weakref import WeakValueDictionary
@@ -87,6 +89,7 @@ async def load_agent(request: LoadAgentRequest) -> AgentSpec:
         start_to_close_timeout=timedelta(seconds=10),
         schedule_to_close_timeout=timedelta(minutes=1),
         retry_policy=_retries(5),
+        summary=f"load agent {request.agent}",
     )
     return _shared(spec)
 
@@ -115,10 +118,16 @@ async def copy_conversation(request: CopyConversationRequest) -> CopyConversatio
     return result if result.spec is None else result.model_copy(update={"spec": _shared(result.spec)})
 
 
-async def call_model(spec: AgentSpec, request: CallModelRequest, *, turn: int) -> CallModelResult:
-    """Ask a model. Raises ActivityError when it has failed for good."""
+async def call_model(
+    spec: AgentSpec,
+    request: CallModelRequest,
+    *,
+    turn: int,
+    on_started: Callable[["asyncio.Task[Any]"], None] | None = None,
+) -> CallModelResult:
+    """Ask a model; `on_started` is given the call in flight. Raises ActivityError when it has failed for good."""
     waiting = timedelta(minutes=1) if spec.settings.cache == "shared" else timedelta(0)
-    return await workflow.execute_activity(
+    call = workflow.start_activity(
         CALL_MODEL,
         request,
         result_type=CallModelResult,
@@ -130,6 +139,9 @@ async def call_model(spec: AgentSpec, request: CallModelRequest, *, turn: int) -
         cancellation_type=_WAIT,
         summary=model_summary(turn, spec, request),
     )
+    if on_started is not None:
+        on_started(call)
+    return await call
 
 
 async def compact(request: CompactRequest) -> CompactResult:
@@ -160,6 +172,7 @@ async def load_tool(name: str) -> ToolSpec:
         start_to_close_timeout=timedelta(seconds=5),
         schedule_to_close_timeout=timedelta(minutes=1),
         retry_policy=_retries(5),
+        summary=f"load tool {name}",
     )
 
 
@@ -177,6 +190,7 @@ async def check_plan(request: CheckPlanRequest) -> CheckPlanResult:
         start_to_close_timeout=timedelta(seconds=10),
         schedule_to_close_timeout=timedelta(minutes=1),
         retry_policy=_retries(5),
+        summary="check the plan" if request.amendment is None else "check the amendment",
     )
 
 
@@ -189,6 +203,7 @@ async def describe_agents(planner: str) -> DescribeAgentsResult:
         start_to_close_timeout=timedelta(seconds=10),
         schedule_to_close_timeout=timedelta(minutes=1),
         retry_policy=_retries(5),
+        summary=f"agents for {planner}",
     )
 
 

@@ -43,6 +43,12 @@ class Conversation:
             self._new.append(SlotMessage(slot=slot, message=message))
         return slot
 
+    def append_sent(self, message: Message, id: str) -> None:
+        """Fill the next slot with a message that was recorded when it was sent to the run."""
+        self._slots.append(message)
+        stub = Message(role=message.role)
+        self._new.append(SlotMessage(slot=len(self._slots) - 1, message=stub, sent=id))
+
     def reserve(self, count: int) -> int:
         """Keep `count` slots for tool results, and return the first."""
         first = len(self._slots)
@@ -66,6 +72,10 @@ class Conversation:
         message = self._slots[slot]
         assert message is not None, "the slot is reserved, and not yet filled"
         return message
+
+    def last(self) -> Message | None:
+        """Return the message of the last slot; None of an empty conversation."""
+        return self._slots[-1] if self._slots else None
 
     def take_new(self) -> tuple[SlotMessage, ...]:
         """Return what the next model call must record, once."""

@@ -51,6 +51,13 @@ def after_model(counters: Counters, result: CallModelResult) -> Counters:
     )
 
 
+def after_interruption(result: CallModelResult) -> CallModelResult:
+    """Return a reply as the loop takes it: one that was stopped is a part, and not judged as a whole."""
+    if result.message.stop != "interrupted" or not result.problem:
+        return result
+    return result.model_copy(update={"problem": ""})
+
+
 def after_summary(counters: Counters, result: CallModelResult) -> Counters:
     """Return the counters after a model call that is no turn."""
     return counters.model_copy(

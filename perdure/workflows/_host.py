@@ -21,6 +21,7 @@ from perdure.contracts.names import (
     LIMIT_UPDATE,
     MESSAGES_QUERY,
     MONEY_QUERY,
+    PAUSE_SIGNAL,
     PLAN_QUERY,
     RETRY_TASK_UPDATE,
     SPEC_QUERY,
@@ -39,8 +40,10 @@ from perdure.contracts.spec import AgentSpec
 from perdure.errors import InvalidInputError, UserError
 from perdure.workflows._calls import find_earlier
 from perdure.workflows._conversation import Conversation
+from perdure.workflows._details import ChildRuns
 from perdure.workflows._funds import Funds
 from perdure.workflows._outcomes import Outbox
+from perdure.workflows._pause import Pause
 from perdure.workflows._trace import RunTrace
 
 _ATTRIBUTE = "_perdure_host"
@@ -97,7 +100,9 @@ class Host:
         first_run_id: First run of the chain that idempotency keys belong to; empty for the workflow's own.
         outcomes: What the scoreboard is to be told.
         funds: What it may spend.
+        pause: Whether it is paused, and all that is below it.
         trace: The span of the run, on a worker that traces.
+        child_runs: What the web UI shows of its child runs.
     """
 
     def __init__(self) -> None:
@@ -109,7 +114,9 @@ class Host:
         self._finding: asyncio.Task[FindEarlierResult] | None = None
         self.outcomes = Outbox()
         self.funds = Funds()
+        self.pause = Pause()
         self.trace: RunTrace | None = None
+        self.child_runs = ChildRuns()
         self._numbers: Counter[str] = Counter()
         self._conversations: dict[str, Conversation] = {}
         self._specs: dict[str, AgentSpec] = {}
@@ -242,6 +249,8 @@ def answer_outside() -> None:
     for name, handler in handlers.items():
         if workflow.get_query_handler(name) is None:
             workflow.set_query_handler(name, handler)
+    if workflow.get_signal_handler(PAUSE_SIGNAL) is None:
+        workflow.set_signal_handler(PAUSE_SIGNAL, host.pause.hear)
     updates: dict[str, tuple[Callable[..., object], Callable[..., None]]] = {
         AMEND_PLAN_UPDATE: (host.amend, host.check_amendment),
         RETRY_TASK_UPDATE: (host.retry, host.check_retry),

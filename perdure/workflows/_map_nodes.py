@@ -84,22 +84,24 @@ class Nodes:
         settled: Amount | None = None
         try:
             given = await self._slice(start, stop, window, node_id)
-            handle = await workflow.start_child_workflow(
-                MAP_NODE,
-                given.model_copy(update={"earlier": earlier}),
-                id=node_id,
-                result_type=MapPage,
-                task_timeout=TASK_TIMEOUT,
-                cancellation_type=ChildWorkflowCancellationType.WAIT_CANCELLATION_COMPLETED,
-                parent_close_policy=ParentClosePolicy.REQUEST_CANCEL,
-                static_summary=f"{self._request.agent}: items {start} to {stop - 1}",
-            )
-            self._budget.release(node_id)
-            if self._account is not None:
-                self._account.started(node_id)
-            page = await handle
-            settled = page.settled
-            return page
+            with current_host().child_runs.entered(node_id, self._request.agent) as note_run:
+                handle = await workflow.start_child_workflow(
+                    MAP_NODE,
+                    given.model_copy(update={"earlier": earlier}),
+                    id=node_id,
+                    result_type=MapPage,
+                    task_timeout=TASK_TIMEOUT,
+                    cancellation_type=ChildWorkflowCancellationType.WAIT_CANCELLATION_COMPLETED,
+                    parent_close_policy=ParentClosePolicy.REQUEST_CANCEL,
+                    static_summary=f"{self._request.agent}: items {start} to {stop - 1}",
+                )
+                note_run(handle.first_execution_run_id or "")
+                self._budget.release(node_id)
+                if self._account is not None:
+                    self._account.started(node_id)
+                page = await handle
+                settled = page.settled
+                return page
         except ChildWorkflowError as error:
             if is_stopping():
                 raise

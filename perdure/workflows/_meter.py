@@ -113,6 +113,11 @@ class Meter:
             self.account.change(prompt=counted)
         self.account.rebalance()
 
+    def give_back(self, hold: Hold) -> None:
+        """Free what was held back for a call that is not made."""
+        self.account.purse.ledger = settle(self.account.ledger, hold, NOTHING)
+        self.account.rebalance()
+
     def settle_failure(self, hold: Hold, error: BaseException) -> None:
         """Count a call that failed: at its worst case, unless it is known to have cost nothing."""
         used = NOTHING if _is_free(error) else hold.amount

@@ -36,7 +36,7 @@ def check_new_limits(given: Limits, loop: AgentLoop, elapsed: timedelta) -> None
 def _counted(loop: AgentLoop, elapsed: timedelta) -> dict[str, Any]:
     counters = loop.counters
     return {
-        "max_turns": counters.turns,
+        "max_turns": counters.turns - loop.answered_turns,
         "max_model_calls": counters.model_calls,
         "max_tool_calls": counters.tool_calls,
         "max_handoffs": len(counters.handoffs),

@@ -53,19 +53,21 @@ async def run_child(
     funds = current_host().funds
     funds.open_children += 1
     try:
-        handle = await workflow.start_child_workflow(
-            AGENT_WORKFLOW,
-            request,
-            id=child_id,
-            result_type=RunResult,
-            task_timeout=TASK_TIMEOUT,
-            cancellation_type=ChildWorkflowCancellationType.WAIT_CANCELLATION_COMPLETED,
-            parent_close_policy=ParentClosePolicy.REQUEST_CANCEL,
-            static_summary=f"{name}: {one_line(text)}",
-        )
-        if on_started is not None:
-            on_started()
-        return await handle
+        with current_host().child_runs.entered(child_id, name) as note_run:
+            handle = await workflow.start_child_workflow(
+                AGENT_WORKFLOW,
+                request,
+                id=child_id,
+                result_type=RunResult,
+                task_timeout=TASK_TIMEOUT,
+                cancellation_type=ChildWorkflowCancellationType.WAIT_CANCELLATION_COMPLETED,
+                parent_close_policy=ParentClosePolicy.REQUEST_CANCEL,
+                static_summary=f"{name}: {one_line(text)}",
+            )
+            note_run(handle.first_execution_run_id or "")
+            if on_started is not None:
+                on_started()
+            return await handle
     except ChildWorkflowError as error:
         if is_cancelled_exception(error):
             raise

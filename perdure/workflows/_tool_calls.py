@@ -181,6 +181,7 @@ class ToolCalls:
         if earlier is not None:
             return earlier
         async with gate:
+            await current_host().pause.passed()
             return await (self._run_agent(tool, call) if tool.agent else self._run(tool, call))
 
     def _from_earlier_run(self, tool: ToolSpec, call: _Call) -> Message | None:

@@ -153,7 +153,7 @@ async def _run_inline(request: RunInput, kind: str | None) -> Any:
         account=account,
     )
     try:
-        answer = await loop.run(should_pause=_is_history_full)
+        answer = await loop.run(should_stop=_is_history_full)
     finally:
         funds.close_inline(conversation.name, account)
     if answer is None:

@@ -23,17 +23,27 @@ from temporalio.worker import (
 
 from perdure.contracts.budget import NOTHING
 from perdure.contracts.names import AGENT_WORKFLOW, MAP_NODE
+from perdure.workflows._details import UI_URL
 from perdure.workflows._guard import typed_failures
 from perdure.workflows._host import Reset, answer_outside, current_host
 
 
 class PerdureInterceptor(Interceptor):
-    """Give it to a worker; `PerdurePlugin` does."""
+    """Give it to a worker; `PerdurePlugin` does.
+
+    Args:
+        ui_url: The address of Temporal's web UI, for links in the details of runs; no links when empty.
+    """
+
+    def __init__(self, *, ui_url: str = "") -> None:
+        """Work with that address."""
+        self._ui_url = ui_url
 
     def workflow_interceptor_class(
         self, input: WorkflowInterceptorClassInput
     ) -> type[WorkflowInboundInterceptor] | None:
         """Return the class that wraps each workflow."""
+        input.unsafe_extern_functions[UI_URL] = lambda: self._ui_url  # for what is shown: it decides nothing
         return _Inbound
 
 
@@ -76,12 +86,22 @@ class _Inbound(WorkflowInboundInterceptor):
 
 
 class _Outbound(WorkflowOutboundInterceptor):
-    """Lets what is no run of an agent share the workflow's limit too: a child, and the run that continues it.
+    """Starts no child while the workflow is paused, and shares the workflow's limit with what is no agent's run.
 
-    Their inputs are the user's own, so that it goes into headers.
+    A child of the user's, or the run that continues this one: their inputs are the user's own, so that what they
+    are lent goes into headers.
     """
 
     async def start_child_workflow(self, input: StartChildWorkflowInput) -> workflow.ChildWorkflowHandle[Any, Any]:
+        """Start a child, and tell it of pauses."""
+        pause = current_host().pause
+        await pause.passed()
+        handle = await self._start_funded(input)
+        pause.started(handle.id)
+        handle.add_done_callback(lambda _: pause.ended(handle.id))
+        return handle
+
+    async def _start_funded(self, input: StartChildWorkflowInput) -> workflow.ChildWorkflowHandle[Any, Any]:
         funds, child = current_host().funds, input.id
         account = funds.account
         if account is None or input.workflow in (AGENT_WORKFLOW, MAP_NODE):
@@ -97,5 +117,6 @@ class _Outbound(WorkflowOutboundInterceptor):
         return handle
 
     def continue_as_new(self, input: ContinueAsNewInput) -> NoReturn:
+        """Tell the run that continues this one what is spent."""
         input.headers = {**input.headers, **current_host().funds.headers_on()}
         super().continue_as_new(input)

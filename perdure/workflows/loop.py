@@ -24,6 +24,7 @@ from perdure.workflows._asking import ContextTooLong, ask_models
 from perdure.workflows._compactor import Compactor
 from perdure.workflows._conversation import Conversation
 from perdure.workflows._decisions import (
+    after_interruption,
     after_model,
     after_summary,
     after_tools,
@@ -36,9 +37,12 @@ from perdure.workflows._decisions import (
     repetition_note,
 )
 from perdure.workflows._guard import CancelWatch
+from perdure.workflows._host import current_host
+from perdure.workflows._interruption import Interrupted, Interruption
 from perdure.workflows._known import KnownResults
 from perdure.workflows._meter import Meter, OutOfBudget
 from perdure.workflows._repeats import Repeats
+from perdure.workflows._steering import Steering
 from perdure.workflows._tool_calls import ToolCalls
 from perdure.workflows._verifying import judge
 
@@ -68,6 +72,8 @@ class AgentLoop:
         state: What it does, for queries and search attributes.
         activity: The same in words.
         known: Results that identical calls are answered with.
+        steering: What reaches it from outside.
+        answered_turns: Turns that had been taken when a session answered last; `max_turns` counts from there.
     """
 
     def __init__(
@@ -85,6 +91,8 @@ class AgentLoop:
         new_account: Callable[[Ledger], Account],
         account: Account | None = None,
         raised: Limits | None = None,
+        steering: Steering | None = None,
+        answered_turns: int = 0,
         prompt: PromptSize | None = None,
     ) -> None:
         """Go on with a conversation whose last message awaits the model."""
@@ -102,6 +110,8 @@ class AgentLoop:
         self._depth = depth
         self._tenant = tenant
         self.known = known or KnownResults()
+        self.steering = steering or Steering()
+        self.answered_turns = answered_turns
         self.compactor = Compactor(conversation, self.known, self._show, self._count_summary, prompt)
         self._reload = reload
         self._cancel = CancelWatch()
@@ -110,28 +120,31 @@ class AgentLoop:
         for message in conversation.messages():
             self._repeats.note(message)
 
-    async def run(self, *, should_pause: Callable[[], bool]) -> Answer | None:
-        """Take turns until there is an answer, or `should_pause()` says to stop between two turns.
+    async def run(self, *, should_stop: Callable[[], bool]) -> Answer | None:
+        """Take turns until there is an answer, or `should_stop()` says to stop between two turns.
+
+        A message that came before the answer was given is answered too: nothing that the run has taken is lost.
 
         Returns:
-            The answer; None when paused.
+            The answer; None when stopped.
 
         Raises:
             LimitExceeded, UnexpectedModelBehavior, ModelUnavailable: Not retryable.
             CancelledError: The run was cancelled, also when what was in flight ended with a result.
         """
         self._cancel = CancelWatch()
-        while True:
+        while await self.steering.ready(should_stop):
             try:
-                answer = await self._turn()
+                answer = await self._turn(should_stop)
             except PerdureError as error:
                 self._cancel.check(error)
                 raise
             self._cancel.check()
-            if answer is not None:
+            if answer is not None and (answer.limit or not self.steering.inbox):
                 return answer
-            if should_pause():
+            if should_stop():
                 return None
+        return None
 
     async def resume(self, kept: Mapping[int, Message], turn: ResumedTurn) -> Answer | None:
         """Do what the last message asks for, where the run before had not got to the end of that."""
@@ -142,16 +155,18 @@ class AgentLoop:
             return None
         return await self._take(CallModelResult(message=last, usage=NO_USAGE))
 
-    async def _turn(self) -> Answer | None:
+    async def _turn(self, should_stop: Callable[[], bool]) -> Answer | None:
         need: Amount | None = None
-        limit = limit_reached(self._counted_limits(), self.counters, workflow.now() - self._started_at)
+        counters = self.counters.model_copy(update={"turns": self.counters.turns - self.answered_turns})
+        limit = limit_reached(self._counted_limits(), counters, workflow.now() - self._started_at)
         if limit is None:
             try:
-                return await self._take(await self._ask())
+                reply = await self._ask()
+                return None if reply is None else await self._take(reply)
             except OutOfBudget as reached:
                 limit, need = reached.limit, reached.need
         if self.spec.on_limit == "ask":
-            await self._wait_for_limits(limit, need)
+            await self._wait_for_limits(limit, need, should_stop)
             return None
         return await self._finish(limit)
 
@@ -194,7 +209,7 @@ class AgentLoop:
         if unknown and not self.limits.allow_unknown_prices:
             raise UserError(f"max_cost_usd can't hold: the price of {', '.join(unknown)} is not known.")
 
-    async def _wait_for_limits(self, limit: str, need: Amount | None) -> None:
+    async def _wait_for_limits(self, limit: str, need: Amount | None, should_stop: Callable[[], bool]) -> None:
         """Wait until somebody sets a limit, here or above; no worker is needed meanwhile."""
         account = None if self.meter is None else self.meter.account
         lease = None if account is None or need is None else account.could_get(need)
@@ -203,15 +218,21 @@ class AgentLoop:
         reached = f"the limit {limit} is reached" if lease is None else f"the limit of{at} is reached"
         self._show(f"{reached} · waits for `perdure limit{at}`")
         seen = self._limits_set
+
+        def is_over() -> bool:
+            return self._limits_set > seen or should_stop()
+
         if account is not None and need is not None and lease is not None:
-            await account.obtain(need, need, is_patient=True, unless=lambda: self._limits_set > seen)
+            await account.obtain(need, need, is_patient=True, unless=is_over)
         else:
-            await workflow.wait_condition(lambda: self._limits_set > seen)
+            await workflow.wait_condition(is_over)
         self.state = "working"
         self._show("")
 
     async def _take(self, result: CallModelResult) -> Answer | None:
         message = result.message
+        if message.stop == "interrupted":
+            return None
         if result.problem:
             self._object(message, result.problem)
         elif is_answer(message):
@@ -227,6 +248,7 @@ class AgentLoop:
         answer = self._answer(message)
         if self.spec.verify is None:
             return answer
+        await current_host().pause.passed()
         self._show(f"turn {self.counters.turns} · verified by {self.spec.verify}")
         verdict = await judge(
             self.spec,
@@ -277,17 +299,27 @@ class AgentLoop:
             self.meter.account.tighten(self.spec.limits)
         self.counters = self.counters.model_copy(update={"handoffs": path})
 
-    async def _ask(self, *, is_final: bool = False) -> CallModelResult:
-        """Ask the model, then its fallbacks, and enter the reply; make room for it where there is none."""
+    async def _ask(self, *, is_final: bool = False) -> CallModelResult | None:
+        """Ask the model, then its fallbacks, and enter the reply; None when that was interrupted.
+
+        Messages that wait come first, and room is made for all of it where there is none.
+        """
+        self.steering.deliver(self.conversation)
+        stop = self.steering.interruption = Interruption()
         meter = self._open_meter()
         await self.compactor.make_room(self.spec, meter)
         self._cancel.check()
         while True:
             request = self._request(is_final=is_final)
+            turn = self.counters.turns + 1
             try:
                 result = await ask_models(
-                    self.spec, request, turn=self.counters.turns + 1, show=self._show, meter=meter
+                    self.spec, request, turn=turn, show=self._show, meter=meter, interruption=stop
                 )
+            except Interrupted:
+                if not stop.has_begun:
+                    self.conversation.put_back(request.new)
+                return None
             except OutOfBudget:
                 self.conversation.put_back(request.new)
                 raise
@@ -296,6 +328,7 @@ class AgentLoop:
                 self._cancel.check()
             else:
                 break
+        result = after_interruption(result)
         self.compactor.note(request, result)
         self.conversation.append(result.message, is_recorded=True)
         self.counters = after_model(self.counters, result)
@@ -373,6 +406,7 @@ class AgentLoop:
                 partial=self._partial(),
             )
         self.state = "finishing"
+        self.steering.deliver(self.conversation)
         self.conversation.append(last_call(limit), is_recorded=False)
         try:
             result = await self._ask(is_final=True)
@@ -382,6 +416,7 @@ class AgentLoop:
                 limit=reached.limit,
                 partial=self._partial(),
             ) from None
+        assert result is not None, "nobody interrupts the last call: messages are refused"
         if result.problem or not is_answer(result.message):
             raise LimitExceeded(
                 f"The limit {limit} is reached, and the last reply was no answer. {result.problem}".rstrip(),
@@ -389,6 +424,23 @@ class AgentLoop:
                 partial=self._partial(),
             )
         return self._answer(result.message, limit)
+
+    def last_answer(self, *, limit: str | None, score: float | None) -> Answer:
+        """Return the answer that a session gave before it continued as new."""
+        last = self.conversation.last()
+        assert last is not None, "a conversation begins with its input"
+        return replace(self._answer(last, limit), score=score)
+
+    def wait_for_message(self) -> None:
+        """Say that a session waits for the next message, after an answer."""
+        self.answered_turns = self.counters.turns
+        self.state = "idle"
+        self._show("waits for a message")
+
+    def go_on(self) -> None:
+        """Say that there is one."""
+        self.state = "working"
+        self._show("")
 
     def _answer(self, message: Message, limit: str | None = None) -> Answer:
         if message.stop == "refusal":

@@ -45,6 +45,7 @@ async def call_tool(name: str, args: Mapping[str, JsonValue], *, output: type[An
     if len(arguments.encode(errors="replace")) > _MAX_ARGUMENT_BYTES:
         raise PayloadTooLargeError(f"The arguments of {name!r} take more than {_MAX_ARGUMENT_BYTES} bytes.")
     part = ToolCallPart(id="", name=name, arguments=arguments)
+    await current_host().pause.passed()
     try:
         tool = await load_tool(name)
         request = RunToolRequest(tool=tool, arguments=arguments, key=_key(name, arguments))

@@ -95,7 +95,7 @@ def test_trace(project: CliProject, finished: str) -> None:
 
 def test_list(project: CliProject, finished: str) -> None:
     lines = project.out("list", "--agent", "calc", "--status", "completed").splitlines()
-    assert lines[0].split() == ["STATUS", "AGENT", "STARTED", "TIME", "EVENTS", "ID"]
+    assert lines[0].split() == ["STATUS", "AGENT", "STARTED", "TIME", "COST", "EVENTS", "ID"]
     assert any(line.endswith(finished) for line in lines)
     listed = json.loads(project.out("list", "--query", f"WorkflowId = '{finished}'", "-o", "json"))
     assert [run["workflow_id"] for run in listed] == [finished]
