@@ -1,4 +1,4 @@
-"""`python -m bench [history|turns|memory|map|plan|limiter|fairness|telemetry|all] [--quick] [--json FILE]`.
+"""`python -m bench [PART] [--quick] [--json FILE]`: measure one part, or all; `--help` lists them.
 
 Exits with 1 if a target was missed.
 """
@@ -24,6 +24,7 @@ from bench.report import Report, say
 from bench.stack import Stack, open_stack
 from bench.telemetry import measure_telemetry
 from bench.turns import measure_turns
+from bench.waiting import measure_waiting
 
 
 class _Part(Protocol):
@@ -38,6 +39,7 @@ _PARTS: dict[str, _Part] = {
     "plan": measure_plan,
     "limiter": measure_limiter,
     "fairness": measure_fairness,
+    "waiting": measure_waiting,
     "telemetry": measure_telemetry,
 }
 

@@ -19,6 +19,7 @@ PerdureError
 │   ├── LimitExceeded         a limit of the run was reached
 │   ├── UnexpectedModelBehavior  replies that can't be used, time and again
 │   ├── ApprovalDenied, ApprovalTimeout   a person said no, or nothing
+│   ├── AnswerTimeout         nobody answered a question in time
 │   ├── ModelUnavailable      the model could not be reached, or refused the call for good
 │   ├── RunCancelled          somebody cancelled the run
 │   ├── RunTerminated         somebody, or the server, ended it at once, or its time ran out
@@ -211,11 +212,15 @@ class UnexpectedModelBehavior(RunError):
 
 
 class ApprovalDenied(RunError):
-    """A person denied a tool call that the run can't go on without."""
+    """A tool call that the run can't go on without was denied, by a person or a rule. `attributes`: `tool`."""
 
 
 class ApprovalTimeout(RunError):
-    """Nobody decided in time."""
+    """Nobody decided in time, and the run was to fail then. `attributes`: `tool`, `wait`."""
+
+
+class AnswerTimeout(RunError):
+    """Nobody answered a question in time. `attributes`: `wait`."""
 
 
 class ModelUnavailable(RunError):

@@ -30,6 +30,8 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticCustomError
 
 from perdure._production import ProductionSettings
+from perdure.agents.approvals import check_rule
+from perdure.contracts.waits import ApprovalRule
 from perdure.errors import SettingsError, suggest
 
 _SECRET = re.compile(r"(^|[-_])(api[-_]?key|key|token|secret|passw(or)?d|credentials?|authorization)s?$", re.I)
@@ -181,6 +183,43 @@ def _check_models(value: dict[str, PriceTable]) -> dict[str, PriceTable]:
     return value
 
 
+class ApprovalTable(BaseModel):
+    """Who must approve calls of some tools, from `[[tool.perdure.approvals]]`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    tool: str = "*"
+    """Names that it is for: `*` is any text, `?` any character."""
+    decision: Literal["ask", "allow", "deny", "strict"] = "ask"
+    group: str = ""
+    """Whom a call waits for."""
+    deadline_seconds: Duration | None = None
+    """Time for a decision; no end when not set."""
+    on_deadline: Literal["deny", "fail", "escalate"] = "deny"
+    escalate_to: str = ""
+
+    @model_validator(mode="after")
+    def _check_rule(self) -> "ApprovalTable":
+        try:
+            check_rule(self.rule())
+        except SettingsError as error:
+            raise ValueError(error.message.removeprefix("approvals: ").rstrip(".")) from None
+        return self
+
+    def rule(self) -> ApprovalRule:
+        """Return it as a run is pinned to it."""
+        return ApprovalRule.model_validate(self.model_dump())
+
+
+def _read_approvals(value: object) -> object:
+    """Read `approvals = "strict"`, which may stand among tables too."""
+    listed = ["strict"] if value == "strict" else value
+    if not isinstance(listed, list | tuple):
+        raise ValueError("should be 'strict', or tables [[tool.perdure.approvals]]")
+    tables = cast("list[object]", listed)
+    return tuple({"decision": "strict"} if each == "strict" else each for each in tables)
+
+
 class Settings(ProductionSettings):
     """What the user configured; frozen. Make it with `Settings.resolve`."""
 
@@ -234,6 +273,10 @@ class Settings(ProductionSettings):
         default_factory=dict[str, PriceTable]
     )
     """Prices over those that perdure knows, by model."""
+    approval_tables: Annotated[
+        tuple[ApprovalTable, ...], BeforeValidator(_read_approvals), Field(alias="approvals", strict=False)
+    ] = ()
+    """Who must approve which tool calls, before the App's rules; `"strict"` asks for all but read-only ones."""
     project_dir: Annotated[Path, Field(strict=False)] = Path()
     """The folder of the pyproject.toml with `[tool.perdure]`, else the working directory. Found, not set."""
 
@@ -250,6 +293,11 @@ class Settings(ProductionSettings):
         if fault is not None:
             raise PydanticCustomError("together", "{fault}", {"key": fault[0], "fault": fault[1]})
         return self
+
+    @property
+    def approvals(self) -> tuple[ApprovalRule, ...]:
+        """The rules for approvals, in order."""
+        return tuple(table.rule() for table in self.approval_tables)
 
     def provider_queues(self) -> dict[str, str]:
         """Return the Task Queue of each provider that has one of its own."""
@@ -319,6 +367,7 @@ _KEYS = {key: name for key, (name, _) in _FIELDS.items()}
 _TABLES: Mapping[str, type[BaseModel]] = {
     "providers": ProviderTable,
     "prices": PriceTable,
+    "approvals": ApprovalTable,
     "telemetry": TelemetryTable,
 }
 """Settings that are tables, which no variable can hold."""

@@ -22,6 +22,7 @@ from perdure.activities._choosing import Chooser
 from perdure.activities._lookup import Lookup
 from perdure.activities._scores import ScoreboardReader
 from perdure.activities._sharing import Sharing
+from perdure.activities.approving import ApprovalActivities
 from perdure.activities.compacting import CompactActivities
 from perdure.activities.loading import LoadingActivities, LoadingPolicy
 from perdure.activities.models import ModelActivities
@@ -30,6 +31,7 @@ from perdure.activities.resuming import ResumeActivities
 from perdure.activities.selecting import SelectionActivities
 from perdure.activities.tools import ToolActivities, ToolHost
 from perdure.activities.verifying import VerifyActivities
+from perdure.agents.approvals import in_order
 from perdure.app import App
 from perdure.contracts.usage import Price
 from perdure.errors import SettingsError, suggest
@@ -138,12 +140,15 @@ def make_parts(app: App, settings: Settings, *, meter: MetricMeter = MetricMeter
     telemetry = make_telemetry(os.environ, has_content=settings.telemetry.content, redact=host.redact)
     telemetry.count_with(meter)
     lookup = Lookup(app.registry, cache=MessageCache(settings.message_cache_bytes), specs=SpecCache())
+    attributes = _remembered_attributes()
+    approvals = in_order((*settings.approvals, *app.approvals))
     policy = LoadingPolicy(
         heartbeat_timeout=settings.heartbeat_timeout,
-        search_attributes=_remembered_attributes(),
+        search_attributes=attributes,
         find_model=models_known(settings),
         redact=host.redact,
         task_queues=settings.provider_queues(),
+        approvals=approvals,
         model_queue=settings.model_task_queue or "",
         tool_queue=settings.tool_task_queue or "",
     )
@@ -157,8 +162,14 @@ def make_parts(app: App, settings: Settings, *, meter: MetricMeter = MetricMeter
         sharing=sharing,
     )
     tools = ToolActivities(
-        registry=app.registry, lookup=lookup, host=host, sharing=sharing, task_queue=policy.tool_queue
+        registry=app.registry,
+        lookup=lookup,
+        host=host,
+        sharing=sharing,
+        approvals=approvals,
+        task_queue=policy.tool_queue,
     )
+    approving = ApprovalActivities(registry=app.registry, redact=host.redact, search_attributes=attributes)
     verifying = VerifyActivities(registry=app.registry, lookup=lookup, redact=host.redact)
     loading = LoadingActivities(registry=app.registry, providers=providers, lookup=lookup, policy=policy)
     resuming = ResumeActivities()
@@ -187,6 +198,8 @@ def make_parts(app: App, settings: Settings, *, meter: MetricMeter = MetricMeter
             resuming.resume_run,
             selecting.select_agent,
             selecting.record_outcomes,
+            approving.check_approval,
+            approving.open_wait,
         ],
         shared_activities=[tools.run_shared_tool, models.ask_shared_model],
         workflows=[AgentWorkflow, MapNode, MapWorkflow, PlanWorkflow, Scoreboard, *app.workflows.values()],

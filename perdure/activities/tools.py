@@ -5,7 +5,7 @@ Only two things fail the activity: an exception of an idempotent tool that has a
 
 import asyncio
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -24,6 +24,7 @@ from perdure.activities._progress import Heart, backoff
 from perdure.activities._results import encodable, to_content
 from perdure.activities._shared_tools import TOOL_FAILED, ToolAsk, share_tool_call, tool_version
 from perdure.activities._sharing import Sharing
+from perdure.agents.approvals import pin
 from perdure.agents.context import ToolContext
 from perdure.agents.registry import Registry
 from perdure.agents.tool import Tool, describe_invalid_arguments
@@ -34,9 +35,10 @@ from perdure.contracts.calls import (
     SharedToolRequest,
     SharedToolResult,
 )
-from perdure.contracts.messages import ContentPart, Message, ToolCallPart, ToolResultPart, tool_message
+from perdure.contracts.messages import ContentPart, Message, ToolCallPart, ToolResultPart, tell_edit, tool_message
 from perdure.contracts.names import CALL_TOOL, LOAD_TOOL, RUN_SHARED_TOOL, RUN_TOOL
 from perdure.contracts.spec import ToolSpec, with_queue
+from perdure.contracts.waits import ApprovalRule
 from perdure.errors import ToolError, ToolRetry
 from perdure.telemetry.notes import note_arguments, note_spec
 
@@ -69,9 +71,17 @@ class ToolActivities:
     """Runs tool calls on behalf of runs."""
 
     def __init__(
-        self, *, registry: Registry, lookup: Lookup, host: ToolHost, sharing: Sharing, task_queue: str = ""
+        self,
+        *,
+        registry: Registry,
+        lookup: Lookup,
+        host: ToolHost,
+        sharing: Sharing,
+        approvals: Sequence[ApprovalRule] = (),
+        task_queue: str = "",
     ) -> None:
         """Work with these; `task_queue` is where calls run, if that is not the workflow's."""
+        self._approvals = approvals
         self._task_queue = task_queue
         self._sharing = sharing
         self._registry = registry
@@ -99,6 +109,8 @@ class ToolActivities:
         else:
             context = self._context(request.name, request.key, spec.context or {})
             message, is_saved = await self._answer_or_share(pinned, call, context, request.tenant)
+        if request.is_edited:
+            message = tell_edit(message, call.arguments)
         self._lookup.cache.put(key, {request.slot: Slot(message)})
         return CallToolResult(
             slot=request.slot,
@@ -115,7 +127,7 @@ class ToolActivities:
         Raises:
             UnknownToolError: Not retryable.
         """
-        return with_queue(self._registry.tool(name).spec, self._task_queue)
+        return with_queue(pin(self._registry.tool(name).spec, self._approvals), self._task_queue)
 
     @activity.defn(name=RUN_TOOL)
     async def run_tool(self, request: RunToolRequest) -> CallToolResult:

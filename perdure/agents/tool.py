@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from perdure.agents._names import check_name
 from perdure.agents._schema import Signature
+from perdure.agents.approvals import Policy, policy_name
 from perdure.agents.context import ToolContext
 from perdure.contracts.spec import ToolSpec
 from perdure.errors import InvalidToolError
@@ -23,11 +24,15 @@ class Tool:
 
     Attributes:
         spec: What a run records of it.
+        policy: Says for each call whether it needs approval.
     """
 
-    def __init__(self, function: Callable[..., Any], spec: ToolSpec, signature: Signature) -> None:
+    def __init__(
+        self, function: Callable[..., Any], spec: ToolSpec, signature: Signature, *, policy: Policy | None = None
+    ) -> None:
         """Use `@tool` instead."""
         self.spec = spec
+        self.policy = policy
         self._function = function
         self._signature = signature
         self.__doc__ = function.__doc__
@@ -49,7 +54,7 @@ class Tool:
 
     def is_same(self, other: "Tool") -> bool:
         """Say whether `other` is made of the same function, with the same policy."""
-        return self._function == other._function and self.spec == other.spec
+        return self._function == other._function and self.spec == other.spec and self.policy == other.policy
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Call the function itself, as in a test."""
@@ -98,7 +103,8 @@ def tool(
     cache: Literal["run", "shared"] | None = None,
     ttl: timedelta | None = None,
     version: str = "",
-    needs_approval: bool = False,
+    needs_approval: bool | Policy = False,
+    read_only: bool = False,
 ) -> Callable[[Callable[..., Any]], Tool]: ...
 
 
@@ -116,7 +122,8 @@ def tool(
     cache: Literal["run", "shared"] | None = None,
     ttl: timedelta | None = None,
     version: str = "",
-    needs_approval: bool = False,
+    needs_approval: bool | Policy = False,
+    read_only: bool = False,
 ) -> Tool | Callable[[Callable[..., Any]], Tool]:
     """Make a tool of a plain or async function.
 
@@ -138,7 +145,9 @@ def tool(
         ttl: How old an answer from another run may be; `shared` needs it. At most the retention of the namespace.
         version: Change it when the answers change though signature and docstring don't: older ones are not
             reused then.
-        needs_approval: A person must approve each call.
+        needs_approval: A person must approve each call; or a function of the call (`ApprovalCall`) says so: by a
+            bool, by the reason as a text, or by an `ApprovalRule`. Rules of the app, or of a run, go over it.
+        read_only: It changes nothing outside: with `approvals="strict"` it needs no approval.
 
     Raises:
         InvalidToolError: The function or an option can't be used. Not retryable.
@@ -158,10 +167,14 @@ def tool(
             cache=cache,
             cache_ttl=ttl,
             version=version,
-            needs_approval=needs_approval,
+            needs_approval=bool(needs_approval),
+            read_only=read_only,
+            approval_policy=policy_name(needs_approval),
         )
         _check_options(spec)
-        return Tool(decorated, spec, signature)
+        return Tool(
+            decorated, spec, signature, policy=None if isinstance(needs_approval, bool) else needs_approval
+        )
 
     return make if function is None else make(function)
 

@@ -106,7 +106,7 @@ async def _finish(client: PerdureClient, workflow_id: str, output: str) -> None:
         async for event in client.watch(workflow_id):
             print_items([event], output)
     else:
-        await follow(client, workflow_id, console(is_stderr=True))
+        await follow(client, workflow_id, console(is_stderr=True), is_asking=True)
     with run_outcome():
         result = await client.result(workflow_id)
     if output == "jsonl":

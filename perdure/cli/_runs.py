@@ -9,6 +9,7 @@ from rich.text import Text
 from perdure.cli._context import say
 from perdure.cli._format import ago, clean, cost, duration, one_line, plural, size, stamp
 from perdure.cli._limits import money_pairs
+from perdure.cli._people import waiting_pairs
 from perdure.cli._render import console, print_pairs, print_table, status_text
 from perdure.cli._tree import print_tree
 from perdure.client import PendingCall, RunDetails, RunInfo
@@ -52,7 +53,7 @@ def print_details(run: RunDetails) -> None:
     is_agent = bool(run.models)
     pairs: list[tuple[str, str | Text]] = [
         ("run", info.workflow_id),
-        ("status", status_text(info.status)),
+        ("status", state_text(info)),
         ("agent", info.agent or "-") if is_agent else ("workflow", info.workflow),
         ("started", f"{stamp(info.started_at)} ({ago(info.started_at)})"),
         ("time", duration((info.closed_at or datetime.now(UTC)) - info.started_at)),
@@ -66,6 +67,7 @@ def print_details(run: RunDetails) -> None:
     pairs.extend(_selection_pairs(run))
     pairs.extend(_trouble(run))
     pairs.extend(("waits for", describe_pending(call)) for call in run.pending)
+    pairs.extend(waiting_pairs(run.waits))
     print_pairs(out, pairs)
     print_tree(out, run.tree)
 

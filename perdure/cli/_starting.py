@@ -18,6 +18,7 @@ from perdure.cli._input import (
 )
 from perdure.contracts.limits import Limits
 from perdure.contracts.messages import ContentPart
+from perdure.contracts.waits import ApprovalRule
 from perdure.errors import UnknownAgentError, suggest
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ class AgentStart:
     id: str | None
     limits: Limits | None
     context: dict[str, JsonValue] | None
+    asked: Sequence[str]
     tenant: str
     priority: int | None
 
@@ -46,6 +48,7 @@ class AgentStart:
             context=self.context,
             tenant=self.tenant,
             priority=self.priority,
+            approvals=[ApprovalRule(tool=pattern) for pattern in self.asked],
         )
 
 
@@ -80,6 +83,7 @@ def prepare(
     workflow_id: str | None,
     limits: Sequence[str],
     context: Sequence[str],
+    asked: Sequence[str] = (),
     tenant: str,
     priority: int | None,
 ) -> AgentStart | WorkflowStart:
@@ -90,8 +94,8 @@ def prepare(
     """
     app = project.app
     if app is not None and name in app.workflows:
-        if context:
-            raise click.UsageError(f"--context is for agents; {name!r} is a workflow.")
+        if context or asked:
+            raise click.UsageError(f"--context and --ask are for agents; {name!r} is a workflow.")
         given = None if text is None else read_input(text)
         args = workflow_args(name, app.workflows[name], given)
         return WorkflowStart(
@@ -113,6 +117,7 @@ def prepare(
         id=workflow_id,
         limits=parse_limits(limits),
         context=parse_context(context),
+        asked=asked,
         tenant=tenant,
         priority=priority,
     )

@@ -40,6 +40,11 @@ COMMANDS: Final[dict[str, dict[str, Entry]]] = {
         "scoreboard": Entry("perdure.cli.scoreboard", "Show what became of work, by kind and agent."),
     },
     "Steer": {
+        "inbox": Entry("perdure.cli.inbox", "List all that runs wait for people for."),
+        "approvals": Entry("perdure.cli.approvals", "Show what the run ID, and the runs below it, wait for."),
+        "approve": Entry("perdure.cli.approve", "Approve a tool call that waits."),
+        "deny": Entry("perdure.cli.deny", "Deny a tool call that waits."),
+        "answer": Entry("perdure.cli.answer", "Answer a question that waits."),
         "send": Entry("perdure.cli.send", "Send a message to an open run of an agent."),
         "pause": Entry("perdure.cli.pause", "Pause a run and all that is below it."),
         "resume": Entry("perdure.cli.resume", "Let a paused run go on."),

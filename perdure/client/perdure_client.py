@@ -23,12 +23,14 @@ from temporalio.exceptions import TimeoutError as TemporalTimeoutError
 from temporalio.service import RPCError, RPCStatusCode
 
 from perdure._task_queues import has_pollers
+from perdure.agents.approvals import check_run_rules
 from perdure.agents.registry import Registry
 from perdure.client._attributes import StartAttributes
 from perdure.client._children import ChildReader
 from perdure.client._cost import CostBy, CostReport, read_costs
 from perdure.client._limits import only_shared, shared_part, without_shared
 from perdure.client._maps import MapItems, map_input, progress, whole_result
+from perdure.client._people import People
 from perdure.client._plans import steered
 from perdure.client._priority import run_priority
 from perdure.client._rerun import RerunResult, rerun
@@ -40,6 +42,7 @@ from perdure.client._timeline.data import Timeline
 from perdure.client._timeline.read import Reach, read_timeline
 from perdure.client._transcript import FullTranscript, TranscriptEntry, full_transcript, transcript
 from perdure.client._tree import make_tree, plan_from_history, with_earlier
+from perdure.client._waits import WaitReader
 from perdure.client._watch import WatchEvent, watch
 from perdure.contracts.limits import Limits
 from perdure.contracts.map import MapProgress, MapResult, OnError
@@ -63,6 +66,7 @@ from perdure.contracts.scores import Outcome, ScoreTable, scoreboard_id
 from perdure.contracts.steering import SendReceipt, Session
 from perdure.contracts.texts import one_line
 from perdure.contracts.times import TASK_TIMEOUT
+from perdure.contracts.waits import ApprovalRule
 from perdure.errors import (
     InvalidInputError,
     InvalidPlanError,
@@ -96,7 +100,7 @@ class StartedRun(BaseModel):
     run_id: str
 
 
-class PerdureClient:
+class PerdureClient(People):
     """Runs of agents, and of users' own workflows.
 
     Args:
@@ -132,6 +136,7 @@ class PerdureClient:
         context: Mapping[str, JsonValue] | None = None,
         tenant: str = "",
         priority: int | None = None,
+        approvals: Sequence[ApprovalRule] = (),
         session: Session | None = None,
     ) -> StartedRun:
         """Start an agent on an input.
@@ -144,15 +149,18 @@ class PerdureClient:
             context: Values for instructions and tools; readable in Event History, so no secrets.
             tenant: Who the run is for; tenants get an even share of the workers.
             priority: 1 (first) to 5 (last), for all that the run does; 3 when None.
+            approvals: Rules of this run and its subagents, before those of the app; they can't allow anything.
             session: Wait for the next message after an answer, in place of completing.
 
         Raises:
             UnknownAgentError, InvalidInputError: Not retryable.
+            SettingsError: A rule makes no sense. Not retryable.
             PayloadTooLargeError: The input takes more than 1.5 MB. Not retryable.
             RunExistsError: A run of that id is open. Not retryable.
         """
         if self._registry is not None:
             self._registry.agent(agent)
+        check_run_rules(approvals)
         parts = (TextPart(text=input),) if isinstance(input, str) else tuple(input)
         request = RunInput(
             agent=agent,
@@ -160,6 +168,7 @@ class PerdureClient:
             limits=limits or Limits(),
             context=dict(context) if context else None,
             tenant=tenant,
+            approvals=tuple(approvals),
             session=session,
         )
         size = len(request.to_bytes())
@@ -405,7 +414,13 @@ class PerdureClient:
             plan = plan_from_history(info, children.plan, known)
         tree = await make_tree(self.temporal, info, known, plan, since=since, depth=depth, is_all=is_all)
         return found.model_copy(
-            update={"failure": await self._failure(info), "plan": plan, "tree": tree, "money": money}
+            update={
+                "failure": await self._failure(info),
+                "plan": plan,
+                "tree": tree,
+                "money": money,
+                "waits": tuple(await WaitReader(self.temporal).of_tree(info)),
+            }
         )
 
     async def _money(self, info: RunInfo, run: RecordedRun) -> Money | None:

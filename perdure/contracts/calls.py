@@ -15,6 +15,7 @@ from perdure.contracts.messages import Message
 from perdure.contracts.names import MAIN_CONVERSATION
 from perdure.contracts.spec import AgentSpec, ToolSpec
 from perdure.contracts.usage import Usage
+from perdure.contracts.waits import ApprovalRule
 
 
 class LoadAgentRequest(Contract):
@@ -25,6 +26,8 @@ class LoadAgentRequest(Contract):
     context: dict[str, JsonValue] | None = None
     verify: str = ""
     """Who judges the answers, in place of the agent's own verifier."""
+    approvals: tuple[ApprovalRule, ...] = ()
+    """Of the run, over those of the app."""
 
 
 class SlotMessage(Contract):
@@ -124,6 +127,8 @@ class CallToolRequest(Contract):
     conversation: str = MAIN_CONVERSATION
     tenant: str = ""
     """Who the run is for, where the call may be shared."""
+    is_edited: bool = False
+    """A person put `arguments` in place of the model's; the model is told."""
 
 
 class CallToolResult(Contract):

@@ -14,13 +14,25 @@ from perdure.contracts.messages import (
     Message,
     TextPart,
     ToolResultPart,
+    tell_edit,
 )
 from perdure.contracts.names import MAIN_CONVERSATION
 from perdure.contracts.steering import CarriedInbox, Session
 from perdure.contracts.usage import NO_USAGE, Usage
+from perdure.contracts.waits import ApprovalRule, WaitsState
 
 RunState = Literal[
-    "starting", "working", "waiting_limit", "paused", "idle", "finishing", "completed", "failed", "cancelled"
+    "starting",
+    "working",
+    "waiting_limit",
+    "waiting_approval",
+    "waiting_answer",
+    "paused",
+    "idle",
+    "finishing",
+    "completed",
+    "failed",
+    "cancelled",
 ]
 
 
@@ -114,7 +126,8 @@ class Carried(Contract):
     prompt: PromptSize | None = None
     """The last prompt that was counted, for knowing when the conversation nears the context window."""
     resumed: ResumedTurn | None = None
-    """Set on the first run of one that was started again."""
+    """Set on the first run of one that was started again, and where a turn waits for a person."""
+    waits: WaitsState = WaitsState()
     inbox: CarriedInbox | None = None
     """Messages that were sent to it, where any were."""
     is_paused: bool = False
@@ -136,6 +149,8 @@ class AnswersCall(Contract):
     """The tool."""
     conversation: str = MAIN_CONVERSATION
     epoch: int = 0
+    edited: str = ""
+    """The arguments that a person put in place of the model's."""
 
 
 class RunInput(Contract):
@@ -162,6 +177,8 @@ class RunInput(Contract):
     """Set on a child whose parent has a limit of money or tokens: its part of that."""
     spent: Amount | None = None
     """Set on a run that was started again: what those before it have taken of its limits."""
+    approvals: tuple[ApprovalRule, ...] = ()
+    """Over those of the app: a run can ask for more, not for less."""
     session: Session | None = None
     """Set on a run that takes message after message."""
     inbox: CarriedInbox | None = None
@@ -191,7 +208,8 @@ def answer_message(call: AnswersCall, result: RunResult) -> Message:
     """Return the message with which a subagent's result answers the call."""
     text = result.output if isinstance(result.output, str) else json.dumps(result.output, ensure_ascii=False)
     part = ToolResultPart(call_id=call.call_id, name=call.name, content=(TextPart(text=text),))
-    return Message(role="tool", parts=(part,))
+    message = Message(role="tool", parts=(part,))
+    return tell_edit(message, call.edited) if call.edited else message
 
 
 class RunStatus(Contract):

@@ -13,7 +13,7 @@ from weakref import WeakValueDictionary
 
 from temporalio import workflow
 from temporalio.common import RetryPolicy
-from temporalio.exceptions import ActivityError, CancelledError, FailureError
+from temporalio.exceptions import ActivityError, CancelledError, FailureError, is_cancelled_exception
 from temporalio.workflow import ActivityCancellationType
 
 from perdure.contracts.calls import (
@@ -36,6 +36,7 @@ from perdure.contracts.map import ReadPageRequest, ReadPageResult
 from perdure.contracts.names import (
     CALL_MODEL,
     CALL_TOOL,
+    CHECK_APPROVAL,
     CHECK_PLAN,
     COMPACT,
     COPY_CONVERSATION,
@@ -43,6 +44,7 @@ from perdure.contracts.names import (
     FIND_EARLIER,
     LOAD_AGENT,
     LOAD_TOOL,
+    OPEN_WAIT,
     READ_OUTPUT,
     READ_PAGE,
     RECORD_OUTCOMES,
@@ -57,6 +59,7 @@ from perdure.contracts.scores import OutcomeBatch, RecordOutcomesResult
 from perdure.contracts.selection import Selection, SelectRequest
 from perdure.contracts.spec import AgentSpec, ToolSpec
 from perdure.contracts.times import shared_time
+from perdure.contracts.waits import ApprovalAdvice, CheckApprovalRequest, OpenWaitResult
 from perdure.workflows._decisions import model_summary
 
 T = TypeVar("T")
@@ -295,6 +298,35 @@ async def select_agent(request: SelectRequest) -> Selection:
         cancellation_type=_WAIT,
         summary=summary,
     )
+
+
+async def check_approval(request: CheckApprovalRequest) -> ApprovalAdvice:
+    """Ask the policy function of a tool about one call."""
+    return await _execute_local(
+        CHECK_APPROVAL,
+        request,
+        result_type=ApprovalAdvice,
+        start_to_close_timeout=timedelta(seconds=10),
+        schedule_to_close_timeout=timedelta(minutes=1),
+        retry_policy=_retries(3),
+        summary=f"policy of {request.tool}",
+    )
+
+
+async def open_wait() -> OpenWaitResult:
+    """Find what a workflow of the user's own must know before it waits for a person; nothing where that fails."""
+    try:
+        return await workflow.execute_local_activity(
+            OPEN_WAIT,
+            result_type=OpenWaitResult,
+            start_to_close_timeout=timedelta(seconds=10),
+            schedule_to_close_timeout=timedelta(minutes=1),
+            retry_policy=_retries(5),
+        )
+    except FailureError as error:
+        if is_cancelled_exception(error):
+            raise
+        return OpenWaitResult()
 
 
 async def record_outcomes(batch: OutcomeBatch) -> RecordOutcomesResult:

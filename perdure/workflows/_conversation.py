@@ -73,6 +73,15 @@ class Conversation:
         assert message is not None, "the slot is reserved, and not yet filled"
         return message
 
+    def is_filled(self, slot: int) -> bool:
+        """Say whether a slot is not just reserved."""
+        return self._slots[slot] is not None
+
+    def last_reply(self) -> int:
+        """Return the slot of the model's last message; -1 where there is none."""
+        slots = reversed(range(len(self._slots)))
+        return next((n for n in slots if (each := self._slots[n]) is not None and each.role == "assistant"), -1)
+
     def last(self) -> Message | None:
         """Return the message of the last slot; None of an empty conversation."""
         return self._slots[-1] if self._slots else None

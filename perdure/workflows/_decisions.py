@@ -89,7 +89,9 @@ def objection(spec: AgentSpec, call: ToolCallPart) -> Message | None:
         return tool_message(
             call, f"There is no tool {call.name[:100]!r}.{suggest(call.name, names)}", outcome="error"
         )
-    if tool.needs_approval:
+    if tool.approval is not None and tool.approval.decision == "deny":
+        return tool_message(call, f"Not run: a rule forbids calls of {tool.name}.", outcome="denied")
+    if tool.needs_approval and tool.approval is None:  # pinned when nobody could be asked
         return tool_message(
             call,
             "Not run: this tool needs a person's approval, and nobody can be asked here.",

@@ -16,6 +16,7 @@ from temporalio import workflow
 from perdure.contracts.names import (
     AMEND_PLAN_UPDATE,
     ARTIFACT_QUERY,
+    DECIDE_UPDATE,
     LEASE_ANSWER_SIGNAL,
     LEASE_SIGNAL,
     LIMIT_UPDATE,
@@ -25,6 +26,7 @@ from perdure.contracts.names import (
     PLAN_QUERY,
     RETRY_TASK_UPDATE,
     SPEC_QUERY,
+    WAITS_QUERY,
 )
 from perdure.contracts.plan import (
     AmendPlanRequest,
@@ -37,6 +39,7 @@ from perdure.contracts.plan import (
 from perdure.contracts.rerun import FindEarlierResult
 from perdure.contracts.run import EarlierRun, MessagesPage, MessagesQuery
 from perdure.contracts.spec import AgentSpec
+from perdure.contracts.waits import DecideRequest, Decision, WaitsPage
 from perdure.errors import InvalidInputError, UserError
 from perdure.workflows._calls import find_earlier
 from perdure.workflows._conversation import Conversation
@@ -45,6 +48,7 @@ from perdure.workflows._funds import Funds
 from perdure.workflows._outcomes import Outbox
 from perdure.workflows._pause import Pause
 from perdure.workflows._trace import RunTrace
+from perdure.workflows._waits import WaitBook
 
 _ATTRIBUTE = "_perdure_host"
 _PLAN_WAIT = timedelta(seconds=20)
@@ -100,6 +104,8 @@ class Host:
         first_run_id: First run of the chain that idempotency keys belong to; empty for the workflow's own.
         outcomes: What the scoreboard is to be told.
         funds: What it may spend.
+        waits: What it waits for people for.
+        shows_state: Whether that is, or is not to be, shown to whoever lists runs.
         pause: Whether it is paused, and all that is below it.
         trace: The span of the run, on a worker that traces.
         child_runs: What the web UI shows of its child runs.
@@ -114,6 +120,8 @@ class Host:
         self._finding: asyncio.Task[FindEarlierResult] | None = None
         self.outcomes = Outbox()
         self.funds = Funds()
+        self.waits = WaitBook()
+        self.shows_state = False
         self.pause = Pause()
         self.trace: RunTrace | None = None
         self.child_runs = ChildRuns()
@@ -225,6 +233,18 @@ class Host:
         """Answer `perdure.spec`."""
         return self._specs.get(digest)
 
+    def waits_page(self) -> WaitsPage:
+        """Answer `perdure.waits`."""
+        return self.waits.page()
+
+    def check_decision(self, request: DecideRequest) -> None:
+        """Refuse a decision; nothing of it is in history then."""
+        self.waits.check(request, workflow.now())
+
+    def decide(self, request: DecideRequest) -> Decision:
+        """Do the update `perdure.decide`."""
+        return self.waits.decide(request, workflow.now())
+
 
 def current_host() -> Host:
     """Return the host of the workflow that runs."""
@@ -245,6 +265,7 @@ def answer_outside() -> None:
         PLAN_QUERY: host.plan,
         ARTIFACT_QUERY: host.artifact,
         MONEY_QUERY: host.funds.status,
+        WAITS_QUERY: host.waits_page,
     }
     for name, handler in handlers.items():
         if workflow.get_query_handler(name) is None:
@@ -255,6 +276,7 @@ def answer_outside() -> None:
         AMEND_PLAN_UPDATE: (host.amend, host.check_amendment),
         RETRY_TASK_UPDATE: (host.retry, host.check_retry),
         LIMIT_UPDATE: (host.funds.set_limits, host.funds.check_limits),
+        DECIDE_UPDATE: (host.decide, host.check_decision),
     }
     for name, (handler, validator) in updates.items():
         if workflow.get_update_handler(name) is None:

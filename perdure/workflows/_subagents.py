@@ -14,6 +14,7 @@ from perdure.contracts.rerun import ResumeRunRequest
 from perdure.contracts.run import AnswersCall, EarlierRun, RunInput, RunResult
 from perdure.contracts.texts import one_line
 from perdure.contracts.times import TASK_TIMEOUT
+from perdure.contracts.waits import ApprovalRule
 from perdure.errors import PerdureError, RunTerminated, TaskFailed, revive
 from perdure.workflows._calls import resume_run
 from perdure.workflows._host import current_host
@@ -76,9 +77,24 @@ async def run_child(
         funds.open_children -= 1
 
 
-def subagent_request(agent: str, text: str, *, depth: int, tenant: str, answers: AnswersCall) -> RunInput:
+def subagent_request(
+    agent: str,
+    text: str,
+    *,
+    depth: int,
+    tenant: str,
+    answers: AnswersCall,
+    approvals: tuple[ApprovalRule, ...] = (),
+) -> RunInput:
     """Return the input of a subagent's run."""
-    return RunInput(agent=agent, input=(TextPart(text=text),), tenant=tenant, depth=depth, answers=answers)
+    return RunInput(
+        agent=agent,
+        input=(TextPart(text=text),),
+        tenant=tenant,
+        depth=depth,
+        answers=answers,
+        approvals=approvals,
+    )
 
 
 def _child_failure(error: ChildWorkflowError, agent: str, workflow_id: str) -> PerdureError:

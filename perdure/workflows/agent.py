@@ -19,6 +19,7 @@ from perdure.contracts.messages import Message
 from perdure.contracts.money import MoneyStatus
 from perdure.contracts.names import (
     AGENT_WORKFLOW,
+    DECIDE_UPDATE,
     LEASE_ANSWER_SIGNAL,
     LEASE_SIGNAL,
     LIMIT_UPDATE,
@@ -28,6 +29,7 @@ from perdure.contracts.names import (
     SEND_UPDATE,
     SPEC_QUERY,
     STATUS_QUERY,
+    WAITS_QUERY,
 )
 from perdure.contracts.run import (
     Answered,
@@ -42,6 +44,7 @@ from perdure.contracts.run import (
 )
 from perdure.contracts.spec import AgentSpec
 from perdure.contracts.steering import SendReceipt, SendRequest
+from perdure.contracts.waits import DecideRequest, Decision, WaitsPage
 from perdure.errors import InvalidInputError, PerdureError, RunError, UserError
 from perdure.workflows._accounts import Account
 from perdure.workflows._calls import copy_conversation, load_agent
@@ -55,6 +58,7 @@ from perdure.workflows._ledger import budget_of
 from perdure.workflows._raising import check_new_limits
 from perdure.workflows._session import ends_session, wait_for_message
 from perdure.workflows._steering import Steering
+from perdure.workflows._waits import WaitBook
 from perdure.workflows.loop import AgentLoop, Answer
 
 _MAX_RESULT_CHARS = 250_000
@@ -87,7 +91,8 @@ class AgentWorkflow:
         self._answered = None if carried is None else carried.answered
         self._loop: AgentLoop | None = None
         self._end: RunState | None = None
-        self._has_waited = False
+        self._waits = WaitBook(None if carried is None else carried.waits)
+        self._has_waited = self._waits.run_state() is not None
         self._early_answers: list[LeaseAnswer] = []
         self._base_events = 0
         self._base_bytes = 0
@@ -116,6 +121,9 @@ class AgentWorkflow:
             return result
 
     async def _work(self, request: RunInput) -> RunResult:
+        host = current_host()
+        host.waits, host.shows_state = self._waits, True
+        self._waits.on_change = self._show
         spec = await self._pin(request)
         ledger = _first_ledger(request, spec)
         loop = AgentLoop(
@@ -131,6 +139,7 @@ class AgentWorkflow:
             new_account=_new_account,
             account=None if ledger is None else _new_account(ledger),
             raised=None if request.carried is None else request.carried.raised,
+            should_suspend=self._is_copying_due,
             steering=self._steering,
             answered_turns=0 if request.carried is None else request.carried.answered_turns,
             prompt=None if request.carried is None else request.carried.prompt,
@@ -143,13 +152,14 @@ class AgentWorkflow:
             self._write_attributes(
                 PerdureAgent=spec.name,
                 PerdureModel=spec.models[0].name,
-                PerdureState="working",
+                PerdureState=self._waits.run_state() or "working",
                 PerdureTenant=request.tenant or None,
             )
         self._note_base()
         answer = await self._resume(loop)
         while answer is None or await self._goes_on(loop, answer):
-            answer = await self._run(loop)
+            if loop.suspended is None:
+                answer = await self._run(loop)
             if answer is None:
                 await self._continue_as_new(loop)
         return self._result(loop, answer)
@@ -157,7 +167,7 @@ class AgentWorkflow:
     async def _run(self, loop: AgentLoop) -> Answer | None:
         """Take turns until there is an answer, or a new run is due: a large conversation is made shorter first."""
         while (answer := await loop.run(should_stop=self._should_continue_as_new)) is None:
-            if not self._is_shortening_due() or await loop.shorten():
+            if loop.suspended is not None or not self._is_shortening_due() or await loop.shorten():
                 return None
             self._is_short = True  # no shorter than it is: the run goes on until copying it pays
         return answer
@@ -210,13 +220,19 @@ class AgentWorkflow:
             request = self._copy_request(carried, slot, slot + 1).model_copy(update={"is_alone": True})
             with typed_activity_failure():
                 kept[slot] = (await copy_conversation(request)).messages[0]
+        if carried.waits.pending:
+            self._note_base()  # what was copied one by one is not new either
         return await loop.resume(kept, carried.resumed)
 
     async def _load(self, agent: str, context: dict[str, JsonValue] | None) -> AgentSpec:
         with typed_activity_failure():
             return await load_agent(
                 LoadAgentRequest(
-                    agent=agent, limits=self._request.limits, context=context, verify=self._request.verify
+                    agent=agent,
+                    limits=self._request.limits,
+                    context=context,
+                    verify=self._request.verify,
+                    approvals=self._request.approvals,
                 )
             )
 
@@ -286,11 +302,12 @@ class AgentWorkflow:
             answers=self._request.answers,
             verify=self._request.verify,
             task_kind=self._request.task_kind,
+            approvals=self._request.approvals,
             session=self._request.session,
             carried=Carried(
                 from_run_id=workflow.info().run_id,
                 spec=loop.spec.digest,
-                conversation_slots=len(self._conversation),
+                conversation_slots=self._carried_slots(loop),
                 started_at=self._started_at,
                 epoch=self._conversation.epoch,
                 counters=loop.counters,
@@ -298,6 +315,8 @@ class AgentWorkflow:
                 first_run_id=current_host().first_run_id,
                 ledger=None if self._account is None else self._account.ledger,
                 raised=loop.raised,
+                resumed=loop.suspended,
+                waits=self._waits.state(),
                 inbox=self._steering.inbox.carried(),
                 is_paused=current_host().pause.is_on,
                 pause_seq=current_host().pause.seq,
@@ -306,6 +325,10 @@ class AgentWorkflow:
                 prompt=loop.compactor.prompt,
             ),
         )
+
+    def _carried_slots(self, loop: AgentLoop) -> int:
+        """Return how many slots are copied in one piece: not those of calls that a turn still waits with."""
+        return len(self._conversation) if loop.suspended is None else self._conversation.last_reply() + 1
 
     def _result(self, loop: AgentLoop, answer: Answer) -> RunResult:
         is_large = answer.size > _MAX_RESULT_CHARS
@@ -362,7 +385,9 @@ class AgentWorkflow:
         trace = current_host().trace
         if trace is not None:
             trace.note_state(status.state)
-        self._has_waited = self._has_waited or status.state in ("waiting_limit", "paused", "idle")
+        self._has_waited = (
+            self._has_waited or status.state.startswith("waiting_") or status.state in ("paused", "idle")
+        )
         if self._has_waited and self._end is None and status.state != _told_state():
             self._write_attributes(PerdureState=status.state, **_sums(status.counters))
         workflow.set_current_details(agent_details(status, current_host().child_runs.told()))
@@ -381,7 +406,7 @@ class AgentWorkflow:
             spent=None if self._account is None else self._account.ledger.spent,
             reserved=None if self._account is None else self._account.held,
             budget=None if self._account is None else self._account.budget,
-            activity="" if loop is None or self._end else loop.activity,
+            activity="" if loop is None or self._end else self._waits.told() or loop.activity,
             conversation=MAIN_CONVERSATION,
             spec="" if loop is None else loop.spec.digest,
             waiting=len(self._steering.inbox),
@@ -396,6 +421,9 @@ class AgentWorkflow:
     def _state(self) -> RunState:
         if self._end is not None:
             return self._end
+        waiting = self._waits.run_state()  # first, since people look for it: a paused run can be decided, too
+        if waiting is not None:
+            return waiting
         if current_host().pause.is_on:
             return "paused"
         return "starting" if self._loop is None else self._loop.state
@@ -427,6 +455,20 @@ class AgentWorkflow:
             raise InvalidInputError("The run is starting or ending: try again in a moment.")
         elapsed = workflow.now() - self._started_at
         check_new_limits(given, self._loop, elapsed)
+
+    @workflow.query(name=WAITS_QUERY)
+    def waits(self) -> WaitsPage:
+        """Return what the run waits for people for."""
+        return self._waits.page()
+
+    @workflow.update(name=DECIDE_UPDATE)
+    def decide(self, request: DecideRequest) -> Decision:
+        """Take what a person decided."""
+        return self._waits.decide(request, workflow.now())
+
+    @decide.validator
+    def _check_decision(self, request: DecideRequest) -> None:
+        self._waits.check(request, workflow.now())
 
     @workflow.update(name=SEND_UPDATE)
     def send(self, request: SendRequest) -> SendReceipt:

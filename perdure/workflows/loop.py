@@ -72,6 +72,7 @@ class AgentLoop:
         state: What it does, for queries and search attributes.
         activity: The same in words.
         known: Results that identical calls are answered with.
+        suspended: The turn that waits for a person while the run continues as new; None otherwise.
         steering: What reaches it from outside.
         answered_turns: Turns that had been taken when a session answered last; `max_turns` counts from there.
     """
@@ -91,6 +92,7 @@ class AgentLoop:
         new_account: Callable[[Ledger], Account],
         account: Account | None = None,
         raised: Limits | None = None,
+        should_suspend: Callable[[], bool] = lambda: False,
         steering: Steering | None = None,
         answered_turns: int = 0,
         prompt: PromptSize | None = None,
@@ -114,6 +116,8 @@ class AgentLoop:
         self.answered_turns = answered_turns
         self.compactor = Compactor(conversation, self.known, self._show, self._count_summary, prompt)
         self._reload = reload
+        self._should_suspend = should_suspend
+        self.suspended: ResumedTurn | None = None
         self._cancel = CancelWatch()
         self._tools = self._new_tools()
         self._repeats = Repeats()
@@ -142,7 +146,7 @@ class AgentLoop:
             self._cancel.check()
             if answer is not None and (answer.limit or not self.steering.inbox):
                 return answer
-            if should_stop():
+            if self.suspended is not None or should_stop():
                 return None
         return None
 
@@ -360,6 +364,10 @@ class AgentLoop:
         room = (self.limits.max_tool_calls or _UNBOUNDED) - made
         self.counters = self.counters.model_copy(update={"tool_calls": made + min(len(calls), max(room, 0))})
         answers = await self._tools.run(calls, first_ordinal=made, room=room)
+        if answers is None:
+            self.suspended = self._tools.open_turn()
+            self.counters = self.counters.model_copy(update={"tool_calls": made})  # they are counted when they end
+            return
         results = answers.messages
         self.counters = after_tools(self.counters, results, saved=answers.saved)
         self._look_for_repeats(message, results)
@@ -459,6 +467,7 @@ class AgentLoop:
             known=self.known,
             limits=self.limits,
             account=self._open_account,
+            should_suspend=self._should_suspend,
         )
 
     @property

@@ -95,7 +95,7 @@ def test_no_input_for_an_agent(project: Project) -> None:
 
 def test_agent_options_for_a_workflow(project: Project) -> None:
     stderr = project.fail("start", "OrderFlow", "-i", '{"sku": "a"}', "--context", "a=b", code=2)
-    assert "--context is for agents" in stderr
+    assert "are for agents" in stderr
     stderr = project.fail("start", "OrderFlow", "-i", '{"sku": "a"}', "--limit", "max_turns=5", code=2)
     assert "max_turns can't be shared: set it on the agents" in stderr
 

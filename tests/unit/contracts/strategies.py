@@ -26,6 +26,7 @@ from perdure.contracts import (
     spec,
     steering,
     usage,
+    waits,
 )
 from perdure.contracts import map as map_
 from perdure.contracts._base import Contract
@@ -46,6 +47,7 @@ MODULES = (
     spec,
     steering,
     usage,
+    waits,
 )
 CONTRACTS: list[type[Contract]] = sorted(
     {
