@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 import psutil
 
+from bench.context import measure_context
 from bench.fairness import measure_fairness
 from bench.histories import measure_history
 from bench.limiter import measure_limiter
@@ -39,6 +40,7 @@ _PARTS: dict[str, _Part] = {
     "plan": measure_plan,
     "limiter": measure_limiter,
     "fairness": measure_fairness,
+    "context": measure_context,
     "waiting": measure_waiting,
     "telemetry": measure_telemetry,
 }

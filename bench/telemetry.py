@@ -7,11 +7,11 @@ without it a second worker that doesn't trace stands in, which shows what the me
 import os
 from pathlib import Path
 
-from bench.report import Report, print_table
+from bench.report import Report, print_table, say
 from bench.stack import HERE, Stack
 from bench.turns import Contender, Samples, agent_start, interleave, middle_of, model_name, ratio_of
 
-_ROUNDS = {5: 5, 20: 5, 50: 5}
+_ROUNDS = {5: 5, 20: 5}
 _QUICK = {20: 3}
 _ON_TARGET = 1.08
 _OFF_TARGET = 1.01
@@ -40,6 +40,7 @@ async def measure_telemetry(stack: Stack, *, is_quick: bool) -> Report:
         rows += _rows(turns, samples)
         ratios["on"].append(ratio_of(samples, "on", "off"))
         ratios["off"].append(ratio_of(samples, "off", "before"))
+        say(f"telemetry: T={turns}: on {ratios['on'][-1]:.3f} x off, off {ratios['off'][-1]:.3f} x before")
         report.figures[f"T={turns}"] = {name: vars(middle_of(own)) for name, own in samples.items()}
     for worker in (before, off, on):
         await worker.stop()

@@ -26,8 +26,8 @@ from perdure.workflows.tracing import TracingInbound
 
 _log = logging.getLogger(__name__)
 
-_SAMPLE_SECONDS = 10.0
-_SAMPLES_PER_COUNT = 6
+_SAMPLE_SECONDS = 5.0
+_SAMPLES_PER_COUNT = 12
 _CLOSED = ("completed", "failed")
 
 

@@ -135,9 +135,17 @@ def make_parts(app: App, settings: Settings, *, meter: MetricMeter = MetricMeter
     providers = make_providers(app, settings)
     blobs = BlobStore(settings.project_dir / settings.state_dir / "blobs")
     host = ToolHost(
-        http=httpx.AsyncClient(timeout=_HTTP_TIMEOUT_SECONDS), blobs=blobs, redact=_redactor(providers)
+        http=httpx.AsyncClient(timeout=_HTTP_TIMEOUT_SECONDS),
+        blobs=blobs,
+        redact=_redactor(providers),
+        has_storage=settings.storage is not None,
     )
-    telemetry = make_telemetry(os.environ, has_content=settings.telemetry.content, redact=host.redact)
+    telemetry = make_telemetry(
+        os.environ,
+        has_content=settings.telemetry.content,
+        redact=host.redact,
+        metrics_address=settings.metrics_address,
+    )
     telemetry.count_with(meter)
     lookup = Lookup(app.registry, cache=MessageCache(settings.message_cache_bytes), specs=SpecCache())
     attributes = _remembered_attributes()

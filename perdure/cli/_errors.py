@@ -69,6 +69,7 @@ def describe(error: BaseException) -> tuple[int, str]:
     from temporalio.service import RPCError
 
     from perdure.errors import PerdureError, ProjectLoadError
+    from perdure.history import storage_problem
 
     if isinstance(error, ProjectLoadError):
         return PROJECT, _with_traceback(error.message, error.attributes.get("traceback"))
@@ -79,6 +80,8 @@ def describe(error: BaseException) -> tuple[int, str]:
     if isinstance(error, RuntimeError) and str(error).startswith(_INVALID_WORKFLOW):
         cause = error.__cause__ or error.__context__
         return PROJECT, f"{error}: {_one_line(cause)} `perdure doctor` tells more."
+    if isinstance(error, RuntimeError | ValueError) and (unreadable := storage_problem(error)) is not None:
+        return PROJECT, unreadable.message
     kind = type(error).__name__
     return RUN_FAILED, f"Unexpected {kind}: {error} (`--debug` shows where it comes from.)"
 
@@ -111,7 +114,7 @@ def _code_of(error: BaseException) -> int:
     from perdure import errors
 
     codes: tuple[tuple[type[BaseException] | tuple[type[BaseException], ...], int], ...] = (
-        ((errors.ProjectLoadError, errors.SettingsError), PROJECT),
+        ((errors.ProjectLoadError, errors.SettingsError, errors.StorageError), PROJECT),
         ((errors.DuplicateNameError, errors.InvalidNameError, errors.InvalidToolError), PROJECT),
         ((errors.ServerUnreachableError, errors.DevServerError), UNREACHABLE),
         ((errors.RunNotFoundError, errors.RunExistsError), USAGE),

@@ -79,7 +79,11 @@ async def _worker(project: Project, address: str | None, ui_url: str | None) -> 
         project,
         app=app,
         settings=project.settings.model_copy(
-            update={"grace_period": min(project.settings.grace_period, _GRACE), "ui_url": ui_url},
+            update={
+                "grace_period": min(project.settings.grace_period, _GRACE),
+                "ui_url": ui_url,
+                "health_address": None,  # a worker beside it may have taken that
+            },
         ),
     )
     stop, ready = asyncio.Event(), asyncio.Event()

@@ -60,6 +60,9 @@ COMMANDS: Final[dict[str, dict[str, Entry]]] = {
     "Check": {
         "agent": Entry("perdure.cli.agent", "List and show the agents of the app."),
         "provider": Entry("perdure.cli.provider", "Show providers, and limit the Task Queues of their calls."),
+        "storage": Entry(
+            "perdure.cli.storage", "Show what is in external storage, and delete what no run refers to."
+        ),
         "doctor": Entry("perdure.cli.doctor", "Check settings, app, workflows and server."),
     },
 }

@@ -37,6 +37,7 @@ from perdure.client._rerun import RerunResult, rerun
 from perdure.client._runs import RunInfo, describe, first_start, list_query, list_runs, not_found, to_info
 from perdure.client._scores import judged, read_table, send_judgement
 from perdure.client._show import Money, RunDetails, details, money_now, money_of
+from perdure.client._sizes import check_input, too_large
 from perdure.client._steering import make_request, send, set_paused
 from perdure.client._timeline.data import Timeline
 from perdure.client._timeline.read import Reach, read_timeline
@@ -71,7 +72,6 @@ from perdure.errors import (
     InvalidInputError,
     InvalidPlanError,
     NoWorkerError,
-    PayloadTooLargeError,
     PerdureError,
     RunCancelled,
     RunError,
@@ -80,11 +80,8 @@ from perdure.errors import (
     StillRunningError,
     revive,
 )
-from perdure.history import RecordedRun, RunReader, read_output, read_run
+from perdure.history import RecordedRun, RunReader, read_output, read_run, readable_storage
 from perdure.telemetry.client import with_caller_context
-
-MAX_INPUT_BYTES = 1_500_000
-"""Temporal's limit is 2 MiB for a payload; the rest is room for what perdure adds."""
 
 _UPDATE_SECONDS = 30
 _PLAN_TIMEOUT = timedelta(seconds=3)
@@ -155,7 +152,7 @@ class PerdureClient(People):
         Raises:
             UnknownAgentError, InvalidInputError: Not retryable.
             SettingsError: A rule makes no sense. Not retryable.
-            PayloadTooLargeError: The input takes more than 1.5 MB. Not retryable.
+            PayloadTooLargeError: The input takes more than 1.5 MB, or 50 MB with external storage. Not retryable.
             RunExistsError: A run of that id is open. Not retryable.
         """
         if self._registry is not None:
@@ -171,12 +168,7 @@ class PerdureClient(People):
             approvals=tuple(approvals),
             session=session,
         )
-        size = len(request.to_bytes())
-        if size > MAX_INPUT_BYTES:
-            raise PayloadTooLargeError(
-                f"The input takes {size} bytes, more than {MAX_INPUT_BYTES}: put it into a file or a service "
-                "that a tool can read, and start the run with its name."
-            )
+        check_input(len(request.to_bytes()), self.temporal)
         text = "".join(part.text for part in parts if isinstance(part, TextPart))
         return await self._start(
             AGENT_WORKFLOW,
@@ -308,6 +300,8 @@ class PerdureClient(People):
                 search_attributes=await self._attributes.of(attributes) if has_attributes else None,
                 priority=run_priority(workflow_id, tenant=tenant, priority=priority),
             )
+        except RPCError as error:
+            raise too_large(error, f"The input of {workflow}") from None
         except WorkflowAlreadyStartedError:
             raise RunExistsError(
                 f"A run {workflow_id!r} is open: `perdure watch {workflow_id}` follows it; choose another id."
@@ -336,7 +330,8 @@ class PerdureClient(People):
         )
         try:
             async with asyncio.timeout(None if timeout is None else timeout.total_seconds()):
-                value = await handle.result()
+                with readable_storage():
+                    value = await handle.result()
         except TimeoutError:
             raise StillRunningError(f"{workflow_id!r} is still running; it goes on.") from None
         except WorkflowFailureError as error:
@@ -720,7 +715,8 @@ class PerdureClient(People):
 
 async def _asked(workflow_id: str, name: str, call: Any) -> Any:
     try:
-        return await call
+        with readable_storage():
+            return await call
     except (WorkflowQueryFailedError, WorkflowQueryRejectedError) as error:
         raise InvalidInputError(f"Run {workflow_id!r} can't answer {name!r}: {error}") from None
     except WorkflowUpdateFailedError as error:
@@ -731,7 +727,8 @@ async def _asked(workflow_id: str, name: str, call: Any) -> Any:
     except RPCError as error:
         if error.status in (RPCStatusCode.DEADLINE_EXCEEDED, RPCStatusCode.CANCELLED):
             raise _no_worker(workflow_id, name) from None
-        raise not_found(error, workflow_id) from None
+        refused = too_large(error, f"What {name!r} is given")
+        raise (not_found(error, workflow_id) if refused is error else refused) from None
 
 
 def _no_worker(workflow_id: str, name: str) -> NoWorkerError:

@@ -19,7 +19,7 @@ _PROTOCOLS = ("http/protobuf", "grpc")
 _BUCKETS = {
     "gen_ai.client.token.usage": [float(4**power) for power in range(14)],
     "gen_ai.client.operation.duration": [0.01 * 2**power for power in range(14)],
-    "perdure.cost": [10.0**power for power in range(-6, 3)],
+    "perdure_cost": [10.0**power for power in range(-6, 3)],
 }
 """Those that the conventions advise; of the cost, powers of ten."""
 _DEFAULT_INTERVAL_MILLISECONDS = 15_000
@@ -45,7 +45,7 @@ def metrics_config(environ: Mapping[str, str], address: object) -> OpenTelemetry
             bind_address=str(address),
             counters_total_suffix=True,
             durations_as_seconds=True,
-            histogram_bucket_overrides=_BUCKETS,
+            histogram_bucket_overrides={name.replace(".", "_"): bounds for name, bounds in _BUCKETS.items()},
         )
     if _exporter(environ, "METRICS") != "otlp":
         return None

@@ -53,30 +53,43 @@ class ProviderState(Protocol):
 class Metrics:
     """The instruments of a worker."""
 
-    def __init__(self, meter: MetricMeter) -> None:
-        """Make them."""
+    def __init__(self, meter: MetricMeter, *, is_dotted: bool) -> None:
+        """Make them.
+
+        Args:
+            meter: Of Temporal's runtime.
+            is_dotted: Whether names of the conventions keep their dots, which Prometheus can't have.
+        """
+        self._is_dotted = is_dotted
         self._tokens = meter.create_histogram(
-            "gen_ai.client.token.usage", "Tokens of a model call, by type", "{token}"
+            self._name("gen_ai.client.token.usage"), "Tokens of a model call, by type", "{token}"
         )
         self._duration = meter.create_histogram_float(
-            "gen_ai.client.operation.duration", "Time of an attempt at a model or tool call", "s"
+            self._name("gen_ai.client.operation.duration"), "Time of an attempt at a model or tool call", "s"
         )
-        self._cost = meter.create_histogram_float("perdure.cost", "US dollars of a model call", "USD")
-        self._tool_errors = meter.create_counter("perdure.tool.errors", "Tool calls that failed")
-        self._saved = meter.create_counter("perdure.cache.hits", "Calls and messages that a cache answered")
-        self._misses = meter.create_counter("perdure.cache.misses", "Messages that had to be looked up")
+        self._cost = meter.create_histogram_float("perdure_cost", "US dollars of a model call", "USD")
+        self._tool_errors = meter.create_counter("perdure_tool_errors", "Tool calls that failed")
+        self._saved = meter.create_counter("perdure_cache_hits", "Calls and messages that a cache answered")
+        self._misses = meter.create_counter("perdure_cache_misses", "Messages that had to be looked up")
         self._waiting = meter.create_gauge(
-            "perdure.limiter.waiting", "Calls that wait in this worker for a rate limit"
+            "perdure_limiter_waiting", "Calls that wait in this worker for a rate limit"
         )
-        self._circuit = meter.create_gauge("perdure.limiter.circuit", "0 closed, 1 probing, 2 open")
+        self._circuit = meter.create_gauge("perdure_limiter_circuit", "0 closed, 1 probing, 2 open")
         self._limit = meter.create_gauge_float(
-            "perdure.limiter.limit", "What this worker knows of a vendor's limits, by dimension"
+            "perdure_limiter_limit", "What this worker knows of a vendor's limits, by dimension"
         )
-        self._refusals = meter.create_gauge("perdure.limiter.refusals", "Calls that the vendor refused in a row")
-        self._runs = meter.create_gauge("perdure.runs", "Open runs of agents by state, in the namespace")
+        self._refusals = meter.create_gauge("perdure_limiter_refusals", "Calls that the vendor refused in a row")
+        self._runs = meter.create_gauge("perdure_runs", "Open runs of agents by state, in the namespace")
+
+    def _name(self, name: str) -> str:
+        return name if self._is_dotted else name.replace(".", "_")
+
+    def _labels(self, attributes: Attributes) -> Attributes:
+        return attributes if self._is_dotted else {self._name(name): value for name, value in attributes.items()}
 
     def model_call(self, attributes: Attributes, seconds: float, result: CallModelResult | None) -> None:
         """Count an attempt at a model call."""
+        attributes = self._labels(attributes)
         self._duration.record(seconds, attributes)
         if result is None:
             return
@@ -90,10 +103,11 @@ class Metrics:
 
     def _count_tokens(self, usage: Usage, attributes: Attributes) -> None:
         for kind, count in (("input", usage.input_tokens), ("output", usage.output_tokens)):
-            self._tokens.record(count, {**attributes, names.TOKEN_TYPE: kind})
+            self._tokens.record(count, {**attributes, self._name(names.TOKEN_TYPE): kind})
 
     def tool_call(self, attributes: Attributes, seconds: float, *, is_error: bool) -> None:
         """Count an attempt at a tool call."""
+        attributes = self._labels(attributes)
         self._duration.record(seconds, attributes)
         if is_error:
             self._tool_errors.add(1, attributes)
@@ -111,7 +125,7 @@ class Metrics:
     def limiter(self, states: Iterable[ProviderState]) -> None:
         """Show the state of the providers."""
         for state in states:
-            provider = {names.PROVIDER: state.provider}
+            provider = {"provider": state.provider}
             self._waiting.set(state.waiting, provider)
             self._circuit.set(_CIRCUITS.get(state.circuit, 1), provider)
             self._refusals.set(state.refusals, provider)

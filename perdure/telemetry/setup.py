@@ -7,9 +7,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from temporalio.common import MetricMeter
+from temporalio.runtime import OpenTelemetryConfig
 
 from perdure.errors import SettingsError
-from perdure.telemetry.environment import otlp_protocol, traces_exporter
+from perdure.telemetry.environment import metrics_config, otlp_protocol, traces_exporter
 from perdure.telemetry.metrics import Metrics
 
 if TYPE_CHECKING:
@@ -31,12 +32,14 @@ class Telemetry:
         metrics: None where nothing is counted.
         has_content: Whether spans have messages, arguments and results.
         redact: Takes the secrets out of a text.
+        is_dotted: Whether metrics go where names may have dots.
     """
 
     spans: "Spans | None"
     metrics: Metrics | None
     has_content: bool
     redact: Callable[[str], str]
+    is_dotted: bool = False
 
     @property
     def is_on(self) -> bool:
@@ -46,29 +49,37 @@ class Telemetry:
     def count_with(self, meter: MetricMeter) -> None:
         """Count by the meter of a Temporal runtime, if it sends metrics anywhere."""
         if meter is not MetricMeter.noop:
-            self.metrics = Metrics(meter)
+            self.metrics = Metrics(meter, is_dotted=self.is_dotted)
 
 
-def make_telemetry(environ: Mapping[str, str], *, has_content: bool, redact: Callable[[str], str]) -> Telemetry:
+def make_telemetry(
+    environ: Mapping[str, str],
+    *,
+    has_content: bool,
+    redact: Callable[[str], str],
+    metrics_address: object = None,
+) -> Telemetry:
     """Return what the environment asks for; its meter comes with the client.
 
     Raises:
         SettingsError: A variable can't be used, or the extra `otlp` is missing. Not retryable.
     """
-    return Telemetry(_make_spans(environ), None, has_content, redact)
+    is_dotted = isinstance(metrics_config(environ, metrics_address), OpenTelemetryConfig)
+    return Telemetry(_make_spans(environ), None, has_content, redact, is_dotted)
 
 
 def _make_spans(environ: Mapping[str, str]) -> "Spans | None":
     if (provider := _users_provider()) is not None:
         from perdure.telemetry.spans import Spans
 
-        return Spans(provider, is_ours=False)
+        return Spans(provider)
     exporter = traces_exporter(environ)
     if exporter == "none":
         return None
     from perdure.telemetry.spans import Spans
 
-    return Spans(_make_provider(environ, exporter), is_ours=True)
+    sink = _make_exporter(environ, exporter)
+    return Spans(_make_provider(environ, sink), stop=sink.shutdown)
 
 
 def _users_provider() -> "TracerProvider | None":
@@ -82,7 +93,7 @@ def _users_provider() -> "TracerProvider | None":
     return provider if isinstance(provider, TracerProvider) else None
 
 
-def _make_provider(environ: Mapping[str, str], exporter: str) -> "TracerProvider":
+def _make_provider(environ: Mapping[str, str], sink: Any) -> "TracerProvider":
     from opentelemetry import trace
     from opentelemetry.sdk.resources import Resource
     from opentelemetry.sdk.trace import TracerProvider
@@ -99,7 +110,7 @@ def _make_provider(environ: Mapping[str, str], exporter: str) -> "TracerProvider
         options["schedule_delay_millis"] = _DELAY_MILLISECONDS
     if not environ.get("OTEL_BSP_MAX_QUEUE_SIZE"):
         options["max_queue_size"] = _QUEUE_SIZE
-    provider.add_span_processor(BatchSpanProcessor(_make_exporter(environ, exporter), **options))
+    provider.add_span_processor(BatchSpanProcessor(sink, **options))
     trace.set_tracer_provider(provider)  # so that what tools trace themselves is below their calls
     return provider
 

@@ -1,9 +1,11 @@
 """Spans with ids of ours, by the OpenTelemetry SDK. Activity and wiring side; imported where traces are sent."""
 
 import asyncio
+import logging
+import threading
 from collections import OrderedDict
-from collections.abc import Generator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from typing import Final
 
@@ -17,8 +19,10 @@ import perdure
 from perdure.contracts.span_names import ERROR
 from perdure.contracts.tracing import AttributeValue, SpanFact, TraceContext
 
+_log = logging.getLogger(__name__)
+
 _REMEMBERED: Final = 20_000
-_FLUSH_MILLISECONDS: Final = 5_000
+_LAST_SECONDS: Final = 5.0
 _NEXT: ContextVar[TraceContext | None] = ContextVar("perdure_next_span", default=None)
 
 
@@ -47,16 +51,24 @@ class DerivedIds(IdGenerator):
 class Spans:
     """Starts and ends spans; each of them leaves this process once."""
 
-    def __init__(self, provider: TracerProvider, *, is_ours: bool) -> None:
+    def __init__(
+        self,
+        provider: TracerProvider,
+        *,
+        stop: Callable[[], object] | None = None,
+        last_seconds: float = _LAST_SECONDS,
+    ) -> None:
         """Send them by a provider.
 
         Args:
             provider: Its other spans keep their random ids.
-            is_ours: Whether to shut it down at the end.
+            stop: Makes its exporter give up what it can't send; None where the provider isn't ours to shut down.
+            last_seconds: How long the last spans may take.
         """
         provider.id_generator = DerivedIds(provider.id_generator)
         self._provider = provider
-        self._is_ours = is_ours
+        self._stop = stop
+        self._last_seconds = last_seconds
         self._tracer = provider.get_tracer("perdure", perdure.__version__)
         self._told: OrderedDict[str, None] = OrderedDict()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -112,16 +124,14 @@ class Spans:
         if self._loop is not None and not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self.tell, fact)
 
-    async def flush(self) -> bool:
-        """Send all that is to be sent, and say whether that could be done."""
-        return await asyncio.to_thread(self._provider.force_flush, _FLUSH_MILLISECONDS)
-
     async def aclose(self) -> None:
-        """Send the rest."""
+        """Send the rest; a collector that is away holds nobody up for more than five seconds."""
         await asyncio.sleep(0)  # facts that other threads have handed over
-        await self.flush()
-        if self._is_ours:
-            await asyncio.to_thread(self._provider.shutdown)
+        if not await _within(self._last_seconds, self._provider.force_flush):
+            _log.warning("Spans that the collector did not take within %g s are lost", self._last_seconds)
+        if self._stop is not None:
+            self._stop()
+            await _within(self._last_seconds, self._provider.shutdown)
 
     def _is_new(self, span_id: str) -> bool:
         if span_id in self._told:
@@ -130,6 +140,24 @@ class Spans:
         if len(self._told) > _REMEMBERED:
             self._told.popitem(last=False)
         return True
+
+
+async def _within(seconds: float, work: Callable[[], object]) -> bool:
+    """Do blocking work, and say whether it was done in time; what isn't dies with the process."""
+    loop, done = asyncio.get_running_loop(), asyncio.Event()
+
+    def run() -> None:
+        work()
+        with suppress(RuntimeError):  # nobody waits any more
+            loop.call_soon_threadsafe(done.set)
+
+    threading.Thread(target=run, name="perdure-last-spans", daemon=True).start()
+    try:
+        async with asyncio.timeout(seconds):
+            await done.wait()
+    except TimeoutError:
+        return False
+    return True
 
 
 @contextmanager

@@ -35,6 +35,8 @@ TELL: Final = "perdure_tell_span"
 IS_SAMPLED: Final = "perdure_is_sampled"
 """Extern function that says whether the trace of that id is kept."""
 
+_IDLE = ("paused", "idle")
+"""States in which a run waits too, beside `waiting_…`."""
 _LOST = (TimeoutType.HEARTBEAT, TimeoutType.START_TO_CLOSE)
 
 
@@ -61,7 +63,7 @@ class RunTrace:
         if self._waiting is not None and self._waiting[0] != state:
             self._tell_wait(*self._waiting)
             self._waiting = None
-        if self._waiting is None and (state.startswith("waiting") or state == "paused"):
+        if self._waiting is None and (state.startswith("waiting") or state in _IDLE):
             self._waiting = (state, workflow.now())
 
     def tell_run(self, name: str, attributes: Mapping[str, AttributeValue], error: str) -> None:

@@ -89,7 +89,7 @@ def _tell(request: object, error: str) -> None:
     """Tell that a run is over; Temporal's meter counts nothing that is replayed."""
     name, attributes = _describe(request)
     labels = {"run": name, "state": error or "completed"}
-    workflow.metric_meter().create_counter("perdure.runs.closed", "Runs that ended, by state").add(1, labels)
+    workflow.metric_meter().create_counter("perdure_runs_closed", "Runs that ended, by state").add(1, labels)
     trace = current_host().trace
     if trace is not None:
         trace.tell_run(name, attributes, error)

@@ -101,13 +101,20 @@ async def _work(server: DevServer, temporal: Client, folder: Path, *, content: b
             short = await client.start_agent("shop", "MARKED-INPUT", limits=Limits(max_turns=1))
             with pytest.raises(LimitExceeded):
                 await client.result(short.workflow_id, timeout=TIME)
-            async with httpx.AsyncClient() as http:
-                metrics = (await http.get(f"http://127.0.0.1:{port}/metrics")).text
+            metrics = "" if content else await _scrape(port, "perdure_cache_hits_total")
             code, _ = await asyncio.to_thread(worker.stop)
             assert code == 0
         finally:
             project.kill_all()
     return Seen(receiver, metrics, worker.stderr, run.workflow_id)
+
+
+async def _scrape(port: int, last: str) -> str:
+    """Return the metrics, once there are those that are sampled."""
+    async with httpx.AsyncClient() as http, asyncio.timeout(30):
+        while last not in (metrics := (await http.get(f"http://127.0.0.1:{port}/metrics")).text):
+            await asyncio.sleep(0.2)
+    return metrics
 
 
 @pytest.fixture(scope="module")

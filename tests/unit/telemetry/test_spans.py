@@ -1,11 +1,13 @@
 """Spans: ids of ours, told once, by whatever provider."""
 
-from collections.abc import Iterator
+import threading
+import time
+from collections.abc import Iterator, Sequence
 
 import pytest
 from opentelemetry import trace
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
-from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SimpleSpanProcessor, SpanExportResult
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 
@@ -20,7 +22,7 @@ OWN = TraceContext(TRACE, span_id(TRACE, "run"))
 def sent() -> Iterator[tuple[Spans, TracerProvider, InMemorySpanExporter]]:
     provider, exporter = TracerProvider(), InMemorySpanExporter()
     provider.add_span_processor(SimpleSpanProcessor(exporter))
-    yield Spans(provider, is_ours=True), provider, exporter
+    yield Spans(provider), provider, exporter
     provider.shutdown()
 
 
@@ -74,8 +76,26 @@ async def test_facts_of_other_threads_are_told_by_the_loop(
 def test_a_trace_that_is_not_kept_is_not_sent() -> None:
     provider, exporter = TracerProvider(sampler=ALWAYS_OFF), InMemorySpanExporter()
     provider.add_span_processor(SimpleSpanProcessor(exporter))
-    spans = Spans(provider, is_ours=True)
+    spans = Spans(provider)
     assert not spans.is_sampled(TRACE)
     spans.tell(SpanFact(name="run", context=OWN, parent_id="", began_ns=1, ended_ns=3))
     assert exporter.get_finished_spans() == ()
     assert not trace.get_current_span().get_span_context().is_valid
+
+
+async def test_a_collector_that_is_away_holds_nobody_up() -> None:
+    gave_up = threading.Event()
+
+    class Away(InMemorySpanExporter):
+        def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+            assert gave_up.wait(20)
+            return SpanExportResult.FAILURE
+
+    provider = TracerProvider()
+    provider.add_span_processor(BatchSpanProcessor(Away()))
+    spans = Spans(provider, stop=gave_up.set, last_seconds=0.2)
+    spans.tell(SpanFact(name="run", context=OWN, parent_id="", began_ns=1, ended_ns=3))
+    began = time.monotonic()
+    await spans.aclose()
+    assert time.monotonic() - began < 10
+    assert gave_up.is_set()
