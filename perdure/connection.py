@@ -8,12 +8,14 @@ import asyncio
 import logging
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import timedelta
 from functools import cache
 
 from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest
 from temporalio.client import Client, Interceptor, Plugin
 from temporalio.contrib.pydantic import pydantic_data_converter
+from temporalio.converter import ExternalStorage
 from temporalio.envconfig import ClientConfig, ClientConnectConfig
 from temporalio.runtime import (
     LogForwardingConfig,
@@ -39,6 +41,7 @@ async def connect(
     runtime: Runtime | None = None,
     address: str | None = None,
     origin: str = "the address given",
+    storage: ExternalStorage | None = None,
     timeout: timedelta = timedelta(seconds=8),
 ) -> Client:
     """Return a client of a server that answers and has the namespace.
@@ -49,6 +52,8 @@ async def connect(
         runtime: Temporal's runtime, for its metrics and logs; when None one that logs by Python's `logging`.
         address: A plain local server, such as the embedded one; Temporal's configuration is then left aside.
         origin: What an error says of where `address` came from.
+        storage: Where large payloads are kept (`perdure.storage.opening.external_storage`); the same as the
+            workers have.
         timeout: For all of it.
 
     Raises:
@@ -68,7 +73,7 @@ async def connect(
                 plugins=plugins,
                 interceptors=interceptors,
                 runtime=runtime or logging_runtime(),
-                data_converter=pydantic_data_converter,
+                data_converter=replace(pydantic_data_converter, external_storage=storage),
             )
             await _check_namespace(client)
     except TimeoutError:

@@ -37,6 +37,7 @@ PerdureError
     ├── DevServerError           the embedded server can't start
     ├── RunNotFoundError         no run of that id
     ├── RunExistsError           a run of that id is open already
+    ├── StorageError             external storage can't take a payload, or give it back
     ├── InboxFullError           the run can't take more messages just now; retryable
     ├── NoWorkerError            the run needs a worker to answer, and none did in time; retryable
     └── StillRunningError        the run was not over in time; retryable
@@ -379,6 +380,10 @@ class RunNotFoundError(ServerError):
 
 class RunExistsError(ServerError):
     """A run of that id is open already."""
+
+
+class StorageError(ServerError):
+    """External storage can't take a payload, or give it back."""
 
 
 class InboxFullError(ServerError):

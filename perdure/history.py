@@ -5,7 +5,8 @@ also the last resort of a model call whose worker can't ask the workflow.
 """
 
 import json
-from collections.abc import AsyncIterable, AsyncIterator
+from collections.abc import AsyncIterable, AsyncIterator, Generator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -45,6 +46,7 @@ from perdure.contracts.run import RunInput, RunResult, answer_message
 from perdure.contracts.selection import Selection, SelectRequest
 from perdure.contracts.spec import AgentSpec
 from perdure.contracts.steering import SendRequest, WaitingMessage
+from perdure.errors import StorageError
 
 _REQUESTS: dict[str, type[Any]] = {
     CALL_MODEL: CallModelRequest,
@@ -168,6 +170,32 @@ async def read_outcomes(client: Client, workflow_id: str, run_id: str) -> list[M
     return [known[index] for index in sorted(known)]
 
 
+@contextmanager
+def readable_storage() -> Generator[None]:
+    """Say what to do where a payload is in external storage that isn't configured here.
+
+    Raises:
+        StorageError: It can't be read here. Not retryable.
+    """
+    try:
+        yield
+    except (RuntimeError, ValueError) as error:
+        problem = storage_problem(error)
+        if problem is None:
+            raise
+        raise problem from None
+
+
+def storage_problem(error: BaseException) -> StorageError | None:
+    """Return what it means that the SDK can't read a payload from external storage; None for another error."""
+    if "TMPRL1105" not in str(error) and not str(error).startswith("No driver found"):
+        return None
+    return StorageError(
+        "The run has payloads in external storage, which isn't configured here: set [tool.perdure.storage] as its "
+        f"worker has it. ({error})"
+    )
+
+
 async def decode_events(
     events: AsyncIterable[HistoryEvent] | AsyncIterator[HistoryEvent], converter: DataConverter
 ) -> RecordedRun:
@@ -222,7 +250,8 @@ class RunReader:
                 pass
 
     async def _decode(self, payloads: list[Payload], type_hint: type[Any]) -> Any:
-        self.latest = (await self._converter.decode(payloads[:1], [type_hint]))[0]
+        with readable_storage():
+            self.latest = (await self._converter.decode(payloads[:1], [type_hint]))[0]
         return self.latest
 
     async def _started(self, event: HistoryEvent) -> None:

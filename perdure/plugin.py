@@ -17,6 +17,7 @@ from perdure._workers import make_workers_beside
 from perdure.app import App
 from perdure.errors import RunError, SettingsError, UserError
 from perdure.settings import Settings
+from perdure.storage.opening import external_storage, with_storage
 from perdure.telemetry.client import CallerContext
 from perdure.telemetry.metrics import meter_of
 from perdure.wiring import PASSTHROUGH, make_parts
@@ -46,7 +47,7 @@ class PerdurePlugin(SimplePlugin):
         self._parts = parts
         super().__init__(
             "perdure",
-            data_converter=compose_converter,
+            data_converter=self._compose_converter,
             interceptors=[*parts.interceptors, CallerContext()],
             activities=list(parts.activities),
             workflows=list(parts.workflows),
@@ -54,6 +55,11 @@ class PerdurePlugin(SimplePlugin):
             workflow_failure_exception_types=[UserError, RunError],
             run_context=parts.opened,
         )
+
+    def _compose_converter(self, converter: DataConverter | None) -> DataConverter:
+        composed = with_storage(compose_converter(converter), external_storage(self._settings))
+        self._parts.host.has_storage = composed.external_storage is not None
+        return composed
 
     async def run_worker(self, worker: Worker, next: Callable[[Worker], Awaitable[None]]) -> None:
         """Run a worker, and beside it those of the calls that have a Task Queue of their own."""

@@ -89,6 +89,17 @@ class TelemetryTable(BaseModel):
 QUEUE_TAKEN = "{key} should be a Task Queue of its own: '{queue}' is the worker's or another's"
 
 
+def _checked_url(value: str | None, where: str) -> str | None:
+    if value is None:
+        return None
+    url = urlsplit(value)
+    if url.scheme not in ("http", "https") or not url.hostname:
+        raise ValueError("should be an http:// or https:// address")
+    if "@" in url.netloc or any(_SECRET.search(name) for name, _ in parse_qsl(url.query)):
+        raise ValueError(f"holds a secret: put it into the environment {where}")
+    return value
+
+
 class ProviderTable(BaseModel):
     """What is set of a provider in `[tool.perdure.providers.NAME]`: how it is reached, or how its calls queue."""
 
@@ -131,14 +142,7 @@ class ProviderTable(BaseModel):
     @field_validator("base_url")
     @classmethod
     def _check_url(cls, value: str | None) -> str | None:
-        if value is None:
-            return None
-        url = urlsplit(value)
-        if url.scheme not in ("http", "https") or not url.hostname:
-            raise ValueError("should be an http:// or https:// address")
-        if "@" in url.netloc or any(_SECRET.search(name) for name, _ in parse_qsl(url.query)):
-            raise ValueError("holds a secret: put it into the environment and name its variable in api_key_env")
-        return value
+        return _checked_url(value, "and name its variable in api_key_env")
 
     @field_validator("api_key_env")
     @classmethod
@@ -173,6 +177,47 @@ class PriceTable(BaseModel):
     """Input that the vendor read from its cache; as `input_usd` when not given."""
     cache_write_usd: Usd | None = None
     """Input that the vendor wrote to its cache; as `input_usd` when not given."""
+
+
+class StorageTable(BaseModel):
+    """Where payloads are kept that are too large for Event History, from `[tool.perdure.storage]`.
+
+    Clients and workers of a namespace need the same.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, hide_input_in_errors=True)
+
+    driver: Literal["local", "s3", "gcs"]
+    """A folder of this machine, or a bucket that all machines reach."""
+    path: Annotated[Path, Field(strict=False)] | None = None
+    """The folder, relative to the project; `payloads` in `state_dir` when not set."""
+    bucket: Annotated[str, Field(min_length=1)] | None = None
+    """The bucket, which is there already."""
+    endpoint_url: str | None = None
+    """Of what speaks the store's protocol, where that isn't the vendor's own."""
+    region: str | None = None
+    """Of the bucket; that of AWS's own configuration when not set."""
+    threshold_bytes: Annotated[int, Field(ge=1024, le=1_000_000)] = 32 * 1024
+    """Payloads of at least this size go there. Many payloads of 32 KiB in one step are still within Temporal's
+    limits, of 256 KiB they aren't."""
+    max_bytes: Annotated[int, Field(ge=2_000_000, le=1_000_000_000)] = 64_000_000
+    """The largest payload; a worker holds those of open runs in memory."""
+
+    @field_validator("endpoint_url")
+    @classmethod
+    def _check_url(cls, value: str | None) -> str | None:
+        return _checked_url(value, "as the store's own tools expect it")
+
+    @model_validator(mode="after")
+    def _check_whole(self) -> "StorageTable":
+        if self.driver == "local" and (self.bucket or self.endpoint_url or self.region):
+            raise ValueError('has a bucket, which driver = "local" has no use for: give path')
+        if self.driver != "local":
+            if self.bucket is None:
+                raise ValueError(f'needs bucket, with driver = "{self.driver}"')
+            if self.path is not None:
+                raise ValueError(f'has a path, which driver = "{self.driver}" has no use for')
+        return self
 
 
 def _check_models(value: dict[str, PriceTable]) -> dict[str, PriceTable]:
@@ -273,6 +318,8 @@ class Settings(ProductionSettings):
         default_factory=dict[str, PriceTable]
     )
     """Prices over those that perdure knows, by model."""
+    storage: StorageTable | None = None
+    """Where large payloads are kept; in Event History, which takes 2 MB, when not set."""
     approval_tables: Annotated[
         tuple[ApprovalTable, ...], BeforeValidator(_read_approvals), Field(alias="approvals", strict=False)
     ] = ()
@@ -367,6 +414,7 @@ _KEYS = {key: name for key, (name, _) in _FIELDS.items()}
 _TABLES: Mapping[str, type[BaseModel]] = {
     "providers": ProviderTable,
     "prices": PriceTable,
+    "storage": StorageTable,
     "approvals": ApprovalTable,
     "telemetry": TelemetryTable,
 }

@@ -135,7 +135,10 @@ def make_parts(app: App, settings: Settings, *, meter: MetricMeter = MetricMeter
     providers = make_providers(app, settings)
     blobs = BlobStore(settings.project_dir / settings.state_dir / "blobs")
     host = ToolHost(
-        http=httpx.AsyncClient(timeout=_HTTP_TIMEOUT_SECONDS), blobs=blobs, redact=_redactor(providers)
+        http=httpx.AsyncClient(timeout=_HTTP_TIMEOUT_SECONDS),
+        blobs=blobs,
+        redact=_redactor(providers),
+        has_storage=settings.storage is not None,
     )
     telemetry = make_telemetry(
         os.environ,

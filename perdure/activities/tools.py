@@ -46,6 +46,11 @@ if TYPE_CHECKING:
     import httpx
 
 _MAX_ERROR_CHARS = 2000
+_INLINE_TEXT_BYTES = 1024 * 1024
+"""Without external storage a result's text is cut here at the latest."""
+_INLINE_BYTES = 1_900_000
+"""Of a result in all; Temporal's limit is 2 MiB."""
+_STORED_BYTES = 60_000_000
 _OTHER_VERSION_DELAY = timedelta(seconds=1)
 
 
@@ -55,12 +60,14 @@ class ToolHost:
 
     Attributes:
         resources: Filled by the App's lifespan.
+        has_storage: Whether results beyond Temporal's limits are kept outside of Event History.
     """
 
     http: "httpx.AsyncClient"
     blobs: BlobStore
     redact: Callable[[str], str]
     resources: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    has_storage: bool = False
 
 
 class _Refused(Exception):
@@ -198,9 +205,23 @@ class ToolActivities:
             tool = self._find_tool(pinned)
             arguments = _bind(tool, pinned, call.arguments)
             content = await self._run(tool, pinned, arguments, context)
-            return tool_message(call, content)
+            return self._checked(pinned, tool_message(call, content))
         except (_Refused, ToolRetry) as error:
             return tool_message(call, self._text(error), outcome="error")
+
+    def _checked(self, pinned: ToolSpec, message: Message) -> Message:
+        """Refuse a result that is too large to be recorded: text was cut, but images and escapes were not.
+
+        Temporal would fail the call when it is over, and the outcome would be unknown.
+        """
+        size, most = len(message.to_bytes()), _STORED_BYTES if self._host.has_storage else _INLINE_BYTES
+        if size <= most:
+            return message
+        remedy = "" if self._host.has_storage else ", or configure external storage ([tool.perdure.storage])"
+        raise _Refused(
+            f"The call was made, but the result of {pinned.name} was not kept: it takes {size} bytes, more than "
+            f"{most}. Ask for less; its author can put images and files into blobs (ToolContext.put_blob){remedy}."
+        )
 
     def _find_tool(self, pinned: ToolSpec) -> Tool:
         tool = self._registry.tools.get(pinned.name)
@@ -217,7 +238,8 @@ class ToolActivities:
             try:
                 async with clock:
                     value = await tool.run(arguments, context)
-                return to_content(value, pinned.max_result_bytes)
+                most = pinned.max_result_bytes
+                return to_content(value, most if self._host.has_storage else min(most, _INLINE_TEXT_BYTES))
             except ToolRetry:
                 raise
             except PydanticSerializationError as error:

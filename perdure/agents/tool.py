@@ -16,7 +16,7 @@ from perdure.contracts.spec import ToolSpec
 from perdure.errors import InvalidToolError
 
 _LOCAL_LIMIT = timedelta(seconds=10)
-_MAX_RESULT_BYTES = 1024 * 1024
+_MAX_RESULT_BYTES = 50_000_000
 
 
 class Tool:
@@ -140,7 +140,8 @@ def tool(
             For quick tools (up to a second, no network); needs `idempotent`.
         timeout: Time for one attempt; 5 minutes by default, 5 seconds for a local tool.
         max_attempts: Tries when the function raises; 3 for an idempotent tool, else 1.
-        max_result_bytes: Longer results are cut, with a notice; at most 1 MiB.
+        max_result_bytes: Longer results are cut, with a notice. At most 50 MB where workers have external
+            storage; without it results are cut at 1 MiB, whatever this says.
         cache: Answer an identical call from the run (`run`) or across runs (`shared`); needs `idempotent`.
         ttl: How old an answer from another run may be; `shared` needs it. At most the retention of the namespace.
         version: Change it when the answers change though signature and docstring don't: older ones are not
@@ -199,7 +200,7 @@ def _check_options(spec: ToolSpec) -> None:
         "max_attempts above 1 needs idempotent=True": spec.max_attempts > 1 and not spec.idempotent,
         "max_attempts is from 1 to 100": not 1 <= spec.max_attempts <= 100,
         "timeout must be positive": spec.timeout <= timedelta(0),
-        "max_result_bytes is from 1 to 1 MiB": not 1 <= spec.max_result_bytes <= _MAX_RESULT_BYTES,
+        "max_result_bytes is from 1 to 50,000,000": not 1 <= spec.max_result_bytes <= _MAX_RESULT_BYTES,
     }
     for fault, is_present in faults.items():
         if is_present:

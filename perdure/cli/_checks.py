@@ -265,6 +265,8 @@ def _values(resolved: Resolved) -> list[tuple[str, str, str]]:
             name, value = f"{name}_seconds", f"{value.total_seconds():g}"
         elif name in ("providers", "prices"):
             value = json.dumps({key: table.model_dump(exclude_none=True) for key, table in value.items()})
+        elif isinstance(value, BaseModel):
+            value = value.model_dump_json(exclude_none=True)
         found.append((name, show(value), source))
     return found
 

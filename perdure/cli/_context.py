@@ -117,9 +117,11 @@ async def open_client(
     """
     from perdure.client import PerdureClient
     from perdure.connection import connect
+    from perdure.storage.opening import external_storage
 
     known = address or local_address(project.settings)
-    temporal = await connect(address=known, origin="this project's embedded server", runtime=runtime)
+    origin, storage = "this project's embedded server", external_storage(project.settings)
+    temporal = await connect(address=known, origin=origin, storage=storage, runtime=runtime)
     registry = project.app.registry if project.app else None
     settings = project.settings
     return PerdureClient(
@@ -154,7 +156,11 @@ def run_async(main: Coroutine[Any, Any, _T], *, is_worker: bool = False) -> _T:
 
         factory = new_event_loop
     with asyncio.Runner(loop_factory=factory) as runner:
-        return runner.run(main)
+        try:
+            return runner.run(main)
+        finally:
+            if "perdure.storage.opening" in sys.modules:
+                runner.run(sys.modules["perdure.storage.opening"].close_storage())
 
 
 @dataclass

@@ -20,6 +20,7 @@ COMMANDS: Final[dict[str, dict[str, Entry]]] = {
     "Start": {
         "run": Entry("perdure.cli.run", "Start an agent or a workflow, and follow it to its result."),
         "start": Entry("perdure.cli.start", "Start an agent or a workflow, and print the workflow id."),
+        "chat": Entry("perdure.cli.chat", "Talk with an agent, in a session that outlives the terminal."),
         "map": Entry("perdure.cli.map", "Run an agent on each line of a file, or each element of a JSON array."),
         "plan": Entry("perdure.cli.plan", "Check, run and change plans: tasks for agents, in YAML or JSON."),
     },
@@ -63,6 +64,9 @@ COMMANDS: Final[dict[str, dict[str, Entry]]] = {
     "Check": {
         "agent": Entry("perdure.cli.agent", "List and show the agents of the app."),
         "provider": Entry("perdure.cli.provider", "Show providers, and limit the Task Queues of their calls."),
+        "storage": Entry(
+            "perdure.cli.storage", "Show what is in external storage, and delete what no run refers to."
+        ),
         "doctor": Entry("perdure.cli.doctor", "Check settings, app, workflows and server."),
     },
 }
