@@ -24,6 +24,7 @@ from perdure.contracts.messages import Message, ToolCallPart, tool_message
 from perdure.contracts.run import AnswersCall, ResumedTurn, answer_message
 from perdure.contracts.spec import AgentSpec, ToolSpec
 from perdure.errors import InvalidInputError, LimitExceeded, PerdureError, TaskFailed, ToolError, UserError, revive
+from perdure.workflows._accounts import Account
 from perdure.workflows._approvals import Call as ApprovalCall
 from perdure.workflows._approvals import permission
 from perdure.workflows._calls import call_tool
@@ -32,18 +33,15 @@ from perdure.workflows._decisions import call_summary, is_ok, objection, unknown
 from perdure.workflows._funding import run_funded
 from perdure.workflows._host import current_host
 from perdure.workflows._known import KnownResults, call_digest
-from perdure.workflows._meter import Meter
 from perdure.workflows._questions import answer_question
 from perdure.workflows._subagents import subagent_request
-from perdure.workflows._waiting import Suspended
+from perdure.workflows._waiting import Suspended, wait_id
 from perdure.workflows._waits import MAX_CARRIED
 from perdure.workflows.gathering import gather
 
 _INLINE_ARGUMENTS = 1000
 """Longer arguments are looked up in the message that asked for the call."""
 _NOT_RUN_RETRIES = 3
-_WAIT_ID = 8
-"""Digits of a call's key that name it to people: they stand for the arguments, too."""
 _DEFAULT_PARALLEL = 8
 
 
@@ -87,7 +85,7 @@ class ToolCalls:
         tenant: str,
         known: KnownResults,
         limits: Limits,
-        meter: Callable[[], Meter | None],
+        account: Callable[[], Account | None],
         should_suspend: Callable[[], bool] = lambda: False,
     ) -> None:
         """Work for this conversation.
@@ -99,13 +97,13 @@ class ToolCalls:
             tenant: Who the run is for.
             known: Results that identical calls are answered with.
             limits: What holds now.
-            meter: Returns what pays for subagents, if a limit of money or tokens holds.
+            account: Returns what pays for subagents, if a limit of money or tokens holds.
             should_suspend: Says that the run is to continue as new, as soon as nothing is at work.
         """
         self._should_suspend = should_suspend
         self._at_work = 0
         self._is_suspended = False
-        self._meter = meter
+        self._account = account
         self._subagents_left = 0
         self.limits = limits
         self._depth = depth
@@ -234,13 +232,13 @@ class ToolCalls:
         Who waits takes nobody's place at the gate.
         """
         await current_host().pause.passed()
-        key = self._key(call)
+        id = self._wait_id(call)
         if tool.question is not None:
             with self._idle():
                 message = await answer_question(
                     call.part,
                     tool.question,
-                    id=key[:_WAIT_ID],
+                    id=id,
                     agent=self._spec.name,
                     call_slot=call.call_slot,
                     index=call.index,
@@ -250,7 +248,7 @@ class ToolCalls:
             self._conversation.fill(call.slot, message, is_recorded=False)
             return None
         asked = ApprovalCall(
-            id=key[:_WAIT_ID],
+            id=id,
             tool=tool,
             arguments=call.part.arguments,
             agent=self._spec.name,
@@ -282,8 +280,10 @@ class ToolCalls:
             raise
         self._at_work += 1
 
-    def _key(self, call: _Call) -> str:
-        return _idempotency_key(self._conversation.name, call.ordinal, call.part.arguments)
+    def _wait_id(self, call: _Call) -> str:
+        """Return what names the call to people: it stands for exactly these arguments."""
+        first = current_host().first_run_id or workflow.info().first_execution_run_id
+        return wait_id(first, self._conversation.name, str(call.ordinal), call.part.arguments)
 
     def _from_earlier_run(self, tool: ToolSpec, call: _Call) -> Message | None:
         """Return what the run before knew of a call, where it is not to be made again."""
@@ -322,7 +322,7 @@ class ToolCalls:
             parts = self._subagents_left + 1
             self._subagents_left -= 1
             result = await run_funded(
-                request, self._meter(), of=parts, limits=self.limits, workflow_id=child_id, earlier=earlier
+                request, self._account(), of=parts, limits=self.limits, workflow_id=child_id, earlier=earlier
             )
             if result.output_slot is not None:
                 raise TaskFailed(f"The answer of {tool.agent} is too long to pass on. Ask it for less.")
@@ -379,7 +379,7 @@ class ToolCalls:
             call_slot=call.call_slot,
             index=call.index,
             slot=call.slot,
-            key=self._key(call),
+            key=_idempotency_key(self._conversation.name, call.ordinal, arguments),
             name=tool.name,
             arguments=arguments if is_short else None,
             call_id=call.part.id if is_short else "",
