@@ -5,6 +5,7 @@ from perdure.client._children import ChildRun
 from perdure.client._cost import CostBy, CostReport, CostRow
 from perdure.client._diff import Parting, RunDiff, Side
 from perdure.client._fork import ForkResult
+from perdure.client._limits import only_shared
 from perdure.client._rerun import RerunResult
 from perdure.client._runs import RunInfo, RunStatusName
 from perdure.client._schedule_info import ScheduleDetails, ScheduledRun, ScheduleInfo
@@ -53,6 +54,7 @@ __all__ = [
     "Triggered",
     "WatchEvent",
     "has_pollers",
+    "only_shared",
     "pollers",
     "totals",
 ]

@@ -190,6 +190,7 @@ def _input(turn: Turn, point: ForkPoint, spec: AgentSpec, request: ForkRequest) 
             "depth": 0,
             "answers": None,
             "lease": None,
+            "spent": None,
             "inbox": None,
             "forked": forked,
             "carried": carried,
