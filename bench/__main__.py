@@ -16,6 +16,7 @@ import psutil
 
 from bench.context import measure_context
 from bench.fairness import measure_fairness
+from bench.flood import measure_flood
 from bench.histories import measure_history
 from bench.limiter import measure_limiter
 from bench.mapping import measure_map
@@ -40,6 +41,7 @@ _PARTS: dict[str, _Part] = {
     "plan": measure_plan,
     "limiter": measure_limiter,
     "fairness": measure_fairness,
+    "flood": measure_flood,
     "context": measure_context,
     "waiting": measure_waiting,
     "telemetry": measure_telemetry,

@@ -1,6 +1,7 @@
 """What an error means to whoever typed the command: one line on stderr and an exit code."""
 
 import errno
+import json
 import os
 import sys
 from collections.abc import Generator
@@ -87,8 +88,8 @@ def describe(error: BaseException) -> tuple[int, str]:
 
 
 @contextmanager
-def run_outcome() -> Generator[None]:
-    """Say that an error of a run, whatever its type, is the run's and not the command's."""
+def run_outcome(output: str = "text") -> Generator[None]:
+    """Say that an error of a run, whatever its type, is the run's and not the command's; as JSON on stdout too."""
     from perdure.errors import PerdureError, ServerError
 
     try:
@@ -96,7 +97,12 @@ def run_outcome() -> Generator[None]:
     except ServerError:
         raise
     except PerdureError as error:
-        raise RunFailed(f"{type(error).__name__}: {error.message}") from error
+        kind, partial = type(error).__name__, error.attributes.get("partial")
+        if output != "text":
+            told = {"type": kind, "message": error.message, "partial": partial}
+            click.echo(json.dumps({"error": told}, indent=2 if output == "json" else None))
+        had = f"\n\nWhat it had by then:\n{partial}" if partial else ""
+        raise RunFailed(f"{kind}: {error.message}{had}") from error
 
 
 def _with_traceback(message: str, trace: str | None) -> str:

@@ -20,6 +20,7 @@ COMMANDS: Final[dict[str, dict[str, Entry]]] = {
     "Start": {
         "run": Entry("perdure.cli.run", "Start an agent or a workflow, and follow it to its result."),
         "start": Entry("perdure.cli.start", "Start an agent or a workflow, and print the workflow id."),
+        "chat": Entry("perdure.cli.chat", "Talk with an agent, in a session that outlives the terminal."),
         "map": Entry("perdure.cli.map", "Run an agent on each line of a file, or each element of a JSON array."),
         "plan": Entry("perdure.cli.plan", "Check, run and change plans: tasks for agents, in YAML or JSON."),
     },

@@ -25,7 +25,7 @@ def command(workflow_id: str, timeout: float | None, output: str) -> None:
 
     async def main(client: Any) -> Any:
         await warn_if_idle(client, workflow_id)
-        with run_outcome():
+        with run_outcome(output):
             wait = None if timeout is None else timedelta(seconds=timeout)
             async with telling_waits(client, workflow_id):
                 return await client.result(workflow_id, timeout=wait)

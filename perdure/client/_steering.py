@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from typing import Any
 from uuid import uuid4
 
+from temporalio.api.enums.v1 import EventType
+from temporalio.api.history.v1 import HistoryEvent
 from temporalio.client import (
     Client,
     WorkflowHandle,
@@ -16,7 +18,7 @@ from temporalio.service import RPCError, RPCStatusCode
 from perdure.client._runs import describe, not_found
 from perdure.contracts.messages import ContentPart, TextPart
 from perdure.contracts.names import AGENT_WORKFLOW, PAUSE_SIGNAL, SEND_UPDATE
-from perdure.contracts.steering import MAX_ID_BYTES, PauseNotice, SendReceipt, SendRequest
+from perdure.contracts.steering import IDLE_SUMMARY, MAX_ID_BYTES, PauseNotice, SendReceipt, SendRequest
 from perdure.errors import (
     InboxFullError,
     InvalidInputError,
@@ -114,6 +116,15 @@ def _refusal(workflow_id: str, error: WorkflowUpdateFailedError) -> PerdureError
         return reason.told_by(f"Run {workflow_id!r} can't take the message: ")
     message = reason.message if isinstance(reason, PerdureError) else str(reason)
     return InvalidInputError(f"Run {workflow_id!r} refused the message: {message}")
+
+
+async def answered(event: HistoryEvent, client: Client) -> int | None:
+    """Return how many messages a session has answered, where an event says that it waits for the next."""
+    if event.event_type != EventType.EVENT_TYPE_TIMER_STARTED or not event.user_metadata.HasField("summary"):
+        return None
+    summary: Any = (await client.data_converter.decode([event.user_metadata.summary]))[0]
+    number = str(summary).removeprefix(IDLE_SUMMARY)
+    return int(number) - 1 if number.isdecimal() and number != summary else None
 
 
 async def set_paused(client: Client, workflow_id: str, *, is_on: bool) -> None:

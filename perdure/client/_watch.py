@@ -18,6 +18,7 @@ from temporalio.service import RPCError
 from perdure.client._children import ChildReader, ChildRun
 from perdure.client._runs import RunInfo, describe, first_start, not_found, to_info
 from perdure.client._show import PendingCall, details
+from perdure.client._steering import answered
 from perdure.client._transcript import TranscriptEntry, everything
 from perdure.client._tree import Tree, make_tree, plan_from_history, with_earlier
 from perdure.client._waits import WAITING, RunWaits, WaitReader
@@ -36,7 +37,7 @@ class WatchEvent(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    kind: Literal["message", "pending", "child", "tree", "waits", "continued", "closed"]
+    kind: Literal["message", "pending", "child", "tree", "waits", "idle", "continued", "closed"]
     entry: TranscriptEntry | None = None
     """A new message, when `kind` is `message`."""
     pending: tuple[PendingCall, ...] = ()
@@ -45,6 +46,8 @@ class WatchEvent(BaseModel):
     """A child run that started or ended, when `kind` is `child`."""
     tree: Tree | None = None
     """All that is below the run, when `kind` is `tree`: after changes, and only where it was asked for."""
+    read: int | None = None
+    """Messages to the run that a session has answered, beside its input, when `kind` is `idle`."""
     waits: tuple[RunWaits, ...] = ()
     """All that people are to decide, when `kind` is `waits`: when that has changed."""
     info: RunInfo | None = None
@@ -124,6 +127,9 @@ class _Run:
                 for entry in entries[shown:]:
                     self.queue.put_nowait(WatchEvent(kind="message", entry=entry))
                 shown = len(entries)
+                read = await answered(event, self._client)
+                if read is not None:
+                    self.queue.put_nowait(WatchEvent(kind="idle", read=read))
         except RPCError as error:
             raise not_found(error, self._workflow_id) from None
         finally:

@@ -29,6 +29,7 @@ from perdure.client._attributes import StartAttributes
 from perdure.client._children import ChildReader
 from perdure.client._cost import CostBy, CostReport, read_costs
 from perdure.client._maps import MapItems, map_input, progress, whole_result
+from perdure.client._partial import with_partial
 from perdure.client._people import People
 from perdure.client._plans import steered
 from perdure.client._priority import run_priority
@@ -294,7 +295,8 @@ class PerdureClient(People):
             A `RunResult` for an agent's run, a `MapResult` for a map; else what the user's workflow returned.
 
         Raises:
-            RunError: What the run failed with. Not retryable.
+            RunError: What the run failed with. Where it was cancelled or terminated, `attributes` has the model's
+                last text, as `partial`. Not retryable.
             StillRunningError: Not over within `timeout`. Retryable.
             RunNotFoundError: There is no such run. Not retryable.
         """
@@ -314,7 +316,8 @@ class PerdureClient(People):
         except TimeoutError:
             raise StillRunningError(f"{workflow_id!r} is still running; it goes on.") from None
         except WorkflowFailureError as error:
-            raise to_run_error(workflow_id, error) from None
+            failure = to_run_error(workflow_id, error)
+            raise await with_partial(self.temporal, workflow_id, failure) from None
         except RPCError as error:
             raise not_found(error, workflow_id) from None
         if isinstance(value, RunResult) and value.output_slot is not None:

@@ -232,6 +232,8 @@ class RunStatus(Contract):
     """What may be spent in all."""
     waiting: int = 0
     """Messages that were sent to it, and wait for the next turn."""
+    received: int = 0
+    """Messages that were sent to it in all."""
     is_session: bool = False
 
 

@@ -20,8 +20,8 @@ MAX_KNOWN_IDS = 1_500
 """Ids that are remembered, over all runs of a chain: the latest."""
 
 
-IDLE_SUMMARY = "waits for a message"
-"""Of the timer of a session that has answered: by it, whoever reads the history sees that it has."""
+IDLE_SUMMARY = "waits for message "
+"""Of the timer of a session that has answered, with a number: readers of the history see what it answered."""
 
 
 class SendRequest(Contract):

@@ -61,9 +61,7 @@ async def ask_human(
     info, host = workflow.info(), current_host()
     number = host.number("ask_human")
     wait = Wait(
-        id=wait_id(
-            info.workflow_id, info.first_execution_run_id, info.continued_run_id or "", str(number), question
-        ),
+        id=wait_id(info.first_execution_run_id, info.continued_run_id or "", str(number), question),
         kind="question",
         asked_at=workflow.now(),
         deadline=until(timeout),

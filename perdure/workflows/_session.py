@@ -26,9 +26,10 @@ async def wait_for_message(
     """Say what comes first: the next message, the end of the idle time, or `should_stop()`."""
     left = since + session.idle_timeout - workflow.now()
     if left > timedelta(0):
+        summary = f"{IDLE_SUMMARY}{inbox.received + 1}"
         with suppress(TimeoutError):
             await workflow.wait_condition(
-                lambda: bool(inbox) or should_stop(), timeout=left, timeout_summary=IDLE_SUMMARY
+                lambda: bool(inbox) or should_stop(), timeout=left, timeout_summary=summary
             )
     if inbox:
         return "message"

@@ -18,11 +18,13 @@ class Steering:
 
     Attributes:
         inbox: Messages that wait for the next turn.
+        is_session: Whether each message counts by itself for `max_turns`.
         interruption: Of the present turn's model call.
     """
 
-    def __init__(self, carried: CarriedInbox | None = None) -> None:
+    def __init__(self, carried: CarriedInbox | None = None, *, is_session: bool = False) -> None:
         """Go on with the messages that the run before had."""
+        self.is_session = is_session
         self.inbox = Inbox(carried)
         self.interruption = Interruption()
 

@@ -35,15 +35,13 @@ from perdure.workflows._known import KnownResults, call_digest
 from perdure.workflows._meter import Meter
 from perdure.workflows._questions import answer_question
 from perdure.workflows._subagents import subagent_request
-from perdure.workflows._waiting import Suspended
+from perdure.workflows._waiting import Suspended, wait_id
 from perdure.workflows._waits import MAX_CARRIED
 from perdure.workflows.gathering import gather
 
 _INLINE_ARGUMENTS = 1000
 """Longer arguments are looked up in the message that asked for the call."""
 _NOT_RUN_RETRIES = 3
-_WAIT_ID = 8
-"""Digits of a call's key that name it to people: they stand for the arguments, too."""
 _DEFAULT_PARALLEL = 8
 
 
@@ -234,13 +232,13 @@ class ToolCalls:
         Who waits takes nobody's place at the gate.
         """
         await current_host().pause.passed()
-        key = self._key(call)
+        id = self._wait_id(call)
         if tool.question is not None:
             with self._idle():
                 message = await answer_question(
                     call.part,
                     tool.question,
-                    id=key[:_WAIT_ID],
+                    id=id,
                     agent=self._spec.name,
                     call_slot=call.call_slot,
                     index=call.index,
@@ -250,7 +248,7 @@ class ToolCalls:
             self._conversation.fill(call.slot, message, is_recorded=False)
             return None
         asked = ApprovalCall(
-            id=key[:_WAIT_ID],
+            id=id,
             tool=tool,
             arguments=call.part.arguments,
             agent=self._spec.name,
@@ -282,8 +280,10 @@ class ToolCalls:
             raise
         self._at_work += 1
 
-    def _key(self, call: _Call) -> str:
-        return _idempotency_key(self._conversation.name, call.ordinal, call.part.arguments)
+    def _wait_id(self, call: _Call) -> str:
+        """Return what names the call to people: it stands for exactly these arguments."""
+        first = current_host().first_run_id or workflow.info().first_execution_run_id
+        return wait_id(first, self._conversation.name, str(call.ordinal), call.part.arguments)
 
     def _from_earlier_run(self, tool: ToolSpec, call: _Call) -> Message | None:
         """Return what the run before knew of a call, where it is not to be made again."""
@@ -379,7 +379,7 @@ class ToolCalls:
             call_slot=call.call_slot,
             index=call.index,
             slot=call.slot,
-            key=self._key(call),
+            key=_idempotency_key(self._conversation.name, call.ordinal, arguments),
             name=tool.name,
             arguments=arguments if is_short else None,
             call_id=call.part.id if is_short else "",

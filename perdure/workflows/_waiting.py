@@ -28,7 +28,11 @@ class Expired(Exception):
 
 
 def wait_id(*parts: str) -> str:
-    """Return the id of a wait, from what tells it from any other of the chain of runs."""
+    """Return the id of a wait, from what tells it from any other of the chain of runs.
+
+    It is compared when a run is replayed, so nothing goes in that only the place of the replay knows, such as the
+    namespace: a history is also replayed from a file.
+    """
     return sha256("\n".join(parts).encode(errors="surrogatepass")).hexdigest()[:8]
 
 

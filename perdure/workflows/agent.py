@@ -83,7 +83,8 @@ class AgentWorkflow:
         self._counters = Counters() if carried is None else carried.counters
         self._started_at: datetime = workflow.now() if carried is None else carried.started_at
         self._conversation = Conversation(epoch=0 if carried is None else carried.epoch)
-        self._steering = Steering(request.inbox if carried is None else carried.inbox)
+        inbox = request.inbox if carried is None else carried.inbox
+        self._steering = Steering(inbox, is_session=request.session is not None)
         self._answered = None if carried is None else carried.answered
         self._loop: AgentLoop | None = None
         self._end: RunState | None = None
@@ -388,6 +389,7 @@ class AgentWorkflow:
             conversation=MAIN_CONVERSATION,
             spec="" if loop is None else loop.spec.digest,
             waiting=len(self._steering.inbox),
+            received=self._steering.inbox.received,
             is_session=self._request.session is not None,
         )
 

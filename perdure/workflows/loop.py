@@ -145,6 +145,8 @@ class AgentLoop:
             self._cancel.check()
             if answer is not None and (answer.limit or not self.steering.inbox):
                 return answer
+            if answer is not None and self.steering.is_session:
+                self.answered_turns = self.counters.turns
             if self.suspended is not None or should_stop():
                 return None
         return None

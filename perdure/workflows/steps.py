@@ -53,7 +53,7 @@ async def call_tool(name: str, args: Mapping[str, JsonValue], *, output: type[An
     try:
         tool = await load_tool(name)
         key = _key(name, arguments)
-        arguments = await _permitted(tool, arguments, key)
+        arguments = await _permitted(tool, arguments)
         request = RunToolRequest(tool=tool, arguments=arguments, key=key)
         part = part.model_copy(update={"arguments": arguments})
         message = (await run_tool(request, summary=call_summary(part))).message
@@ -69,9 +69,10 @@ async def call_tool(name: str, args: Mapping[str, JsonValue], *, output: type[An
     return text if output is None else TypeAdapter(output).validate_json(text)
 
 
-async def _permitted(tool: ToolSpec, arguments: str, key: str) -> str:
+async def _permitted(tool: ToolSpec, arguments: str) -> str:
     """Return the arguments that the tool may be called with, after asking a person where that is due."""
-    id = wait_id(key, workflow.info().continued_run_id or "")
+    info, number = workflow.info(), current_host().number(f"approval {tool.name}")
+    id = wait_id(info.first_execution_run_id, info.continued_run_id or "", tool.name, str(number), arguments)
     permit = await permission(Call(id=id, tool=tool, arguments=arguments))
     if permit.is_timeout:
         raise ApprovalTimeout(f"Nobody approved the call of {tool.name} in time.", tool=tool.name, wait=id)

@@ -10,7 +10,7 @@ from temporalio.client import Client
 from perdure import Agent, App, ModelSettings, tool
 from perdure.client import PerdureClient
 from perdure.contracts.run import RunStatus
-from perdure.errors import RunNotFoundError
+from perdure.errors import RunCancelled, RunNotFoundError
 from tests.fakes.gated import Gated
 from tests.fakes.replies import FakeCall, FakeReply
 from tests.support.pause_workflows import Tree
@@ -86,13 +86,19 @@ async def test_a_run_that_is_paused_can_be_cancelled(client: PerdureClient, vend
     await vendor.until_asked(asked + 1)
     await client.pause(id)
     await _until_state(client, id, "paused")
-    vendor.replies.put_nowait(FakeReply(calls=(FakeCall("2", "note", '{"text": "b"}'),)))
+    vendor.replies.put_nowait(FakeReply(text="on it", calls=(FakeCall("2", "note", '{"text": "b"}'),)))
+    async with asyncio.timeout(30):
+        while (await _until_state(client, id, "paused")).counters.turns == 0:
+            await asyncio.sleep(0.05)
     await _until_state(client, id, "paused")
     await client.cancel(id)
     async with asyncio.timeout(30):
         while (info := (await client.show(id)).info).status == "running":
             await asyncio.sleep(0.05)
     assert (info.status, info.state) == ("canceled", "cancelled")
+    with pytest.raises(RunCancelled) as caught:
+        await client.result(id)
+    assert caught.value.attributes == {"partial": "on it", "turns": 1}
     assert "b" not in ran
     with pytest.raises(RunNotFoundError, match="closed"):
         await client.pause(id)

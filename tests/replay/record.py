@@ -17,6 +17,8 @@ from perdure.contracts.selection import SelectBy, Strategy
 from perdure.devserver import DevServer
 from perdure.errors import PerdureError
 from tests.replay.app import CASES, MAP_ITEMS, TIME, make_app
+from tests.replay.record_people import record_people
+from tests.support.approval_app import app as approval_app
 from tests.support.select_app import app as select_app
 from tests.support.steer_app import app as steer_app
 from tests.support.steer_app import steered_plan
@@ -45,6 +47,8 @@ async def record(folder: Path) -> None:
                 await _record_selection(client, folder)
             async with worker(steer_app, temporal) as client:
                 await _record_plans(client, folder)
+            async with worker(approval_app, temporal) as client:
+                await record_people(client, folder, _record_chain)
 
 
 async def _record_case(case: str, client: PerdureClient, folder: Path) -> None:
