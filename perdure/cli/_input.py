@@ -133,6 +133,18 @@ def parse_limits(given: Iterable[str], option: str = "--limit") -> Limits | None
         raise InvalidInputError(f"{option}: {_first_problem(error)}.") from None
 
 
+def parse_shared_limits(given: Iterable[str]) -> Limits | None:
+    """Read `--limit KEY=N` of a run that is no agent's: all that it starts shares it.
+
+    Raises:
+        InvalidInputError: No such limit, or no such value, or none that can be shared. Not retryable.
+    """
+    from perdure.client import only_shared
+
+    limits = parse_limits(given)
+    return None if limits is None else only_shared(limits)
+
+
 def parse_time(text: str | None, option: str = "--since") -> timedelta | None:
     """Read `--since 7d`: minutes (m), hours (h), days (d) or weeks (w).
 

@@ -31,6 +31,9 @@ COMMANDS: Final[dict[str, dict[str, Entry]]] = {
             "perdure.cli.trace",
             "Show what a run did and when: turns, model calls, tools, child runs, waits and retries.",
         ),
+        "report": Entry(
+            "perdure.cli.report", "Write a run as one HTML page: timeline, cost, plan and transcript."
+        ),
         "watch": Entry("perdure.cli.watch", "Follow a run live."),
         "result": Entry("perdure.cli.result", "Wait for a run and print its output."),
         "transcript": Entry("perdure.cli.transcript", "Print the conversation of a run."),

@@ -3,6 +3,7 @@
 from perdure._task_queues import has_pollers, pollers
 from perdure.client._children import ChildRun
 from perdure.client._cost import CostBy, CostReport, CostRow
+from perdure.client._limits import only_shared
 from perdure.client._rerun import RerunResult
 from perdure.client._runs import RunInfo, RunStatusName
 from perdure.client._show import Money, PendingCall, RunDetails
@@ -40,6 +41,7 @@ __all__ = [
     "TreeNode",
     "WatchEvent",
     "has_pollers",
+    "only_shared",
     "pollers",
     "totals",
 ]

@@ -12,10 +12,11 @@ from perdure.client._runs import RunInfo
 from perdure.client._transcript import said
 from perdure.client._tree import Tree
 from perdure.client._waits import RunWaits
-from perdure.contracts.budget import NOTHING, Amount, Budget, amount_of
+from perdure.contracts.budget import Amount, Budget, amount_of
 from perdure.contracts.calls import Progress
+from perdure.contracts.money import MoneyStatus
 from perdure.contracts.plan import PlanStatus
-from perdure.contracts.run import Counters, RunStatus
+from perdure.contracts.run import Counters
 from perdure.contracts.selection import Selection
 from perdure.contracts.spec import AgentSpec
 from perdure.contracts.usage import NO_USAGE
@@ -103,17 +104,20 @@ async def details(
     )
 
 
-def money_of(run: RecordedRun, status: RunStatus | None) -> Money | None:
-    """Return what a run has spent, as it says itself, else as its history does."""
-    if status is not None and status.budget is not None and status.spent is not None:
-        taken = status.spent + (status.reserved or NOTHING)
-        left = Amount(
-            tokens=(status.budget.tokens or taken.tokens) - taken.tokens,
-            cost_usd=(status.budget.cost_usd or taken.cost_usd) - taken.cost_usd,
-        )
-        return Money(budget=status.budget, spent=status.spent, reserved=status.reserved or NOTHING, left=left)
+def money_now(status: MoneyStatus) -> Money:
+    """Return what an open run says of its limit."""
+    taken, budget = status.spent + status.reserved, status.budget
+    left = Amount(
+        tokens=(budget.tokens or taken.tokens) - taken.tokens,
+        cost_usd=(budget.cost_usd or taken.cost_usd) - taken.cost_usd,
+    )
+    return Money(budget=budget, spent=status.spent, reserved=status.reserved, left=left)
+
+
+def money_of(run: RecordedRun) -> Money | None:
+    """Return what a run has spent, as its history has it."""
     spec = next(iter(run.specs.values()), None)
-    if spec is None:
+    if spec is None or run.request is None:
         return None
     budget = Budget(tokens=spec.limits.max_total_tokens, cost_usd=spec.limits.max_cost_usd)
     return Money(budget=budget, spent=amount_of(count(run).usage)) if budget.is_bound else None

@@ -28,15 +28,17 @@ from perdure.agents.registry import Registry
 from perdure.client._attributes import StartAttributes
 from perdure.client._children import ChildReader
 from perdure.client._cost import CostBy, CostReport, read_costs
+from perdure.client._limits import only_shared, shared_part, without_shared
 from perdure.client._maps import MapItems, map_input, progress, whole_result
 from perdure.client._partial import with_partial
 from perdure.client._people import People
 from perdure.client._plans import steered
 from perdure.client._priority import run_priority
+from perdure.client._report.page import render
 from perdure.client._rerun import RerunResult, rerun
 from perdure.client._runs import RunInfo, describe, first_start, list_query, list_runs, not_found, to_info
 from perdure.client._scores import judged, read_table, send_judgement
-from perdure.client._show import RunDetails, details, money_of
+from perdure.client._show import Money, RunDetails, details, money_now, money_of
 from perdure.client._sizes import check_input, too_large
 from perdure.client._steering import make_request, send, set_paused
 from perdure.client._timeline.data import Timeline
@@ -48,19 +50,21 @@ from perdure.client._watch import WatchEvent, watch
 from perdure.contracts.limits import Limits
 from perdure.contracts.map import MapProgress, MapResult, OnError
 from perdure.contracts.messages import ContentPart, TextPart
+from perdure.contracts.money import MoneyStatus
 from perdure.contracts.names import (
     AGENT_WORKFLOW,
     AMEND_PLAN_UPDATE,
     LIMIT_UPDATE,
+    LIMITS_MEMO,
     MAP_QUERY,
     MAP_WORKFLOW,
+    MONEY_QUERY,
     PLAN_QUERY,
     PLAN_WORKFLOW,
     RETRY_TASK_UPDATE,
-    STATUS_QUERY,
 )
 from perdure.contracts.plan import AmendPlanRequest, PlanAmendment, PlanResult, PlanStatus, RetryTaskRequest
-from perdure.contracts.run import RunInput, RunResult, RunStatus
+from perdure.contracts.run import RunInput, RunResult
 from perdure.contracts.scores import Outcome, ScoreTable, scoreboard_id
 from perdure.contracts.steering import SendReceipt, Session
 from perdure.contracts.texts import one_line
@@ -78,7 +82,7 @@ from perdure.errors import (
     StillRunningError,
     revive,
 )
-from perdure.history import RunReader, read_output, read_run, readable_storage
+from perdure.history import RecordedRun, RunReader, read_output, read_run, readable_storage
 from perdure.telemetry.client import with_caller_context
 
 _UPDATE_SECONDS = 30
@@ -188,17 +192,29 @@ class PerdureClient(People):
         args: Sequence[Any],
         *,
         id: str | None = None,
+        limits: Limits | None = None,
         tenant: str = "",
         priority: int | None = None,
     ) -> StartedRun:
-        """Start a workflow of the user's own. `tenant` and `priority` are those of `start_agent`.
+        """Start a workflow of the user's own, or a plan.
+
+        Args:
+            workflow: Its name.
+            args: Its arguments.
+            id: The workflow id; made from the workflow's name when not given.
+            limits: `max_cost_usd`, `max_total_tokens` and `allow_unknown_prices`: all that it starts shares them.
+            tenant: As for `start_agent`.
+            priority: As for `start_agent`.
 
         Raises:
-            InvalidInputError: Not retryable.
+            InvalidInputError: Other limits are given. Not retryable.
             RunExistsError: A run of that id is open. Not retryable.
         """
+        memo = {} if limits is None else {LIMITS_MEMO: only_shared(limits)}
         workflow_id = id or _new_id(workflow)
-        return await self._start(workflow, args, workflow_id, workflow, tenant=tenant, priority=priority)
+        return await self._start(
+            workflow, args, workflow_id, workflow, memo=memo, tenant=tenant, priority=priority
+        )
 
     async def start_map(
         self,
@@ -221,7 +237,8 @@ class PerdureClient(People):
             max_parallel: Runs of the agent open at once.
             on_error: `fail` ends it all at the first failure; `collect` goes on, and keeps failures as data.
             id: The workflow id; made from the agent's name when not given.
-            limits: Of each run, over the agent's own.
+            limits: `max_cost_usd` and `max_total_tokens` are shared by all runs; the others hold for each, over
+                the agent's own.
             context: Values for instructions and tools; readable in Event History, so no secrets.
             tenant: Who the runs are for; tenants get an even share of the workers.
             priority: 1 (first) to 5 (last), for all that the map does; 3 when None.
@@ -237,13 +254,16 @@ class PerdureClient(People):
             items,
             max_parallel=max_parallel,
             on_error=on_error,
-            limits=limits,
+            limits=None if limits is None else without_shared(limits),
             context=context,
             tenant=tenant,
         )
         summary = f"{agent} over {len(request.items)} items"
         workflow_id = id or _new_id(f"{agent}-map")
-        return await self._start(MAP_WORKFLOW, [request], workflow_id, summary, tenant=tenant, priority=priority)
+        memo = {} if limits is None else {LIMITS_MEMO: shared_part(limits)}
+        return await self._start(
+            MAP_WORKFLOW, [request], workflow_id, summary, memo=memo, tenant=tenant, priority=priority
+        )
 
     async def map_progress(self, workflow_id: str) -> MapProgress:
         """Say where a map stands, or the maps of a workflow of the user's own; a worker must be up.
@@ -263,6 +283,7 @@ class PerdureClient(People):
         summary: str,
         *,
         attributes: Mapping[str, str] = MappingProxyType({}),
+        memo: Mapping[str, Any] = MappingProxyType({}),
         tenant: str,
         priority: int | None,
     ) -> StartedRun:
@@ -277,6 +298,7 @@ class PerdureClient(People):
                 task_timeout=TASK_TIMEOUT,
                 id_conflict_policy=WorkflowIDConflictPolicy.FAIL,
                 static_summary=summary,
+                memo=memo or None,
                 search_attributes=await self._attributes.of(attributes) if has_attributes else None,
                 priority=run_priority(workflow_id, tenant=tenant, priority=priority),
             )
@@ -383,7 +405,7 @@ class PerdureClient(People):
             await run.read(event)
             await children.read(event)
         found = await details(info, described, run.run, self.temporal)
-        money = money_of(run.run, await self._status(info))
+        money = await self._money(info, run.run)
         since = await first_start(self.temporal, described)
         known = await with_earlier(self.temporal, info, list(children.children.values()), since)
         plan = await self._plan(info)
@@ -400,15 +422,17 @@ class PerdureClient(People):
             }
         )
 
-    async def _status(self, info: RunInfo) -> RunStatus | None:
-        """Ask an agent's run where it stands: None when nobody answers at once."""
-        if info.workflow != AGENT_WORKFLOW or info.status != "running":
-            return None
-        handle: WorkflowHandle[Any, Any] = self.temporal.get_workflow_handle(info.workflow_id, run_id=info.run_id)
-        with suppress(RPCError, WorkflowQueryFailedError, WorkflowQueryRejectedError, ValidationError):
-            if await has_pollers(self.temporal, info.task_queue):
-                return await handle.query(STATUS_QUERY, result_type=RunStatus, rpc_timeout=_PLAN_TIMEOUT)
-        return None
+    async def _money(self, info: RunInfo, run: RecordedRun) -> Money | None:
+        """Say how a run's limit stands: by itself while it is open, if it answers at once; else by its history."""
+        if info.status == "running":
+            handle: WorkflowHandle[Any, Any] = self.temporal.get_workflow_handle(
+                info.workflow_id, run_id=info.run_id
+            )
+            with suppress(RPCError, WorkflowQueryFailedError, WorkflowQueryRejectedError, ValidationError):
+                if await has_pollers(self.temporal, info.task_queue):
+                    answer = await handle.query(MONEY_QUERY, rpc_timeout=_PLAN_TIMEOUT)
+                    return None if answer is None else money_now(MoneyStatus.model_validate(answer))
+        return money_of(run)
 
     async def _plan(self, info: RunInfo) -> PlanStatus | None:
         """Ask a workflow for its plan: None when it has none, or nobody answers at once."""
@@ -466,6 +490,20 @@ class PerdureClient(People):
         reach = Reach.everything(depth) if is_all else Reach(depth=depth)
         return (await read_timeline(self.temporal, workflow_id, reach=reach)).timeline
 
+    async def report(self, workflow_id: str, *, depth: int = 2, is_all: bool = False) -> str:
+        """Return a run as one HTML page that needs no network; from history, no worker is needed.
+
+        Args:
+            workflow_id: The run.
+            depth: How many levels of child runs are read in.
+            is_all: Every child run; else at most 200, those in trouble or at work before those that are done.
+
+        Raises:
+            RunNotFoundError: There is no such run. Not retryable.
+        """
+        reach = Reach.everything(depth) if is_all else Reach(depth=depth, first=100, below=20)
+        return render(await read_timeline(self.temporal, workflow_id, reach=reach))
+
     def watch(self, workflow_id: str, *, with_tree: bool = False) -> AsyncIterator[WatchEvent]:
         """Yield what is there, then what comes, until the run is closed; with its tree, where that is wanted.
 
@@ -510,20 +548,18 @@ class PerdureClient(People):
             raise _no_worker(workflow_id, name) from None
 
     async def set_limits(self, workflow_id: str, limits: Limits) -> Limits:
-        """Set limits of an open run of an agent; those that are None stay as they are.
+        """Set limits of an open run; those that are None stay as they are. Runs that wait for them go on.
+
+        Of a plan, a map or a workflow of the user's own: those of money and tokens, if it was started with such.
 
         Returns:
             All limits that hold now.
 
         Raises:
             RunNotFoundError: There is no such run, or it is closed. Not retryable.
-            InvalidInputError: It is no run of an agent, or a limit is below what is spent. Not retryable.
+            InvalidInputError: It can't have such a limit, or has spent more. Not retryable.
             NoWorkerError: It wasn't done within 30 seconds; it may be yet. Retryable.
         """
-        described = await describe(self.temporal, workflow_id)
-        workflow = described.workflow_execution_info.type.name
-        if workflow != AGENT_WORKFLOW:
-            raise InvalidInputError(f"{workflow_id!r} is a run of {workflow}: limits are set on runs of agents.")
         return Limits.model_validate(await self.update(workflow_id, LIMIT_UPDATE, limits))
 
     async def send(

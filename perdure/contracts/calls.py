@@ -57,6 +57,8 @@ class CallModelRequest(Contract):
     is_final: bool = False
     """The last call: no tools, answer with what there is."""
     max_output_tokens: int | None = None
+    max_prompt_tokens: int | None = None
+    """What the prompt was taken for when its worst case was reserved: with it, that can be read from history."""
     is_metered: bool = False
     """Its worst case is reserved, for one attempt that may be billed: another needs a reservation of its own."""
     tries: int = 0

@@ -175,6 +175,8 @@ class RunInput(Contract):
     """Set by perdure when a run continues as new."""
     lease: Lease | None = None
     """Set on a child whose parent has a limit of money or tokens: its part of that."""
+    spent: Amount | None = None
+    """Set on a run that was started again: what those before it have taken of its limits."""
     approvals: tuple[ApprovalRule, ...] = ()
     """Over those of the app: a run can ask for more, not for less."""
     session: Session | None = None

@@ -96,6 +96,8 @@ def test_no_input_for_an_agent(project: Project) -> None:
 def test_agent_options_for_a_workflow(project: Project) -> None:
     stderr = project.fail("start", "OrderFlow", "-i", '{"sku": "a"}', "--context", "a=b", code=2)
     assert "are for agents" in stderr
+    stderr = project.fail("start", "OrderFlow", "-i", '{"sku": "a"}', "--limit", "max_turns=5", code=2)
+    assert "max_turns can't be shared: set it on the agents" in stderr
 
 
 def test_an_app_that_fails_to_import_shows_its_own_traceback(project: Project) -> None:

@@ -121,6 +121,15 @@ def test_trace(project: CliProject, finished: str) -> None:
     assert [step["kind"] for step in steps if step["level"] == 0] == ["activity", "turn", "turn"]
 
 
+def test_report(project: CliProject, finished: str) -> None:
+    assert project.out("report", finished, "--out", "run.html") == "run.html\n"
+    page = (project.folder / "run.html").read_text()
+    assert "The answer to &#x27;1 + 2&#x27; is 3." in page
+    assert project.out("report", finished, "--out", "-").startswith("<!doctype html>")
+    told = json.loads(project.out("report", finished, "-o", "json"))
+    assert (project.folder / told["path"]).stat().st_size == told["bytes"]
+
+
 def test_list(project: CliProject, finished: str) -> None:
     lines = project.out("list", "--agent", "calc", "--status", "completed").splitlines()
     assert lines[0].split() == ["STATUS", "AGENT", "STARTED", "TIME", "COST", "EVENTS", "ID"]
@@ -230,6 +239,7 @@ def test_terminate(project: CliProject, order: str) -> None:
         "watch ID",
         "transcript ID",
         "trace ID",
+        "report ID --out -",
         "query ID x",
         "signal ID x",
         "cancel ID",

@@ -40,6 +40,7 @@ def _replayer(*, is_sandboxed: bool) -> Replayer:
 
 def test_there_are_histories_of_every_ending() -> None:
     cases = {_case(path) for path in HISTORIES}
+    assert cases >= {"session"}
     assert cases >= {"plan-written", "plan-steered"}
     assert cases >= {
         "tools",

@@ -175,6 +175,7 @@ def make_timeline(workflow_id: str, chain: Sequence[TimelineReader]) -> Timeline
         links=links,
         before=_before(first),
         steps=in_order(step for reader in chain for step in (*reader.steps(), *_seam(reader, chain))),
+        plan=next((reader.plan for reader in chain if reader.plan is not None), None),
         unread=sum(reader.unread for reader in chain),
         read_at=datetime.now(UTC),
     )
