@@ -43,6 +43,7 @@ from perdure.telemetry.setup import Telemetry, make_telemetry
 from perdure.workflows.agent import AgentWorkflow
 from perdure.workflows.interceptor import PerdureInterceptor
 from perdure.workflows.map_workflows import MapNode, MapWorkflow
+from perdure.workflows.memory import Memory
 from perdure.workflows.plan_workflow import PlanWorkflow
 from perdure.workflows.scoreboard import Scoreboard
 
@@ -210,7 +211,7 @@ def make_parts(app: App, settings: Settings, *, meter: MetricMeter = MetricMeter
             approving.open_wait,
         ],
         shared_activities=[tools.run_shared_tool, models.ask_shared_model],
-        workflows=[AgentWorkflow, MapNode, MapWorkflow, PlanWorkflow, Scoreboard, *app.workflows.values()],
+        workflows=[AgentWorkflow, MapNode, MapWorkflow, Memory, PlanWorkflow, Scoreboard, *app.workflows.values()],
         interceptors=[
             PerdureInterceptor(ui_url=settings.ui_url or ""),
             *([TelemetryInterceptor(telemetry)] if telemetry.is_on else []),

@@ -62,6 +62,7 @@ COMMANDS: Final[dict[str, dict[str, Entry]]] = {
         "task": Entry("perdure.cli.task", "Steer the tasks of a plan at work."),
         "fork": Entry("perdure.cli.fork", "Start a new run whose conversation is the first N turns of another."),
         "rerun": Entry("perdure.cli.rerun", "Start a failed run again from its last good turn or task."),
+        "memory": Entry("perdure.cli.memory", "Show what agents remember of users, and have it forgotten."),
         "score": Entry("perdure.cli.score", "Say how good a run was, from 0 to 1."),
         "cancel": Entry("perdure.cli.cancel", "Ask a run to end; it cleans up."),
         "terminate": Entry("perdure.cli.terminate", "End a run at once."),

@@ -16,6 +16,7 @@ from perdure.client._transcript import FullTranscript, TranscriptEntry
 from perdure.client._tree import Tree, TreeNode
 from perdure.client._waits import RecordedDecision, RunWaits
 from perdure.client._watch import WatchEvent
+from perdure.client.memories import MemoryReader
 from perdure.client.perdure_client import PerdureClient, StartedRun
 from perdure.client.schedules import Schedules, Triggered
 
@@ -27,6 +28,7 @@ __all__ = [
     "CostRow",
     "ForkResult",
     "FullTranscript",
+    "MemoryReader",
     "Money",
     "Parting",
     "PendingCall",

@@ -51,6 +51,7 @@ from perdure.client._tree import make_tree, plan_from_history, with_earlier
 from perdure.client._turns import agents_run
 from perdure.client._waits import WaitReader
 from perdure.client._watch import WatchEvent, watch
+from perdure.client.memories import MemoryReader
 from perdure.client.schedules import Schedules
 from perdure.contracts.limits import Limits
 from perdure.contracts.map import MapProgress, MapResult, OnError
@@ -128,6 +129,7 @@ class PerdureClient(People):
         self._registry = registry
         self._scoreboard = scoreboard_id(scoreboard, task_queue)
         self._attributes = StartAttributes(client)
+        self.memory = MemoryReader(client, task_queue=task_queue)
         self.schedules = Schedules(client, task_queue=task_queue, registry=registry, attributes=self._attributes)
 
     async def start_agent(

@@ -126,7 +126,7 @@ class CallToolRequest(Contract):
     epoch: int = 0
     conversation: str = MAIN_CONVERSATION
     tenant: str = ""
-    """Who the run is for, where the call may be shared."""
+    """Who the run is for."""
     is_edited: bool = False
     """A person put `arguments` in place of the model's; the model is told."""
 

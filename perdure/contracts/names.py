@@ -7,6 +7,7 @@ MAP_WORKFLOW: Final = "MapWorkflow"
 MAP_NODE: Final = "MapNode"
 PLAN_WORKFLOW: Final = "PlanWorkflow"
 SCOREBOARD_WORKFLOW: Final = "Scoreboard"
+MEMORY_WORKFLOW: Final = "Memory"
 
 LOAD_AGENT: Final = "perdure.load_agent"
 CALL_MODEL: Final = "perdure.call_model"
@@ -60,6 +61,10 @@ SEND_UPDATE: Final = "perdure.send"
 PAUSE_SIGNAL: Final = "perdure.pause"
 
 OUTCOMES_SIGNAL: Final = "perdure.outcomes"
+
+REMEMBER_SIGNAL: Final = "perdure.remember"
+FORGET_UPDATE: Final = "perdure.forget"
+MEMORY_QUERY: Final = "perdure.memory"
 
 MAIN_CONVERSATION: Final = "main"
 

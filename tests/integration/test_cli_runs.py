@@ -257,6 +257,16 @@ def test_schedules(project: CliProject) -> None:
     assert bad.count("\n") == 1
 
 
+def test_memory_of_nobody(project: CliProject) -> None:
+    shown = project.invoke("memory", "show", "ada")
+    assert (shown.stdout, shown.stderr) == ("", "Nothing is remembered.\n")
+    assert json.loads(project.out("memory", "show", "ada", "--tenant", "t", "-o", "json"))["entries"] == []
+    assert "Whose memory?" in project.invoke("memory", "show", code=2).stderr
+    assert "either keys, or everything" in project.invoke("memory", "forget", "ada", code=2).stderr
+    forgotten = project.invoke("memory", "forget", "ada", "--key", "home")
+    assert (forgotten.stdout, forgotten.stderr) == ("", "There was nothing under the key 'home'.\n")
+
+
 def test_a_run_that_goes_on_for_longer(project: CliProject) -> None:
     workflow_id = project.out("start", "calc", "-i", "flaky").strip()
     stderr = project.invoke("result", workflow_id, "--timeout", "1", code=1).stderr

@@ -4,7 +4,7 @@ import asyncio
 import json
 import tempfile
 from contextlib import suppress
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,8 @@ import perdure
 from perdure import Limits
 from perdure.client import PerdureClient, StartedRun
 from perdure.connection import connect
-from perdure.contracts.names import PLAN_WORKFLOW, STATUS_QUERY
+from perdure.contracts.memory import MemoryBatch, MemoryEntry, MemoryState, memory_id
+from perdure.contracts.names import MEMORY_WORKFLOW, PLAN_WORKFLOW, REMEMBER_SIGNAL, STATUS_QUERY
 from perdure.contracts.plan import Plan, PlanAmendment, PlanRunInput, Task
 from perdure.contracts.run import RunStatus
 from perdure.contracts.selection import SelectBy, Strategy
@@ -46,6 +47,7 @@ async def record(folder: Path) -> None:
                     await _record_case(case, slow if case == "cancelled" else client, folder)
                 await _record_map(client, folder)
                 await _record_fork(client, folder)
+                await _record_memory(client, folder)
                 await _record_session(slow, folder)
             queues = {"model_task_queue": "replay-models", "tool_task_queue": "replay-tools"}
             async with worker(make_app(), temporal, **queues) as client:
@@ -109,6 +111,28 @@ async def _record_map(client: PerdureClient, folder: Path) -> None:
     await client.result(run.workflow_id, timeout=TIME)
     for name, workflow_id in {"map-0": "replay-map", "map-node-0": "replay-map/items-0-3"}.items():
         _write(await client.temporal.get_workflow_handle(workflow_id).fetch_history(), folder / f"{name}.json")
+
+
+async def _record_memory(client: PerdureClient, folder: Path) -> None:
+    """Remember, recall and forget, until it has continued as new for its length and for what it forgot."""
+    owner = memory_id(client.task_queue, tenant="", user="ada")
+    at = datetime.now(UTC)
+    for number in range(30):
+        entry = MemoryEntry(key=f"k{number % 7}", text="x" * 50, at=at, expires_at=at + timedelta(days=number + 1))
+        batch = MemoryBatch(id=str(number), entries=(entry,), recalled=(f"k{number % 3}",), max_bytes=700)
+        run = await client.temporal.start_workflow(
+            MEMORY_WORKFLOW,
+            MemoryState(),
+            id=owner,
+            task_queue=client.task_queue,
+            start_signal=REMEMBER_SIGNAL,
+            start_signal_args=[batch],
+        )
+        await asyncio.sleep(0.05)
+    await client.memory.forget("ada", keys=["k1"])
+    await asyncio.sleep(1)
+    first = (await run.describe()).raw_description.workflow_execution_info.first_run_id
+    await _record_chain(client, StartedRun(workflow_id=owner, run_id=first), "memory", folder)
 
 
 async def _record_fork(client: PerdureClient, folder: Path) -> None:

@@ -11,6 +11,7 @@ from perdure.wiring import sandboxed_runner
 from perdure.workflows.agent import AgentWorkflow
 from perdure.workflows.interceptor import PerdureInterceptor
 from perdure.workflows.map_workflows import MapNode, MapWorkflow
+from perdure.workflows.memory import Memory
 from perdure.workflows.plan_workflow import PlanWorkflow
 from perdure.workflows.scoreboard import Scoreboard
 from tests.support.approval_workflows import Asking, Stepping
@@ -30,7 +31,17 @@ def _read(path: Path) -> WorkflowHistory:
 
 def _replayer(*, is_sandboxed: bool) -> Replayer:
     return Replayer(
-        workflows=[AgentWorkflow, Asking, Choosing, MapNode, MapWorkflow, PlanWorkflow, Scoreboard, Stepping],
+        workflows=[
+            AgentWorkflow,
+            Asking,
+            Choosing,
+            MapNode,
+            MapWorkflow,
+            Memory,
+            PlanWorkflow,
+            Scoreboard,
+            Stepping,
+        ],
         data_converter=pydantic_data_converter,
         interceptors=[PerdureInterceptor()],
         workflow_runner=sandboxed_runner(),
@@ -57,7 +68,7 @@ def test_there_are_histories_of_every_ending() -> None:
         "forgetful",
     }
     assert cases >= {"select-rules", "select-learned", "select-model", "scoreboard"}
-    assert "fork" in cases
+    assert cases >= {"fork", "memory"}
     assert cases >= {"approvals", "questions", "asking", "stepping"}
     assert cases >= {"plan-before", "plan-auto"}  # the first was recorded before plans told of outcomes
 
