@@ -15,7 +15,13 @@ from perdure._retention import check_retention
 from perdure.app import App
 from perdure.errors import RunError, SettingsError, UserError
 from perdure.settings import Settings
-from perdure.wiring import PASSTHROUGH, make_parts, make_provider_workers, make_shared_worker
+from perdure.wiring import (
+    PASSTHROUGH,
+    make_describing_worker,
+    make_parts,
+    make_provider_workers,
+    make_shared_worker,
+)
 
 
 class PerdurePlugin(SimplePlugin):
@@ -49,9 +55,6 @@ class PerdurePlugin(SimplePlugin):
 
     async def run_worker(self, worker: Worker, next: Callable[[Worker], Awaitable[None]]) -> None:
         """Run a worker, and beside it those of providers' Task Queues and of the calls that several runs share."""
-        if not (self._parts.app.registry.shares_calls or self._settings.provider_queues()):
-            await super().run_worker(worker, next)
-            return
 
         async def run_all(worker: Worker) -> None:
             async with AsyncExitStack() as stack:
@@ -65,10 +68,14 @@ class PerdurePlugin(SimplePlugin):
         config = worker.client.config()
         config["plugins"] = []  # else this plugin would add itself again
         client = Client(**config)
-        found = make_provider_workers(client, self._settings, self._parts)
+        queue, identity = worker.task_queue, worker.config().get("identity") or client.identity
+        found = make_provider_workers(client, self._settings, self._parts, identity=identity)
+        found.append(make_describing_worker(client, self._parts, task_queue=queue, identity=identity))
         if self._parts.app.registry.shares_calls:
             await check_retention(worker.client, self._parts.app.registry)
-            found.append(make_shared_worker(client, self._settings, self._parts, task_queue=worker.task_queue))
+            found.append(
+                make_shared_worker(client, self._settings, self._parts, task_queue=queue, identity=identity)
+            )
         return found
 
 

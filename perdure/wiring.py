@@ -7,14 +7,16 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
+from uuid import uuid4
 
 import httpx
 from temporalio import activity
 from temporalio.client import Client
-from temporalio.worker import Interceptor, Worker, WorkflowRunner
+from temporalio.worker import Interceptor, PollerBehaviorSimpleMaximum, Worker, WorkflowRunner
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 
 from perdure._search_attributes import existing_search_attributes
+from perdure._task_queues import worker_queue
 from perdure.activities._blobs import BlobStore
 from perdure.activities._cache import MessageCache, SpecCache
 from perdure.activities._choosing import Chooser
@@ -22,6 +24,7 @@ from perdure.activities._lookup import Lookup
 from perdure.activities._scores import ScoreboardReader
 from perdure.activities._sharing import Sharing
 from perdure.activities.compacting import CompactActivities
+from perdure.activities.describing import DescribingActivities
 from perdure.activities.loading import LoadingActivities, LoadingPolicy
 from perdure.activities.models import ModelActivities
 from perdure.activities.planning import PlanActivities
@@ -60,6 +63,8 @@ class Parts:
     activities: Sequence[Callable[..., Any]]
     shared_activities: Sequence[Callable[..., Any]]
     """Those of calls that several runs share; they run on a task queue of their own."""
+    describing: DescribingActivities
+    """Answers on a Task Queue of the worker's own."""
     workflows: Sequence[type]
     interceptors: Sequence[Interceptor]
     workflow_runner: WorkflowRunner
@@ -167,6 +172,7 @@ def make_parts(app: App, settings: Settings) -> Parts:
             selecting.record_outcomes,
         ],
         shared_activities=[tools.run_shared_tool, models.ask_shared_model],
+        describing=DescribingActivities(providers.gates),
         workflows=[AgentWorkflow, MapNode, MapWorkflow, PlanWorkflow, Scoreboard, *app.workflows.values()],
         interceptors=[PerdureInterceptor()],
         workflow_runner=sandboxed_runner(),
@@ -177,18 +183,39 @@ def make_parts(app: App, settings: Settings) -> Parts:
     )
 
 
-def make_shared_worker(client: Client, settings: Settings, parts: Parts, *, task_queue: str = "") -> Worker:
+def new_identity(client: Client) -> str:
+    """Return what a worker is known by: two containers that share a host's name have clients of one identity."""
+    return f"{client.identity}/{uuid4().hex[:6]}"
+
+
+def make_describing_worker(client: Client, parts: Parts, *, task_queue: str, identity: str) -> Worker:
+    """Return the worker that says how the one beside it stands, on a Task Queue that no other polls."""
+    return Worker(
+        client,
+        task_queue=worker_queue(task_queue, identity),
+        activities=[parts.describing.describe_worker],
+        identity=identity,
+        activity_task_poller_behavior=PollerBehaviorSimpleMaximum(maximum=1),
+        disable_eager_activity_execution=True,
+    )
+
+
+def make_shared_worker(
+    client: Client, settings: Settings, parts: Parts, *, task_queue: str, identity: str
+) -> Worker:
     """Return the worker of the calls that several runs share, whose slots no waiting call can take.
 
     Args:
         client: A connected client.
         settings: Sizes and times.
         parts: Of the worker beside it.
-        task_queue: Of the worker beside it, where that is not the one in the settings.
+        task_queue: Of the worker beside it.
+        identity: Of the worker beside it.
     """
     return Worker(
         client,
-        task_queue=(task_queue or settings.task_queue) + SHARED_QUEUE_SUFFIX,
+        identity=identity,
+        task_queue=task_queue + SHARED_QUEUE_SUFFIX,
         activities=parts.shared_activities,
         max_concurrent_activities=settings.max_concurrent_shared_calls,
         max_heartbeat_throttle_interval=HEARTBEAT_THROTTLE,
@@ -197,7 +224,7 @@ def make_shared_worker(client: Client, settings: Settings, parts: Parts, *, task
     )
 
 
-def make_provider_workers(client: Client, settings: Settings, parts: Parts) -> list[Worker]:
+def make_provider_workers(client: Client, settings: Settings, parts: Parts, *, identity: str) -> list[Worker]:
     """Return a worker for the Task Queue of each provider that has one.
 
     The queue's rate goes along with each poll, so that the file says it; one that was set on the live system, by
@@ -207,6 +234,7 @@ def make_provider_workers(client: Client, settings: Settings, parts: Parts) -> l
         Worker(
             client,
             task_queue=table.task_queue,
+            identity=identity,
             activities=[parts.models.call_model],
             max_concurrent_activities=table.max_concurrent or settings.max_concurrent_activities,
             max_task_queue_activities_per_second=table.max_requests_per_second,

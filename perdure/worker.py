@@ -20,7 +20,15 @@ from temporalio.worker import Worker
 from perdure._retention import check_retention
 from perdure.app import App
 from perdure.settings import Settings
-from perdure.wiring import HEARTBEAT_THROTTLE, Parts, make_parts, make_provider_workers, make_shared_worker
+from perdure.wiring import (
+    HEARTBEAT_THROTTLE,
+    Parts,
+    make_describing_worker,
+    make_parts,
+    make_provider_workers,
+    make_shared_worker,
+    new_identity,
+)
 
 _log = logging.getLogger(__name__)
 
@@ -52,11 +60,13 @@ async def run_worker(
     parts = make_parts(app, settings)
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(parts.opened())
-        worker = _make_worker(client, settings, parts)
-        shared: list[Worker] = make_provider_workers(client, settings, parts)
+        queue, identity = settings.task_queue, new_identity(client)
+        worker = _make_worker(client, settings, parts, identity)
+        shared: list[Worker] = make_provider_workers(client, settings, parts, identity=identity)
+        shared.append(make_describing_worker(client, parts, task_queue=queue, identity=identity))
         if app.registry.shares_calls:
             await check_retention(client, app.registry)
-            shared.append(make_shared_worker(client, settings, parts))
+            shared.append(make_shared_worker(client, settings, parts, task_queue=queue, identity=identity))
         for each in shared:
             await stack.enter_async_context(each)
         running = asyncio.create_task(worker.run())
@@ -83,9 +93,10 @@ async def _drain(worker: Worker, settings: Settings, parts: Parts, client: Clien
         await worker.shutdown()
 
 
-def _make_worker(client: Client, settings: Settings, parts: Parts) -> Worker:
+def _make_worker(client: Client, settings: Settings, parts: Parts, identity: str) -> Worker:
     return Worker(
         client,
+        identity=identity,
         task_queue=settings.task_queue,
         workflows=parts.workflows,
         activities=parts.activities,

@@ -24,11 +24,27 @@ from perdure.contracts import (
     selection,
     spec,
     usage,
+    workers,
 )
 from perdure.contracts import map as map_
 from perdure.contracts._base import Contract
 
-MODULES = (budget, calls, compaction, limits, map_, messages, plan, rerun, run, scores, selection, spec, usage)
+MODULES = (
+    budget,
+    calls,
+    compaction,
+    limits,
+    map_,
+    messages,
+    plan,
+    rerun,
+    run,
+    scores,
+    selection,
+    spec,
+    usage,
+    workers,
+)
 CONTRACTS: list[type[Contract]] = sorted(
     {
         each
