@@ -1,4 +1,4 @@
-"""`python -m bench [history|turns|memory|map|plan|limiter|fairness|all] [--quick] [--json FILE]`.
+"""`python -m bench [PART] [--quick] [--json FILE]`: measure one part, or all; `--help` lists them.
 
 Exits with 1 if a target was missed.
 """
@@ -14,7 +14,9 @@ from typing import Any, Protocol
 
 import psutil
 
+from bench.context import measure_context
 from bench.fairness import measure_fairness
+from bench.flood import measure_flood
 from bench.histories import measure_history
 from bench.limiter import measure_limiter
 from bench.mapping import measure_map
@@ -22,7 +24,9 @@ from bench.memory import measure_memory
 from bench.planning import measure_plan
 from bench.report import Report, say
 from bench.stack import Stack, open_stack
+from bench.telemetry import measure_telemetry
 from bench.turns import measure_turns
+from bench.waiting import measure_waiting
 
 
 class _Part(Protocol):
@@ -37,6 +41,10 @@ _PARTS: dict[str, _Part] = {
     "plan": measure_plan,
     "limiter": measure_limiter,
     "fairness": measure_fairness,
+    "flood": measure_flood,
+    "context": measure_context,
+    "waiting": measure_waiting,
+    "telemetry": measure_telemetry,
 }
 
 

@@ -59,11 +59,17 @@ def read_script(model: str) -> Script:
 class _State:
     calls: Counter[str] = field(default_factory=Counter[str])
     prompt_bytes: int = 0
+    trace_bytes: int = 0
     held: "list[tuple[_Connection, bytes]]" = field(default_factory=list["tuple[_Connection, bytes]"])
     is_released: bool = False
 
     def as_json(self) -> bytes:
-        stats = {"calls": self.calls, "held": len(self.held), "prompt_bytes": self.prompt_bytes}
+        stats = {
+            "calls": self.calls,
+            "held": len(self.held),
+            "prompt_bytes": self.prompt_bytes,
+            "trace_bytes": self.trace_bytes,
+        }
         return json.dumps(stats).encode()
 
     def release(self) -> None:
@@ -107,6 +113,9 @@ class _Connection(asyncio.Protocol):
     def _answer(self, request: bytearray, body: int) -> None:
         if request.startswith(b"POST /v1/chat/completions"):
             self._answer_chat(request, body)
+        elif request.startswith(b"POST /v1/traces"):
+            self._state.trace_bytes += len(request) - body
+            self.send(_whole(b""))
         elif request.startswith(b"POST /release"):
             self._state.release()
             self.send(_whole(b"{}"))

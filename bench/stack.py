@@ -1,6 +1,7 @@
 """The processes of a measurement: perdure's dev server, the fake model, and workers. All end with it."""
 
 import asyncio
+import os
 import sys
 import tempfile
 from collections.abc import AsyncGenerator, Mapping, Sequence
@@ -19,7 +20,7 @@ from perdure.client import PerdureClient
 from perdure.connection import connect
 from perdure.devserver import DevServer
 
-_ROOT = Path(__file__).parents[1]
+HERE = Path(__file__).parents[1]
 _START_SECONDS = 30
 _STOP_SECONDS = 20
 _LOG_CHARS = 3000
@@ -67,9 +68,11 @@ def cpu_seconds(process: psutil.Process) -> float:
     return times.user + times.system
 
 
-async def start_child(module: str, *arguments: str, cwd: Path) -> Child:
-    """Start `python -m module`, and wait for its first line."""
-    code = f"import sys; sys.path.insert(0, {str(_ROOT)!r}); sys.argv[0] = {module!r}; "
+async def start_child(
+    module: str, *arguments: str, cwd: Path, root: Path = HERE, env: Mapping[str, str] | None = None
+) -> Child:
+    """Start `python -m module` of the source tree at `root`, and wait for its first line."""
+    code = f"import sys; sys.path.insert(0, {str(root)!r}); sys.argv[0] = {module!r}; "
     code += f"import runpy; runpy.run_module({module!r}, run_name='__main__', alter_sys=True)"
     log = cwd / f"{module}-{uuid4().hex[:6]}.log"
     with log.open("wb") as file:
@@ -79,6 +82,7 @@ async def start_child(module: str, *arguments: str, cwd: Path) -> Child:
             code,
             *arguments,
             cwd=cwd,
+            env={**os.environ, **(env or {})},
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=file,
@@ -124,9 +128,16 @@ class Stack:
         return PerdureClient(self.temporal, task_queue=queue)
 
     async def start_worker(
-        self, kind: Literal["perdure", "floor"], queue: str, models: Sequence[str] = (), **settings: Any
+        self,
+        kind: Literal["perdure", "floor"],
+        queue: str,
+        models: Sequence[str] = (),
+        *,
+        root: Path = HERE,
+        env: Mapping[str, str] | None = None,
+        **settings: Any,
     ) -> Child:
-        """Start a worker; it ends with the stack, if not before."""
+        """Start a worker, of the source tree at `root`; it ends with the stack, if not before."""
         config = WorkerConfig(
             kind=kind,
             address=self.server.address,
@@ -135,7 +146,7 @@ class Stack:
             models=list(models),
             settings={**settings, **(self.settings if kind == "perdure" else {})},
         )
-        child = await start_child("bench.worker", config.model_dump_json(), cwd=self.folder)
+        child = await start_child("bench.worker", config.model_dump_json(), cwd=self.folder, root=root, env=env)
         self.exits.push_async_callback(child.stop)
         return child
 

@@ -81,7 +81,7 @@ async def measure_turns(stack: Stack, *, is_quick: bool) -> Report:
             Contender("perdure, local", agent_start(stack, "turns", model_name(turns, local=True)), [perdure]),
             Contender("naive loop", _naive(stack, turns), [floor]),
         ]
-        samples = await _interleave(stack, contenders, turns, rounds, skip={"naive loop": plan.naive_rounds})
+        samples = await interleave(stack, contenders, turns, rounds, skip={"naive loop": plan.naive_rounds})
         rows += _rows(turns, samples, rivals=("bare", "bare, local"))
         _judge(report, turns, samples)
         report.figures[f"T={turns}"] = _figures(samples)
@@ -104,7 +104,7 @@ async def _measure_variants(stack: Stack, plan: Plan, floor: Child, report: Repo
             Contender("no cache", agent_start(stack, "uncached", model_name(turns)), [uncached]),
             Contender("two workers", agent_start(stack, "pair", model_name(turns)), pair),
         ]
-        samples = await _interleave(stack, contenders, turns, rounds)
+        samples = await interleave(stack, contenders, turns, rounds)
         rows += _rows(turns, samples, rivals=("bare",))
         report.figures[f"variants T={turns}"] = _figures(samples)
     for worker in (uncached, *pair):
@@ -116,7 +116,7 @@ async def _measure_variants(stack: Stack, plan: Plan, floor: Child, report: Repo
 _HEAD = ("", "T", "ms/turn", "x bare", "x bare, local", "worker CPU", "server CPU", "history/turn")
 
 
-async def _interleave(
+async def interleave(
     stack: Stack, contenders: Sequence[Contender], turns: int, rounds: int, skip: Mapping[str, int] | None = None
 ) -> Samples:
     """Let all take turns; those in `skip` only for so many rounds."""
@@ -184,13 +184,13 @@ def _naive(stack: Stack, turns: int) -> Start:
     return start
 
 
-def _ratio(samples: Samples, name: str, rival: str) -> float:
+def ratio_of(samples: Samples, name: str, rival: str) -> float:
     """Return the median of the ratios of each round."""
     pairs = zip(samples[name], samples[rival], strict=False)
     return median(sample.ms / other.ms for sample, other in pairs)
 
 
-def _middle(samples: Sequence[Sample]) -> Sample:
+def middle_of(samples: Sequence[Sample]) -> Sample:
     return Sample(
         ms=median(each.ms for each in samples),
         worker_cpu_ms=median(each.worker_cpu_ms for each in samples),
@@ -202,8 +202,8 @@ def _middle(samples: Sequence[Sample]) -> Sample:
 def _rows(turns: int, samples: Samples, rivals: Sequence[str]) -> list[list[str]]:
     rows: list[list[str]] = []
     for name, own in samples.items():
-        middle = _middle(own)
-        ratios = [f"{_ratio(samples, name, rival):.2f}" if rival in rivals else "" for rival in _RIVALS]
+        middle = middle_of(own)
+        ratios = [f"{ratio_of(samples, name, rival):.2f}" if rival in rivals else "" for rival in _RIVALS]
         cpu = [f"{middle.worker_cpu_ms:.1f} ms", f"{middle.server_cpu_ms:.1f} ms"]
         rows.append([name, str(turns), f"{middle.ms:.1f}", *ratios, *cpu, f"{middle.history_bytes:,.0f} B"])
     return rows
@@ -213,19 +213,19 @@ _RIVALS = ("bare", "bare, local")
 
 
 def _judge(report: Report, turns: int, samples: Samples) -> None:
-    ratio = _ratio(samples, "perdure", "bare")
+    ratio = ratio_of(samples, "perdure", "bare")
     report.target(f"T={turns}: perdure {ratio:.2f} x bare (at most {_TARGET})", is_met=ratio <= _TARGET)
-    ratio = _ratio(samples, "perdure, local", "bare, local")
+    ratio = ratio_of(samples, "perdure, local", "bare, local")
     report.target(f"T={turns}: local tools {ratio:.2f} x bare, local (at most {_TARGET})", is_met=ratio <= _TARGET)
-    ratio = _ratio(samples, "perdure, local", "bare")
+    ratio = ratio_of(samples, "perdure, local", "bare")
     report.target(f"T={turns}: local tools {ratio:.2f} x bare (below 1)", is_met=ratio < 1)
 
 
 def _figures(samples: Samples) -> dict[str, Any]:
     return {
         name: {
-            **vars(_middle(own)),
-            "ratio_to_bare": _ratio(samples, name, "bare"),
+            **vars(middle_of(own)),
+            "ratio_to_bare": ratio_of(samples, name, "bare"),
             "rounds_ms": [each.ms for each in own],
         }
         for name, own in samples.items()

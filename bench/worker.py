@@ -64,6 +64,17 @@ async def fetch_local(page: int, size: int) -> str:
     return page_text(page, size)
 
 
+@tool(name="guarded", needs_approval=True)
+async def guarded(page: int, size: int) -> str:
+    """Return a page of a text, once a person has approved that.
+
+    Args:
+        page: Its number.
+        size: Its length.
+    """
+    return page_text(page, size)
+
+
 def make_app(models: list[str]) -> App:
     """Return an app with an agent for each model, and `echo`, whose model answers at once, within the worker."""
     echo = ScriptedModel(lambda request, messages: f"done: {messages[0].text}", name="echo")
@@ -71,12 +82,15 @@ def make_app(models: list[str]) -> App:
     return App(agents=agents, providers=[echo])
 
 
+_TOOLS = {"fetch_local": fetch_local, "guarded": guarded}
+
+
 def _agent(model: str) -> Agent:
     return Agent(
         model,
         instructions="Fetch all pages, one after the other, then answer.",
         model=f"fake:{model}",
-        tools=[fetch_local if model.endswith("fetch_local") else fetch],
+        tools=[_TOOLS.get(model.rpartition("-")[2], fetch)],
         limits=Limits(max_turns=2000),
         settings=ModelSettings(stall_timeout=timedelta(minutes=10)),
     )

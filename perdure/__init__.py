@@ -8,17 +8,22 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from perdure.agents.agent import Agent
+    from perdure.agents.approvals import ApprovalCall
     from perdure.agents.compaction import Compaction
     from perdure.agents.context import ToolContext
+    from perdure.agents.questions import ask_human_tool
     from perdure.agents.tool import Tool, tool
     from perdure.app import App
     from perdure.contracts.calls import Verdict
     from perdure.contracts.limits import Limits, ModelSettings
+    from perdure.contracts.waits import ApprovalRule
     from perdure.errors import ToolRetry
 
 _HOMES = {
     "Agent": "perdure.agents.agent",
     "App": "perdure.app",
+    "ApprovalCall": "perdure.agents.approvals",
+    "ApprovalRule": "perdure.contracts.waits",
     "Compaction": "perdure.agents.compaction",
     "Limits": "perdure.contracts.limits",
     "ModelSettings": "perdure.contracts.limits",
@@ -26,12 +31,15 @@ _HOMES = {
     "Tool": "perdure.agents.tool",
     "ToolContext": "perdure.agents.context",
     "ToolRetry": "perdure.errors",
+    "ask_human_tool": "perdure.agents.questions",
     "tool": "perdure.agents.tool",
 }
 
 __all__ = [
     "Agent",
     "App",
+    "ApprovalCall",
+    "ApprovalRule",
     "Compaction",
     "Limits",
     "ModelSettings",
@@ -39,6 +47,7 @@ __all__ = [
     "ToolContext",
     "ToolRetry",
     "Verdict",
+    "ask_human_tool",
     "tool",
 ]
 __version__ = "0.1.0"

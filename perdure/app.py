@@ -7,6 +7,7 @@ from typing import Any
 from temporalio import workflow
 
 from perdure.agents.agent import Agent, check_unique
+from perdure.agents.approvals import Rules, read_rules
 from perdure.agents.registry import Registry
 from perdure.agents.tool import Tool
 from perdure.contracts.names import AGENT_WORKFLOW, MAP_NODE, MAP_WORKFLOW, PLAN_WORKFLOW, SCOREBOARD_WORKFLOW
@@ -28,10 +29,13 @@ class App:
         workflows: The user's own `@workflow.defn` classes.
         providers: Model back ends of the user's own (`perdure.providers.base.Provider`).
         lifespan: Opens the resources of a worker: pools, clients.
+        approvals: Who must approve which tool calls: rules, of which the first that matches a tool holds, and
+            `"strict"`, which asks for every tool that isn't `read_only`. Those of `[tool.perdure]` come first.
 
     Raises:
         DuplicateNameError: Two things of one name. Not retryable.
         UserError: A class in `workflows` is none. Not retryable.
+        SettingsError: A rule of `approvals` makes no sense. Not retryable.
     """
 
     def __init__(
@@ -43,12 +47,14 @@ class App:
         workflows: Sequence[type] = (),
         providers: Sequence[Any] = (),
         lifespan: Lifespan | None = None,
+        approvals: Rules = (),
     ) -> None:
         """Check the names of everything."""
         self.registry = Registry(agents, tools, verifiers)
         self.workflows: dict[str, type] = _by_name(workflows)
         self.providers = tuple(providers)
         self.lifespan = lifespan
+        self.approvals = read_rules(approvals)
         for name in self.workflows:
             if name in self.registry.agents:
                 raise DuplicateNameError(

@@ -8,14 +8,24 @@ import asyncio
 import logging
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import timedelta
 from functools import cache
 
 from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest
 from temporalio.client import Client, Interceptor, Plugin
 from temporalio.contrib.pydantic import pydantic_data_converter
+from temporalio.converter import ExternalStorage
 from temporalio.envconfig import ClientConfig, ClientConnectConfig
-from temporalio.runtime import LogForwardingConfig, LoggingConfig, Runtime, TelemetryConfig, TelemetryFilter
+from temporalio.runtime import (
+    LogForwardingConfig,
+    LoggingConfig,
+    OpenTelemetryConfig,
+    PrometheusConfig,
+    Runtime,
+    TelemetryConfig,
+    TelemetryFilter,
+)
 from temporalio.service import RPCError, RPCStatusCode
 
 from perdure.errors import ServerUnreachableError, SettingsError
@@ -31,6 +41,7 @@ async def connect(
     runtime: Runtime | None = None,
     address: str | None = None,
     origin: str = "the address given",
+    storage: ExternalStorage | None = None,
     timeout: timedelta = timedelta(seconds=8),
 ) -> Client:
     """Return a client of a server that answers and has the namespace.
@@ -41,6 +52,8 @@ async def connect(
         runtime: Temporal's runtime, for its metrics and logs; when None one that logs by Python's `logging`.
         address: A plain local server, such as the embedded one; Temporal's configuration is then left aside.
         origin: What an error says of where `address` came from.
+        storage: Where large payloads are kept (`perdure.storage.opening.external_storage`); the same as the
+            workers have.
         timeout: For all of it.
 
     Raises:
@@ -60,7 +73,7 @@ async def connect(
                 plugins=plugins,
                 interceptors=interceptors,
                 runtime=runtime or logging_runtime(),
-                data_converter=pydantic_data_converter,
+                data_converter=replace(pydantic_data_converter, external_storage=storage),
             )
             await _check_namespace(client)
     except TimeoutError:
@@ -74,15 +87,30 @@ async def connect(
 
 @cache
 def logging_runtime() -> Runtime:
-    """Return the process's runtime whose log goes to Python's `logging`.
+    """Return the process's runtime whose log goes to Python's `logging`."""
+    return make_runtime(None)
+
+
+def make_runtime(metrics: OpenTelemetryConfig | PrometheusConfig | None) -> Runtime:
+    """Return a runtime whose log goes to Python's `logging`, and its metrics where that says.
 
     Temporal's default writes to stdout, such as a warning of every large payload, in the middle of a result.
+
+    Raises:
+        SettingsError: Metrics can't be offered, or sent, there. Not retryable.
     """
     log = LoggingConfig(
         filter=TelemetryFilter(core_level="WARN", other_level="ERROR"),
         forwarding=LogForwardingConfig(logger=logging.getLogger("temporalio")),
     )
-    return Runtime(telemetry=TelemetryConfig(logging=log))
+    try:
+        return Runtime(telemetry=TelemetryConfig(logging=log, metrics=metrics))
+    except (RuntimeError, ValueError) as error:
+        if metrics is None:
+            raise
+        where = metrics.bind_address if isinstance(metrics, PrometheusConfig) else metrics.url
+        problem = str(error).partition("\n")[0]
+        raise SettingsError(f"Metrics can't go to {where}: {problem}. Choose another address.") from None
 
 
 def _load_config() -> ClientConnectConfig:

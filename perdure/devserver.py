@@ -53,6 +53,9 @@ _DYNAMIC_CONFIG = {
     "history.transferProcessorMaxPollRPS": "5000",
     "history.timerProcessorMaxPollRPS": "5000",
     "matching.enableFairness": "true",
+    # Workers are told at once that a call is cancelled, rather than in the answer to its next heartbeat.
+    "frontend.WorkerCommandsEnabled": "true",
+    "system.enableCancelActivityWorkerCommand": "true",
     # Rates and fairness hold for each partition of a Task Queue by itself, and one process needs no more than one.
     "matching.numTaskqueueReadPartitions": "1",
     "matching.numTaskqueueWritePartitions": "1",

@@ -19,6 +19,7 @@ PerdureError
 │   ├── LimitExceeded         a limit of the run was reached
 │   ├── UnexpectedModelBehavior  replies that can't be used, time and again
 │   ├── ApprovalDenied, ApprovalTimeout   a person said no, or nothing
+│   ├── AnswerTimeout         nobody answered a question in time
 │   ├── ModelUnavailable      the model could not be reached, or refused the call for good
 │   ├── RunCancelled          somebody cancelled the run
 │   ├── RunTerminated         somebody, or the server, ended it at once, or its time ran out
@@ -36,6 +37,8 @@ PerdureError
     ├── DevServerError           the embedded server can't start
     ├── RunNotFoundError         no run of that id
     ├── RunExistsError           a run of that id is open already
+    ├── StorageError             external storage can't take a payload, or give it back
+    ├── InboxFullError           the run can't take more messages just now; retryable
     ├── NoWorkerError            the run needs a worker to answer, and none did in time; retryable
     └── StillRunningError        the run was not over in time; retryable
 ```
@@ -210,11 +213,15 @@ class UnexpectedModelBehavior(RunError):
 
 
 class ApprovalDenied(RunError):
-    """A person denied a tool call that the run can't go on without."""
+    """A tool call that the run can't go on without was denied, by a person or a rule. `attributes`: `tool`."""
 
 
 class ApprovalTimeout(RunError):
-    """Nobody decided in time."""
+    """Nobody decided in time, and the run was to fail then. `attributes`: `tool`, `wait`."""
+
+
+class AnswerTimeout(RunError):
+    """Nobody answered a question in time. `attributes`: `wait`."""
 
 
 class ModelUnavailable(RunError):
@@ -373,6 +380,16 @@ class RunNotFoundError(ServerError):
 
 class RunExistsError(ServerError):
     """A run of that id is open already."""
+
+
+class StorageError(ServerError):
+    """External storage can't take a payload, or give it back."""
+
+
+class InboxFullError(ServerError):
+    """The run can't take more messages before its next turn."""
+
+    is_retryable = True
 
 
 class NoWorkerError(ServerError):

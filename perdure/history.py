@@ -5,7 +5,8 @@ also the last resort of a model call whose worker can't ask the workflow.
 """
 
 import json
-from collections.abc import AsyncIterable, AsyncIterator
+from collections.abc import AsyncIterable, AsyncIterator, Generator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -39,10 +40,13 @@ from perdure.contracts.names import (
     LOAD_AGENT,
     MAIN_CONVERSATION,
     SELECT_AGENT,
+    SEND_UPDATE,
 )
 from perdure.contracts.run import RunInput, RunResult, answer_message
 from perdure.contracts.selection import Selection, SelectRequest
 from perdure.contracts.spec import AgentSpec
+from perdure.contracts.steering import SendRequest, WaitingMessage
+from perdure.errors import StorageError
 
 _REQUESTS: dict[str, type[Any]] = {
     CALL_MODEL: CallModelRequest,
@@ -74,6 +78,8 @@ class RecordedRun:
         saved: Tool results, likewise, that were another call's.
         selections: The agents that it chose, in order.
         request: The run's input, when it is an agent's run.
+        sent: Messages to the run that it took, or took over, by id, in order.
+        delivered: The epochs and slots that those fill that are in the conversation.
         compactions: How a conversation's epoch was made of the one before, by (conversation, epoch).
         summaries: Results of the model calls that were asked for summaries.
         copied: Messages, by (conversation, epoch, slot), that it copied from another run.
@@ -87,6 +93,8 @@ class RecordedRun:
     saved: set[tuple[str, int, int]] = field(default_factory=set[tuple[str, int, int]])
     selections: list[Selection] = field(default_factory=list[Selection])
     request: RunInput | None = None
+    sent: dict[str, WaitingMessage] = field(default_factory=dict[str, WaitingMessage])
+    delivered: dict[str, tuple[int, int]] = field(default_factory=dict[str, tuple[int, int]])
     compactions: dict[tuple[str, int], tuple[CompactedPart, ...]] = field(
         default_factory=dict[tuple[str, int], tuple[CompactedPart, ...]]
     )
@@ -162,6 +170,32 @@ async def read_outcomes(client: Client, workflow_id: str, run_id: str) -> list[M
     return [known[index] for index in sorted(known)]
 
 
+@contextmanager
+def readable_storage() -> Generator[None]:
+    """Say what to do where a payload is in external storage that isn't configured here.
+
+    Raises:
+        StorageError: It can't be read here. Not retryable.
+    """
+    try:
+        yield
+    except (RuntimeError, ValueError) as error:
+        problem = storage_problem(error)
+        if problem is None:
+            raise
+        raise problem from None
+
+
+def storage_problem(error: BaseException) -> StorageError | None:
+    """Return what it means that the SDK can't read a payload from external storage; None for another error."""
+    if "TMPRL1105" not in str(error) and not str(error).startswith("No driver found"):
+        return None
+    return StorageError(
+        "The run has payloads in external storage, which isn't configured here: set [tool.perdure.storage] as its "
+        f"worker has it. ({error})"
+    )
+
+
 async def decode_events(
     events: AsyncIterable[HistoryEvent] | AsyncIterator[HistoryEvent], converter: DataConverter
 ) -> RecordedRun:
@@ -189,6 +223,7 @@ class RunReader:
         self._converter = converter
         self._scheduled: dict[int, tuple[str, Any]] = {}
         self._children: dict[int, RunInput] = {}
+        self._known_before: set[str] = set()
 
     async def read(self, event: HistoryEvent) -> None:
         """Enter what an event says; most say nothing about the conversation."""
@@ -206,6 +241,8 @@ class RunReader:
                 await self._child_initiated(event)
             case EventType.EVENT_TYPE_CHILD_WORKFLOW_EXECUTION_COMPLETED:
                 await self._child_completed(event)
+            case EventType.EVENT_TYPE_WORKFLOW_EXECUTION_UPDATE_ACCEPTED:
+                await self._update_accepted(event)
             case EventType.EVENT_TYPE_WORKFLOW_EXECUTION_CONTINUED_AS_NEW:
                 continued = event.workflow_execution_continued_as_new_event_attributes
                 self.next_run_id = continued.new_execution_run_id
@@ -213,7 +250,8 @@ class RunReader:
                 pass
 
     async def _decode(self, payloads: list[Payload], type_hint: type[Any]) -> Any:
-        self.latest = (await self._converter.decode(payloads[:1], [type_hint]))[0]
+        with readable_storage():
+            self.latest = (await self._converter.decode(payloads[:1], [type_hint]))[0]
         return self.latest
 
     async def _started(self, event: HistoryEvent) -> None:
@@ -222,8 +260,21 @@ class RunReader:
             return
         request: RunInput = await self._decode(list(started.input.payloads), RunInput)
         self.run.request = request
+        inbox = request.inbox if request.carried is None else request.carried.inbox
+        if inbox is not None:
+            self.run.sent.update({each.id: each for each in inbox.waiting})
+            self._known_before.update(inbox.known)
         if request.carried is None:
             self.run.put(MAIN_CONVERSATION, 0, 0, Message(role="user", parts=request.input))
+
+    async def _update_accepted(self, event: HistoryEvent) -> None:
+        accepted = event.workflow_execution_update_accepted_event_attributes.accepted_request.input
+        if accepted.name != SEND_UPDATE:
+            return
+        request: SendRequest = await self._decode(list(accepted.args.payloads), SendRequest)
+        if request.id in self._known_before:
+            return  # a run before has it: sent once more, and answered as before
+        self.run.sent.setdefault(request.id, WaitingMessage(id=request.id, parts=request.parts))
 
     async def _activity_scheduled(self, event: HistoryEvent) -> None:
         scheduled = event.activity_task_scheduled_event_attributes
@@ -238,6 +289,9 @@ class RunReader:
 
     def _enter_new(self, request: CallModelRequest | CompactRequest, new: SlotMessage) -> None:
         message = new.message
+        if new.sent:
+            message = self.run.sent[new.sent].message
+            self.run.delivered[new.sent] = (request.epoch, new.slot)
         if new.same_as is not None:
             known = self.run.conversation(request.conversation, request.epoch)
             message = repeat_result(message, known[new.same_as])

@@ -11,17 +11,16 @@ from temporalio.plugin import SimplePlugin
 from temporalio.worker import Worker, WorkflowRunner
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner
 
+from perdure._instruments import TelemetryInterceptor
 from perdure._retention import check_retention
+from perdure._workers import make_workers_beside
 from perdure.app import App
 from perdure.errors import RunError, SettingsError, UserError
 from perdure.settings import Settings
-from perdure.wiring import (
-    PASSTHROUGH,
-    make_describing_worker,
-    make_parts,
-    make_provider_workers,
-    make_shared_worker,
-)
+from perdure.storage.opening import external_storage, with_storage
+from perdure.telemetry.client import CallerContext
+from perdure.telemetry.metrics import meter_of
+from perdure.wiring import PASSTHROUGH, make_parts
 
 
 class PerdurePlugin(SimplePlugin):
@@ -41,11 +40,15 @@ class PerdurePlugin(SimplePlugin):
     def __init__(self, app: App, settings: Settings | None = None) -> None:
         """Make the parts; they are opened when a worker runs."""
         self._settings = settings or Settings.resolve().settings
-        self._parts = parts = make_parts(app, self._settings)
+        parts = make_parts(app, self._settings)
+        if not parts.telemetry.is_on:  # metrics are only known with the client's runtime
+            added = TelemetryInterceptor(parts.telemetry)
+            parts = replace(parts, interceptors=[*parts.interceptors, added])
+        self._parts = parts
         super().__init__(
             "perdure",
-            data_converter=compose_converter,
-            interceptors=list(parts.interceptors),
+            data_converter=self._compose_converter,
+            interceptors=[*parts.interceptors, CallerContext()],
             activities=list(parts.activities),
             workflows=list(parts.workflows),
             workflow_runner=_compose_runner,
@@ -53,11 +56,19 @@ class PerdurePlugin(SimplePlugin):
             run_context=parts.opened,
         )
 
+    def _compose_converter(self, converter: DataConverter | None) -> DataConverter:
+        composed = with_storage(compose_converter(converter), external_storage(self._settings))
+        self._parts.host.has_storage = composed.external_storage is not None
+        return composed
+
     async def run_worker(self, worker: Worker, next: Callable[[Worker], Awaitable[None]]) -> None:
-        """Run a worker, and beside it those of providers' Task Queues and of the calls that several runs share."""
+        """Run a worker, and beside it those of the calls that have a Task Queue of their own."""
+        parts = self._parts
+        parts.telemetry.count_with(meter_of(worker.client))
 
         async def run_all(worker: Worker) -> None:
             async with AsyncExitStack() as stack:
+                await stack.enter_async_context(parts.telling(worker.client))
                 for each in await self._beside(worker):
                     await stack.enter_async_context(each)
                 await next(worker)
@@ -65,18 +76,15 @@ class PerdurePlugin(SimplePlugin):
         await super().run_worker(worker, run_all)
 
     async def _beside(self, worker: Worker) -> list[Worker]:
-        config = worker.client.config()
-        config["plugins"] = []  # else this plugin would add itself again
-        client = Client(**config)
-        queue, identity = worker.task_queue, worker.config().get("identity") or client.identity
-        found = make_provider_workers(client, self._settings, self._parts, identity=identity)
-        found.append(make_describing_worker(client, self._parts, task_queue=queue, identity=identity))
         if self._parts.app.registry.shares_calls:
             await check_retention(worker.client, self._parts.app.registry)
-            found.append(
-                make_shared_worker(client, self._settings, self._parts, task_queue=queue, identity=identity)
-            )
-        return found
+        config = worker.client.config(active_config=True)
+        config["plugins"] = []  # else this plugin would add itself again
+        client = Client(**config)
+        identity = worker.config(active_config=True).get("identity") or client.identity
+        return make_workers_beside(
+            client, self._settings, self._parts, task_queue=worker.task_queue, identity=identity
+        )
 
 
 def compose_converter(converter: DataConverter | None) -> DataConverter:

@@ -24,6 +24,7 @@ from perdure.contracts.messages import Message
 from perdure.contracts.names import AGENT_WORKFLOW, CALL_MODEL, CALL_TOOL, MAIN_CONVERSATION, MAP_NODE
 from perdure.contracts.run import Carried, Counters, EarlierRun, KnownResult, ResumedCall, ResumedTurn, RunInput
 from perdure.contracts.spec import AgentSpec
+from perdure.contracts.steering import MAX_KNOWN_IDS, CarriedInbox
 from perdure.contracts.usage import NO_USAGE
 from perdure.history import Conversation, RunReader
 
@@ -166,7 +167,10 @@ class ResumeReader:
         if before is not None and self._base.epoch == before.epoch and length < before.conversation_slots:
             # It ended before it had its own copy.
             resumed = before.resumed or ResumedTurn()
-            return before.model_copy(update={"resumed": resumed, "started_at": self._spent(before)})
+            inbox = self.inbox(before.conversation_slots)
+            return before.model_copy(
+                update={"resumed": resumed, "started_at": self._spent(before), "inbox": inbox}
+            )
         length = self._good(conversation, length, copied=self._base.slots)
         spec = self._spec(length)
         if length == 0 or spec is None or not any(conversation[n].role == "assistant" for n in range(length)):
@@ -182,7 +186,22 @@ class ResumeReader:
             first_run_id=(before.first_run_id if before is not None else "") or self._first_run_id,
             resumed=turn,
             known_results=self._known_results(before),
+            inbox=self.inbox(length),
+            answered_turns=before.answered_turns if before is not None else 0,
         )
+
+    def inbox(self, length: int) -> CarriedInbox | None:
+        """Return the messages to the run that are not in the first `length` slots of its conversation."""
+        run, request = self._reader.run, self.request
+        before = request.inbox if request.carried is None else request.carried.inbox
+        known = dict.fromkeys((*(before.known if before is not None else ()), *run.sent))
+        if not known:
+            return None
+        end = (self._epoch, length)
+        waiting = tuple(each for id, each in run.sent.items() if run.delivered.get(id, end) >= end)
+        first = 0 if before is None else before.received - len(before.known)
+        ids = tuple(known)[-MAX_KNOWN_IDS:]
+        return CarriedInbox(waiting=waiting, received=first + len(known), known=ids)
 
     @property
     def _epoch(self) -> int:

@@ -29,6 +29,9 @@ from pydantic import (
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticCustomError
 
+from perdure._production import ProductionSettings
+from perdure.agents.approvals import check_rule
+from perdure.contracts.waits import ApprovalRule
 from perdure.errors import SettingsError, suggest
 
 _SECRET = re.compile(r"(^|[-_])(api[-_]?key|key|token|secret|passw(or)?d|credentials?|authorization)s?$", re.I)
@@ -59,6 +62,13 @@ def _check_heartbeat(value: timedelta) -> timedelta:
     return value
 
 
+def _check_ui_url(value: str) -> str:
+    url = urlsplit(value)
+    if url.scheme not in ("http", "https") or not url.hostname or "@" in url.netloc:
+        raise ValueError("should be an http:// or https:// address, without credentials")
+    return value.rstrip("/")
+
+
 def _read_level(value: object) -> object:
     return value.upper() if isinstance(value, str) else value
 
@@ -67,9 +77,27 @@ Duration = Annotated[timedelta, BeforeValidator(_read_duration)]
 Port = Annotated[int, Field(ge=0, le=65535)]
 
 
-QUEUE_TAKEN = (
-    "providers.{provider}.task_queue should be a Task Queue of its own: '{queue}' is the worker's or another's"
-)
+class TelemetryTable(BaseModel):
+    """What traces tell, from `[tool.perdure.telemetry]`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    content: bool = False
+    """Whether spans have messages, arguments and results, without secrets, for all to read who see spans."""
+
+
+QUEUE_TAKEN = "{key} should be a Task Queue of its own: '{queue}' is the worker's or another's"
+
+
+def _checked_url(value: str | None, where: str) -> str | None:
+    if value is None:
+        return None
+    url = urlsplit(value)
+    if url.scheme not in ("http", "https") or not url.hostname:
+        raise ValueError("should be an http:// or https:// address")
+    if "@" in url.netloc or any(_SECRET.search(name) for name, _ in parse_qsl(url.query)):
+        raise ValueError(f"holds a secret: put it into the environment {where}")
+    return value
 
 
 class ProviderTable(BaseModel):
@@ -114,14 +142,7 @@ class ProviderTable(BaseModel):
     @field_validator("base_url")
     @classmethod
     def _check_url(cls, value: str | None) -> str | None:
-        if value is None:
-            return None
-        url = urlsplit(value)
-        if url.scheme not in ("http", "https") or not url.hostname:
-            raise ValueError("should be an http:// or https:// address")
-        if "@" in url.netloc or any(_SECRET.search(name) for name, _ in parse_qsl(url.query)):
-            raise ValueError("holds a secret: put it into the environment and name its variable in api_key_env")
-        return value
+        return _checked_url(value, "and name its variable in api_key_env")
 
     @field_validator("api_key_env")
     @classmethod
@@ -158,6 +179,47 @@ class PriceTable(BaseModel):
     """Input that the vendor wrote to its cache; as `input_usd` when not given."""
 
 
+class StorageTable(BaseModel):
+    """Where payloads are kept that are too large for Event History, from `[tool.perdure.storage]`.
+
+    Clients and workers of a namespace need the same.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, hide_input_in_errors=True)
+
+    driver: Literal["local", "s3", "gcs"]
+    """A folder of this machine, or a bucket that all machines reach."""
+    path: Annotated[Path, Field(strict=False)] | None = None
+    """The folder, relative to the project; `payloads` in `state_dir` when not set."""
+    bucket: Annotated[str, Field(min_length=1)] | None = None
+    """The bucket, which is there already."""
+    endpoint_url: str | None = None
+    """Of what speaks the store's protocol, where that isn't the vendor's own."""
+    region: str | None = None
+    """Of the bucket; that of AWS's own configuration when not set."""
+    threshold_bytes: Annotated[int, Field(ge=1024, le=1_000_000)] = 32 * 1024
+    """Payloads of at least this size go there. Many payloads of 32 KiB in one step are still within Temporal's
+    limits, of 256 KiB they aren't."""
+    max_bytes: Annotated[int, Field(ge=2_000_000, le=1_000_000_000)] = 64_000_000
+    """The largest payload; a worker holds those of open runs in memory."""
+
+    @field_validator("endpoint_url")
+    @classmethod
+    def _check_url(cls, value: str | None) -> str | None:
+        return _checked_url(value, "as the store's own tools expect it")
+
+    @model_validator(mode="after")
+    def _check_whole(self) -> "StorageTable":
+        if self.driver == "local" and (self.bucket or self.endpoint_url or self.region):
+            raise ValueError('has a bucket, which driver = "local" has no use for: give path')
+        if self.driver != "local":
+            if self.bucket is None:
+                raise ValueError(f'needs bucket, with driver = "{self.driver}"')
+            if self.path is not None:
+                raise ValueError(f'has a path, which driver = "{self.driver}" has no use for')
+        return self
+
+
 def _check_models(value: dict[str, PriceTable]) -> dict[str, PriceTable]:
     for name in value:
         provider, colon, model = name.partition(":")
@@ -166,7 +228,44 @@ def _check_models(value: dict[str, PriceTable]) -> dict[str, PriceTable]:
     return value
 
 
-class Settings(BaseModel):
+class ApprovalTable(BaseModel):
+    """Who must approve calls of some tools, from `[[tool.perdure.approvals]]`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    tool: str = "*"
+    """Names that it is for: `*` is any text, `?` any character."""
+    decision: Literal["ask", "allow", "deny", "strict"] = "ask"
+    group: str = ""
+    """Whom a call waits for."""
+    deadline_seconds: Duration | None = None
+    """Time for a decision; no end when not set."""
+    on_deadline: Literal["deny", "fail", "escalate"] = "deny"
+    escalate_to: str = ""
+
+    @model_validator(mode="after")
+    def _check_rule(self) -> "ApprovalTable":
+        try:
+            check_rule(self.rule())
+        except SettingsError as error:
+            raise ValueError(error.message.removeprefix("approvals: ").rstrip(".")) from None
+        return self
+
+    def rule(self) -> ApprovalRule:
+        """Return it as a run is pinned to it."""
+        return ApprovalRule.model_validate(self.model_dump())
+
+
+def _read_approvals(value: object) -> object:
+    """Read `approvals = "strict"`, which may stand among tables too."""
+    listed = ["strict"] if value == "strict" else value
+    if not isinstance(listed, list | tuple):
+        raise ValueError("should be 'strict', or tables [[tool.perdure.approvals]]")
+    tables = cast("list[object]", listed)
+    return tuple({"decision": "strict"} if each == "strict" else each for each in tables)
+
+
+class Settings(ProductionSettings):
     """What the user configured; frozen. Make it with `Settings.resolve`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, validate_by_name=True)
@@ -201,8 +300,12 @@ class Settings(BaseModel):
     """The embedded server's port; 0 is any free one."""
     dev_ui_port: Port = 8233
     """The port of its web UI; 0 is any free one."""
+    ui_url: Annotated[str, AfterValidator(_check_ui_url)] | None = None
+    """The address of Temporal's web UI, for links to runs; `perdure dev` knows its own."""
     scoreboard: str | None = None
     """The workflow id of the scoreboard, for apps that share one; one for each Task Queue when not set."""
+    telemetry: TelemetryTable = TelemetryTable()
+    """What traces tell; where they go is in OpenTelemetry's own variables."""
     json_logs: bool = False
     """Whether log lines are JSON."""
     log_level: Annotated[
@@ -215,19 +318,33 @@ class Settings(BaseModel):
         default_factory=dict[str, PriceTable]
     )
     """Prices over those that perdure knows, by model."""
+    storage: StorageTable | None = None
+    """Where large payloads are kept; in Event History, which takes 2 MB, when not set."""
+    approval_tables: Annotated[
+        tuple[ApprovalTable, ...], BeforeValidator(_read_approvals), Field(alias="approvals", strict=False)
+    ] = ()
+    """Who must approve which tool calls, before the App's rules; `"strict"` asks for all but read-only ones."""
     project_dir: Annotated[Path, Field(strict=False)] = Path()
     """The folder of the pyproject.toml with `[tool.perdure]`, else the working directory. Found, not set."""
 
     @model_validator(mode="after")
-    def _check_queues(self) -> "Settings":
+    def _check_together(self) -> "Settings":
+        queues = {f"providers.{name}.task_queue": queue for name, queue in self.provider_queues().items()}
+        queues |= {name: getattr(self, name) or "" for name in ("model_task_queue", "tool_task_queue")}
         taken = {self.task_queue}
-        for name, table in self.providers.items():
-            if table.task_queue in taken:
-                raise PydanticCustomError(
-                    "queue_taken", QUEUE_TAKEN, {"provider": name, "queue": table.task_queue}
-                )
-            taken |= {table.task_queue} if table.task_queue else set()
+        for key, queue in queues.items():
+            if queue in taken:
+                raise PydanticCustomError("queue_taken", QUEUE_TAKEN, {"key": key, "queue": queue})
+            taken |= {queue} if queue else set()
+        fault = self.worker_faults(self.provider_queues())
+        if fault is not None:
+            raise PydanticCustomError("together", "{fault}", {"key": fault[0], "fault": fault[1]})
         return self
+
+    @property
+    def approvals(self) -> tuple[ApprovalRule, ...]:
+        """The rules for approvals, in order."""
+        return tuple(table.rule() for table in self.approval_tables)
 
     def provider_queues(self) -> dict[str, str]:
         """Return the Task Queue of each provider that has one of its own."""
@@ -284,7 +401,9 @@ class Resolved:
 
 
 def _fields() -> dict[str, tuple[str, FieldInfo]]:
-    fields = {f.alias or name: (name, f) for name, f in Settings.model_fields.items()}
+    inherited = ProductionSettings.model_fields
+    ordered = [*(set_here for set_here in Settings.model_fields if set_here not in inherited), *inherited]
+    fields = {Settings.model_fields[name].alias or name: (name, Settings.model_fields[name]) for name in ordered}
     del fields["project_dir"]
     return fields
 
@@ -292,9 +411,15 @@ def _fields() -> dict[str, tuple[str, FieldInfo]]:
 _FIELDS = _fields()
 _KEYS = {key: name for key, (name, _) in _FIELDS.items()}
 """The attribute of each key that the environment and the file know."""
-_TABLES: Mapping[str, type[BaseModel]] = {"providers": ProviderTable, "prices": PriceTable}
-"""Settings that are tables of tables, which no variable can hold."""
-_FLAGS = {"dev_port": "--port", "dev_ui_port": "--ui-port"}
+_TABLES: Mapping[str, type[BaseModel]] = {
+    "providers": ProviderTable,
+    "prices": PriceTable,
+    "storage": StorageTable,
+    "approvals": ApprovalTable,
+    "telemetry": TelemetryTable,
+}
+"""Settings that are tables, which no variable can hold."""
+_FLAGS = {"dev_port": "--port", "dev_ui_port": "--ui-port", "json_logs": "--log-format"}
 """Flags that aren't called like their setting."""
 
 
@@ -388,7 +513,8 @@ def _explain(error: ValidationError, values: Mapping[str, Any], sources: Mapping
     first = next((each for each in problems if each["type"] == "extra_forbidden"), problems[0])
     path = [str(part) for part in first["loc"]]
     if not path:  # of several settings together
-        return SettingsError(f"{sources['providers']}: {first['msg']}.", source=sources["providers"])
+        source = sources[first["ctx"]["key"].partition(".")[0]] if "ctx" in first else ""
+        return SettingsError(f"{source}: {first['msg']}.", source=source)
     key, source = path[0], sources[path[0]]
     if first["type"] == "extra_forbidden":
         try:

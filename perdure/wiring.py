@@ -5,24 +5,25 @@ import time
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import Any
 from uuid import uuid4
 
 import httpx
 from temporalio import activity
 from temporalio.client import Client
-from temporalio.worker import Interceptor, PollerBehaviorSimpleMaximum, Worker, WorkflowRunner
+from temporalio.common import MetricMeter
+from temporalio.worker import Interceptor, WorkflowRunner
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 
+from perdure._instruments import TelemetryInterceptor, told
 from perdure._search_attributes import existing_search_attributes
-from perdure._task_queues import worker_queue
 from perdure.activities._blobs import BlobStore
 from perdure.activities._cache import MessageCache, SpecCache
 from perdure.activities._choosing import Chooser
 from perdure.activities._lookup import Lookup
 from perdure.activities._scores import ScoreboardReader
 from perdure.activities._sharing import Sharing
+from perdure.activities.approving import ApprovalActivities
 from perdure.activities.compacting import CompactActivities
 from perdure.activities.describing import DescribingActivities
 from perdure.activities.loading import LoadingActivities, LoadingPolicy
@@ -32,14 +33,15 @@ from perdure.activities.resuming import ResumeActivities
 from perdure.activities.selecting import SelectionActivities
 from perdure.activities.tools import ToolActivities, ToolHost
 from perdure.activities.verifying import VerifyActivities
+from perdure.agents.approvals import in_order
 from perdure.app import App
-from perdure.contracts.names import SHARED_QUEUE_SUFFIX
 from perdure.contracts.usage import Price
 from perdure.errors import SettingsError, suggest
 from perdure.providers._redact import redact
 from perdure.providers.prices import find_model
 from perdure.providers.registry import ProviderConfig, Providers
 from perdure.settings import Settings
+from perdure.telemetry.setup import Telemetry, make_telemetry
 from perdure.workflows.agent import AgentWorkflow
 from perdure.workflows.interceptor import PerdureInterceptor
 from perdure.workflows.map_workflows import MapNode, MapWorkflow
@@ -48,9 +50,6 @@ from perdure.workflows.scoreboard import Scoreboard
 
 PASSTHROUGH = ("perdure.contracts", "perdure.agents", "perdure.errors", "pydantic", "pydantic_core")
 """Data packages that the sandbox shares. Never `perdure.workflows`: that would switch its checks off."""
-
-HEARTBEAT_THROTTLE = timedelta(seconds=1)
-"""How late a worker learns that a call was cancelled; Temporal's default is 60 s."""
 
 _ATTRIBUTES_TTL_SECONDS = 60.0
 _HTTP_TIMEOUT_SECONDS = 60.0
@@ -65,12 +64,17 @@ class Parts:
     """Those of calls that several runs share; they run on a task queue of their own."""
     describing: DescribingActivities
     """Answers on a Task Queue of the worker's own."""
+    mark: str
+    """Tells this worker from others: two containers that share a host's name have clients of one identity."""
     workflows: Sequence[type]
     interceptors: Sequence[Interceptor]
     workflow_runner: WorkflowRunner
     models: ModelActivities
+    tools: ToolActivities
     providers: Providers
     host: ToolHost
+    lookup: Lookup
+    telemetry: Telemetry
     app: App
 
     @asynccontextmanager
@@ -82,6 +86,12 @@ class Parts:
             stack.push_async_callback(self.models.aclose)
             if self.app.lifespan is not None:
                 self.host.resources = await stack.enter_async_context(self.app.lifespan(self.app)) or {}
+            yield
+
+    @asynccontextmanager
+    async def telling(self, client: Client) -> AsyncGenerator[None]:
+        """Send traces and metrics, and what is left of them at the end."""
+        async with told(self.telemetry, client, providers=self.providers, lookup=self.lookup):
             yield
 
 
@@ -117,20 +127,44 @@ def models_known(settings: Settings) -> Callable[[str], tuple[Price | None, int 
     return find
 
 
-def make_parts(app: App, settings: Settings) -> Parts:
-    """Return the parts of a worker; nothing is opened yet."""
+def make_parts(app: App, settings: Settings, *, meter: MetricMeter = MetricMeter.noop) -> Parts:
+    """Return the parts of a worker; nothing is opened yet.
+
+    Args:
+        app: What it serves.
+        settings: Sizes and times.
+        meter: Of the client's runtime: what is counted goes where Temporal's own metrics go.
+
+    Raises:
+        SettingsError: Providers or telemetry can't be set up so. Not retryable.
+    """
     providers = make_providers(app, settings)
     blobs = BlobStore(settings.project_dir / settings.state_dir / "blobs")
     host = ToolHost(
-        http=httpx.AsyncClient(timeout=_HTTP_TIMEOUT_SECONDS), blobs=blobs, redact=_redactor(providers)
+        http=httpx.AsyncClient(timeout=_HTTP_TIMEOUT_SECONDS),
+        blobs=blobs,
+        redact=_redactor(providers),
+        has_storage=settings.storage is not None,
     )
+    telemetry = make_telemetry(
+        os.environ,
+        has_content=settings.telemetry.content,
+        redact=host.redact,
+        metrics_address=settings.metrics_address,
+    )
+    telemetry.count_with(meter)
     lookup = Lookup(app.registry, cache=MessageCache(settings.message_cache_bytes), specs=SpecCache())
+    attributes = _remembered_attributes()
+    approvals = in_order((*settings.approvals, *app.approvals))
     policy = LoadingPolicy(
         heartbeat_timeout=settings.heartbeat_timeout,
-        search_attributes=_remembered_attributes(),
+        search_attributes=attributes,
         find_model=models_known(settings),
         redact=host.redact,
         task_queues=settings.provider_queues(),
+        approvals=approvals,
+        model_queue=settings.model_task_queue or "",
+        tool_queue=settings.tool_task_queue or "",
     )
     sharing = Sharing(settings.cache_scope)
     models = ModelActivities(
@@ -141,7 +175,15 @@ def make_parts(app: App, settings: Settings) -> Parts:
         redact=host.redact,
         sharing=sharing,
     )
-    tools = ToolActivities(registry=app.registry, lookup=lookup, host=host, sharing=sharing)
+    tools = ToolActivities(
+        registry=app.registry,
+        lookup=lookup,
+        host=host,
+        sharing=sharing,
+        approvals=approvals,
+        task_queue=policy.tool_queue,
+    )
+    approving = ApprovalActivities(registry=app.registry, redact=host.redact, search_attributes=attributes)
     verifying = VerifyActivities(registry=app.registry, lookup=lookup, redact=host.redact)
     loading = LoadingActivities(registry=app.registry, providers=providers, lookup=lookup, policy=policy)
     resuming = ResumeActivities()
@@ -170,81 +212,26 @@ def make_parts(app: App, settings: Settings) -> Parts:
             resuming.resume_run,
             selecting.select_agent,
             selecting.record_outcomes,
+            approving.check_approval,
+            approving.open_wait,
         ],
         shared_activities=[tools.run_shared_tool, models.ask_shared_model],
         describing=DescribingActivities(providers.gates),
+        mark=uuid4().hex[:6],
         workflows=[AgentWorkflow, MapNode, MapWorkflow, PlanWorkflow, Scoreboard, *app.workflows.values()],
-        interceptors=[PerdureInterceptor()],
+        interceptors=[
+            PerdureInterceptor(ui_url=settings.ui_url or ""),
+            *([TelemetryInterceptor(telemetry)] if telemetry.is_on else []),
+        ],
         workflow_runner=sandboxed_runner(),
         models=models,
+        tools=tools,
         providers=providers,
         host=host,
+        lookup=lookup,
+        telemetry=telemetry,
         app=app,
     )
-
-
-def new_identity(client: Client) -> str:
-    """Return what a worker is known by: two containers that share a host's name have clients of one identity."""
-    return f"{client.identity}/{uuid4().hex[:6]}"
-
-
-def make_describing_worker(client: Client, parts: Parts, *, task_queue: str, identity: str) -> Worker:
-    """Return the worker that says how the one beside it stands, on a Task Queue that no other polls."""
-    return Worker(
-        client,
-        task_queue=worker_queue(task_queue, identity),
-        activities=[parts.describing.describe_worker],
-        identity=identity,
-        activity_task_poller_behavior=PollerBehaviorSimpleMaximum(maximum=1),
-        disable_eager_activity_execution=True,
-    )
-
-
-def make_shared_worker(
-    client: Client, settings: Settings, parts: Parts, *, task_queue: str, identity: str
-) -> Worker:
-    """Return the worker of the calls that several runs share, whose slots no waiting call can take.
-
-    Args:
-        client: A connected client.
-        settings: Sizes and times.
-        parts: Of the worker beside it.
-        task_queue: Of the worker beside it.
-        identity: Of the worker beside it.
-    """
-    return Worker(
-        client,
-        identity=identity,
-        task_queue=task_queue + SHARED_QUEUE_SUFFIX,
-        activities=parts.shared_activities,
-        max_concurrent_activities=settings.max_concurrent_shared_calls,
-        max_heartbeat_throttle_interval=HEARTBEAT_THROTTLE,
-        default_heartbeat_throttle_interval=HEARTBEAT_THROTTLE,
-        graceful_shutdown_timeout=settings.grace_period,
-    )
-
-
-def make_provider_workers(client: Client, settings: Settings, parts: Parts, *, identity: str) -> list[Worker]:
-    """Return a worker for the Task Queue of each provider that has one.
-
-    The queue's rate goes along with each poll, so that the file says it; one that was set on the live system, by
-    `perdure provider limit`, goes over it, for the server, until it is taken back.
-    """
-    return [
-        Worker(
-            client,
-            task_queue=table.task_queue,
-            identity=identity,
-            activities=[parts.models.call_model],
-            max_concurrent_activities=table.max_concurrent or settings.max_concurrent_activities,
-            max_task_queue_activities_per_second=table.max_requests_per_second,
-            max_heartbeat_throttle_interval=HEARTBEAT_THROTTLE,
-            default_heartbeat_throttle_interval=HEARTBEAT_THROTTLE,
-            graceful_shutdown_timeout=settings.grace_period,
-        )
-        for table in settings.providers.values()
-        if table.task_queue is not None
-    ]
 
 
 def _redactor(providers: Providers) -> Callable[[str], str]:

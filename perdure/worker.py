@@ -7,33 +7,26 @@ tasks alone, answers the queries of those calls: the first polls for nothing mor
 import asyncio
 import logging
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
-from datetime import timedelta
 from functools import partial
 from types import FrameType
 
 from temporalio.client import Client
 from temporalio.worker import Worker
 
+from perdure._health import Health
 from perdure._retention import check_retention
+from perdure._workers import make_main_worker, make_workers
 from perdure.app import App
 from perdure.settings import Settings
-from perdure.wiring import (
-    HEARTBEAT_THROTTLE,
-    Parts,
-    make_describing_worker,
-    make_parts,
-    make_provider_workers,
-    make_shared_worker,
-    new_identity,
-)
+from perdure.telemetry.client import with_caller_context
+from perdure.telemetry.metrics import meter_of
+from perdure.wiring import Parts, make_parts
 
 _log = logging.getLogger(__name__)
 
-_STICKY_TIMEOUT = timedelta(seconds=1)
-"""A dead worker's workflow task goes to another after this long; Temporal's default is 10 s."""
 _MAX_THREADS = 64
 
 
@@ -50,81 +43,49 @@ async def run_worker(
 
     Args:
         app: What to serve.
-        settings: Task queue, sizes and times.
+        settings: Task Queues, sizes and times.
         client: A connected client.
         stop: Set it to stop.
         drain_client: A second connection, for answering queries while calls finish; none, no answers.
         on_ready: Called when the worker polls.
+
+    Raises:
+        SettingsError: The server keeps results for less than a ttl, or an address is taken. Not retryable.
     """
     asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(_MAX_THREADS, "perdure-tool"))
-    parts = make_parts(app, settings)
+    parts = make_parts(app, settings, meter=meter_of(client))
+    if parts.telemetry.spans is not None:
+        client = with_caller_context(client)
     async with AsyncExitStack() as stack:
+        await stack.enter_async_context(parts.telling(client))
         await stack.enter_async_context(parts.opened())
-        queue, identity = settings.task_queue, new_identity(client)
-        worker = _make_worker(client, settings, parts, identity)
-        shared: list[Worker] = make_provider_workers(client, settings, parts, identity=identity)
-        shared.append(make_describing_worker(client, parts, task_queue=queue, identity=identity))
         if app.registry.shares_calls:
             await check_retention(client, app.registry)
-            shared.append(make_shared_worker(client, settings, parts, task_queue=queue, identity=identity))
-        for each in shared:
-            await stack.enter_async_context(each)
-        running = asyncio.create_task(worker.run())
+        workers = make_workers(client, settings, parts)
+        if settings.health_address is not None:
+            health = Health(client, workers, stop)
+            await stack.enter_async_context(health.served(settings.health_address))
+        running = [asyncio.create_task(worker.run()) for worker in workers]
         try:
             if on_ready is not None:
                 on_ready()
             stopping = asyncio.create_task(stop.wait())
-            await asyncio.wait([running, stopping], return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait([*running, stopping], return_when=asyncio.FIRST_COMPLETED)
             stopping.cancel()
         finally:
-            await asyncio.gather(
-                _drain(worker, settings, parts, drain_client), *(each.shutdown() for each in shared)
-            )
-            await running
+            stop.set()  # also when a worker broke: it is not ready any more
+            await _drain(workers, settings, parts, drain_client)
+            await asyncio.gather(*running)
 
 
-async def _drain(worker: Worker, settings: Settings, parts: Parts, client: Client | None) -> None:
+async def _drain(workers: Sequence[Worker], settings: Settings, parts: Parts, client: Client | None) -> None:
     async with AsyncExitStack() as stack:
-        if client is not None and worker.is_running:
+        if client is not None and "workflows" in settings.serve and workers[0].is_running:
             try:
-                await stack.enter_async_context(_make_drain_worker(client, settings, parts))
+                await stack.enter_async_context(make_main_worker(client, settings, parts, is_draining=True))
             except Exception as error:  # such as user code on disk that no longer loads in the sandbox
                 _log.warning("Calls in flight finish without a worker that answers their queries: %s", error)
-        await worker.shutdown()
-
-
-def _make_worker(client: Client, settings: Settings, parts: Parts, identity: str) -> Worker:
-    return Worker(
-        client,
-        identity=identity,
-        task_queue=settings.task_queue,
-        workflows=parts.workflows,
-        activities=parts.activities,
-        interceptors=parts.interceptors,
-        workflow_runner=parts.workflow_runner,
-        max_cached_workflows=settings.max_cached_workflows,
-        max_concurrent_workflow_tasks=settings.max_concurrent_workflow_tasks,
-        max_concurrent_activities=settings.max_concurrent_activities,
-        sticky_queue_schedule_to_start_timeout=_STICKY_TIMEOUT,
-        max_heartbeat_throttle_interval=HEARTBEAT_THROTTLE,
-        default_heartbeat_throttle_interval=HEARTBEAT_THROTTLE,
-        graceful_shutdown_timeout=settings.grace_period,
-    )
-
-
-def _make_drain_worker(client: Client, settings: Settings, parts: Parts) -> Worker:
-    return Worker(
-        client,
-        task_queue=settings.task_queue,
-        workflows=parts.workflows,
-        activities=parts.activities,
-        no_remote_activities=True,
-        interceptors=parts.interceptors,
-        workflow_runner=parts.workflow_runner,
-        max_cached_workflows=settings.max_cached_workflows,
-        max_concurrent_workflow_tasks=settings.max_concurrent_workflow_tasks,
-        sticky_queue_schedule_to_start_timeout=_STICKY_TIMEOUT,
-    )
+        await asyncio.gather(*(worker.shutdown() for worker in workers))
 
 
 def stop_on_signals(stop: asyncio.Event) -> None:

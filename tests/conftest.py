@@ -10,7 +10,7 @@ from temporalio.client import Client
 from perdure.connection import connect
 from perdure.devserver import DevServer
 
-for _name in [name for name in os.environ if name.startswith(("PERDURE_", "TEMPORAL_"))]:
+for _name in [name for name in os.environ if name.startswith(("PERDURE_", "TEMPORAL_", "OTEL_"))]:
     del os.environ[_name]
 
 # The machine's load is no property of the code.

@@ -34,6 +34,14 @@ class Lookup:
         self._registry = registry
         self.cache = cache
         self.specs = specs
+        self._hits = 0
+        self._misses = 0
+
+    def take_counts(self) -> tuple[int, int]:
+        """Return how many messages of prompts were known, and how many looked up, since this was asked."""
+        counts = self._hits, self._misses
+        self._hits = self._misses = 0
+        return counts
 
     async def slots(self, key: ConversationKey, count: int, new: Sequence[SlotMessage] = ()) -> list[Slot]:
         """Return the first `count` slots of a conversation.
@@ -42,12 +50,14 @@ class Lookup:
             ConversationUnavailableError: Retryable, and no attempt at the vendor.
         """
         known = dict(self.cache.get(key))
-        unknown = [each for each in new if each.slot not in known]
+        unknown = [each for each in new if each.slot not in known and not each.sent]
         fresh = {each.slot: Slot(each.message) for each in unknown if each.same_as is None}
         known.update(fresh)
         repeats = [(each.slot, each.message, each.same_as) for each in unknown if each.same_as is not None]
         given = known.keys() | {slot for slot, _, _ in repeats}
         missing = [number for number in range(count) if number not in given]
+        self._misses += len(missing)
+        self._hits += count - len(missing)
         if missing:
             pulled = await self._pull(key, missing[0], missing[-1] + 1)
             fresh.update({n: slot for n, slot in pulled.items() if n not in known})

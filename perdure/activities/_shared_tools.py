@@ -75,7 +75,7 @@ async def share_tool_call(sharing: Sharing, ask: ToolAsk) -> tuple[Message, bool
     call = SharedCall(
         name=pinned.name,
         activity=RUN_SHARED_TOOL,
-        parts=(ask.tenant, pinned.to_bytes().decode(), version, _sorted(ask.arguments), _sorted(context)),
+        parts=(ask.tenant, _policy(pinned), version, _sorted(ask.arguments), _sorted(context)),
         ttl=pinned.cache_ttl or timedelta(hours=1),
         result_type=SharedToolResult,
         timeout=timeout,
@@ -91,6 +91,11 @@ async def share_tool_call(sharing: Sharing, ask: ToolAsk) -> tuple[Message, bool
         return None
     message = repeat_result(tool_message(ask.call, ()), result.message)
     return message, result.asker != asker_name()
+
+
+def _policy(pinned: ToolSpec) -> str:
+    """Return what a result depends on: who had to approve the call makes no difference."""
+    return pinned.model_copy(update={"approval": None}).to_bytes().decode()
 
 
 def _sorted(values: Mapping[str, Any]) -> str:

@@ -2,7 +2,7 @@
 
 import inspect
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
@@ -14,6 +14,7 @@ from perdure.activities._lookup import Lookup
 from perdure.activities._progress import Heart
 from perdure.activities._pulse import Pulse
 from perdure.agents.agent import Agent
+from perdure.agents.approvals import check_run_rules, pin
 from perdure.agents.compaction import Compaction
 from perdure.agents.registry import Registry
 from perdure.contracts.calls import (
@@ -26,8 +27,9 @@ from perdure.contracts.calls import (
 from perdure.contracts.limits import DEFAULT_LIMITS, Limits
 from perdure.contracts.map import MapOutcome, ReadPageRequest, ReadPageResult
 from perdure.contracts.names import COPY_CONVERSATION, LOAD_AGENT, PLAN_VERIFIER, READ_OUTPUT, READ_PAGE
-from perdure.contracts.spec import AgentSpec, CompactionSpec, ModelSpec, ToolSpec
+from perdure.contracts.spec import AgentSpec, CompactionSpec, ModelSpec, ToolSpec, with_queue
 from perdure.contracts.usage import Price
+from perdure.contracts.waits import ApprovalRule
 from perdure.errors import PayloadTooLargeError, UserError
 from perdure.history import read_outcomes, read_output
 from perdure.providers.registry import Providers
@@ -54,6 +56,12 @@ class LoadingPolicy:
     """Takes the secrets out of a text."""
     task_queues: Mapping[str, str] = field(default_factory=dict[str, str])
     """The Task Queue of each provider that has one of its own."""
+    approvals: Sequence[ApprovalRule] = ()
+    """The rules of the app and its settings, in order."""
+    model_queue: str = ""
+    """The Task Queue of the model calls of all others; empty for the workflow's."""
+    tool_queue: str = ""
+    """The Task Queue of tool calls, likewise."""
 
 
 class LoadingActivities:
@@ -74,7 +82,9 @@ class LoadingActivities:
         Raises:
             UnknownAgentError, UnknownModelError: Not retryable.
             UserError: The instructions function failed. Not retryable.
+            SettingsError: A rule of the run makes no sense. Not retryable.
         """
+        check_run_rules(request.approvals)
         agent = self._registry.agent(request.agent)
         verify, is_verified_by_agent = self._verifier(agent, request.verify)
         instructions = await self._instructions(agent, request.context or {})
@@ -83,7 +93,13 @@ class LoadingActivities:
             description=agent.description,
             instructions=instructions,
             models=tuple(self._model(name) for name in agent.models),
-            tools=(*agent.tool_specs, *(self._handoff(each) for each in agent.handoffs)),
+            tools=(
+                *(
+                    with_queue(pin(tool, (*request.approvals, *self._policy.approvals)), self._policy.tool_queue)
+                    for tool in agent.tool_specs
+                ),
+                *(self._handoff(each) for each in agent.handoffs),
+            ),
             output=agent.output_spec,
             limits=request.limits.over(agent.limits.over(DEFAULT_LIMITS)),
             settings=agent.settings,
@@ -98,6 +114,7 @@ class LoadingActivities:
             search_attributes=tuple(sorted(await self._policy.search_attributes())),
             compaction=self._compaction(agent.compaction),
             is_metered=True,
+            run_approvals=request.approvals,
         )
         _check_prices(spec)
         if len(spec.to_bytes()) > _MAX_SPEC_BYTES:
@@ -145,7 +162,7 @@ class LoadingActivities:
     def _model(self, name: str) -> ModelSpec:
         self._providers.resolve(name)
         price, window = self._policy.find_model(name)
-        queue = self._policy.task_queues.get(name.partition(":")[0], "")
+        queue = self._policy.task_queues.get(name.partition(":")[0], self._policy.model_queue)
         return ModelSpec(name=name, price=price, context_window_tokens=window, task_queue=queue)
 
     @activity.defn(name=COPY_CONVERSATION)

@@ -27,6 +27,7 @@ from perdure.contracts.usage import Usage
 from perdure.errors import ConversationUnavailableError, ModelCallError, PerdureError, UnsettledCallError
 from perdure.providers.base import Fragment, ModelReply, ModelRequest, Provider, TextSink
 from perdure.providers.registry import Providers
+from perdure.telemetry.notes import note_prompt, note_spec
 
 
 class ModelActivities:
@@ -78,7 +79,9 @@ class ModelActivities:
         try:
             self._check_reservation(request, heart)
             spec = await self._lookup.spec(request.spec, workflow_id, run_id)
+            note_spec(spec)
             slots = await self._lookup.slots(key, request.slots, request.new)
+            note_prompt(lambda: [slot.message for slot in slots])
             if request.is_metered:
                 check_extra(spec.settings)
             if request.summary is not None:
@@ -145,6 +148,7 @@ class ModelActivities:
         key = ConversationKey(request.workflow_id, request.run_id, call.conversation, call.epoch)
         try:
             spec = await self._lookup.spec(call.spec, key.workflow_id, key.run_id)
+            note_spec(spec)
             slots = await self._lookup.slots(key, call.slots, call.new)
             with Heart() as heart:
                 reply = await self._ask(call, spec, key, slots, heart)

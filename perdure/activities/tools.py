@@ -5,7 +5,7 @@ Only two things fail the activity: an exception of an idempotent tool that has a
 
 import asyncio
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -24,6 +24,7 @@ from perdure.activities._progress import Heart, backoff
 from perdure.activities._results import encodable, to_content
 from perdure.activities._shared_tools import TOOL_FAILED, ToolAsk, share_tool_call, tool_version
 from perdure.activities._sharing import Sharing
+from perdure.agents.approvals import pin
 from perdure.agents.context import ToolContext
 from perdure.agents.registry import Registry
 from perdure.agents.tool import Tool, describe_invalid_arguments
@@ -34,15 +35,22 @@ from perdure.contracts.calls import (
     SharedToolRequest,
     SharedToolResult,
 )
-from perdure.contracts.messages import ContentPart, Message, ToolCallPart, ToolResultPart, tool_message
+from perdure.contracts.messages import ContentPart, Message, ToolCallPart, ToolResultPart, tell_edit, tool_message
 from perdure.contracts.names import CALL_TOOL, LOAD_TOOL, RUN_SHARED_TOOL, RUN_TOOL
-from perdure.contracts.spec import ToolSpec
+from perdure.contracts.spec import ToolSpec, with_queue
+from perdure.contracts.waits import ApprovalRule
 from perdure.errors import ToolError, ToolRetry
+from perdure.telemetry.notes import note_arguments, note_spec
 
 if TYPE_CHECKING:
     import httpx
 
 _MAX_ERROR_CHARS = 2000
+_INLINE_TEXT_BYTES = 1024 * 1024
+"""Without external storage a result's text is cut here at the latest."""
+_INLINE_BYTES = 1_900_000
+"""Of a result in all; Temporal's limit is 2 MiB."""
+_STORED_BYTES = 60_000_000
 _OTHER_VERSION_DELAY = timedelta(seconds=1)
 
 
@@ -52,12 +60,14 @@ class ToolHost:
 
     Attributes:
         resources: Filled by the App's lifespan.
+        has_storage: Whether results beyond Temporal's limits are kept outside of Event History.
     """
 
     http: "httpx.AsyncClient"
     blobs: BlobStore
     redact: Callable[[str], str]
     resources: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    has_storage: bool = False
 
 
 class _Refused(Exception):
@@ -67,8 +77,19 @@ class _Refused(Exception):
 class ToolActivities:
     """Runs tool calls on behalf of runs."""
 
-    def __init__(self, *, registry: Registry, lookup: Lookup, host: ToolHost, sharing: Sharing) -> None:
-        """Work with these."""
+    def __init__(
+        self,
+        *,
+        registry: Registry,
+        lookup: Lookup,
+        host: ToolHost,
+        sharing: Sharing,
+        approvals: Sequence[ApprovalRule] = (),
+        task_queue: str = "",
+    ) -> None:
+        """Work with these; `task_queue` is where calls run, if that is not the workflow's."""
+        self._approvals = approvals
+        self._task_queue = task_queue
         self._sharing = sharing
         self._registry = registry
         self._lookup = lookup
@@ -87,6 +108,7 @@ class ToolActivities:
             info.workflow_id or "", info.workflow_run_id or "", request.conversation, request.epoch
         )
         spec = await self._lookup.spec(request.spec, key.workflow_id, key.run_id)
+        note_spec(spec)
         call = await self._find_call(key, request)
         pinned = spec.tool(request.name)
         if pinned is None:
@@ -94,6 +116,8 @@ class ToolActivities:
         else:
             context = self._context(request.name, request.key, spec.context or {})
             message, is_saved = await self._answer_or_share(pinned, call, context, request.tenant)
+        if request.is_edited:
+            message = tell_edit(message, call.arguments)
         self._lookup.cache.put(key, {request.slot: Slot(message)})
         return CallToolResult(
             slot=request.slot,
@@ -110,7 +134,7 @@ class ToolActivities:
         Raises:
             UnknownToolError: Not retryable.
         """
-        return self._registry.tool(name).spec
+        return with_queue(pin(self._registry.tool(name).spec, self._approvals), self._task_queue)
 
     @activity.defn(name=RUN_TOOL)
     async def run_tool(self, request: RunToolRequest) -> CallToolResult:
@@ -154,6 +178,7 @@ class ToolActivities:
         self, pinned: ToolSpec, call: ToolCallPart, context: ToolContext, tenant: str
     ) -> tuple[Message, bool]:
         """Return the message that answers a call, and whether another run's call gave it."""
+        note_arguments(call.arguments)
         if pinned.cache == "shared":
             try:
                 tool = self._find_tool(pinned)
@@ -180,9 +205,23 @@ class ToolActivities:
             tool = self._find_tool(pinned)
             arguments = _bind(tool, pinned, call.arguments)
             content = await self._run(tool, pinned, arguments, context)
-            return tool_message(call, content)
+            return self._checked(pinned, tool_message(call, content))
         except (_Refused, ToolRetry) as error:
             return tool_message(call, self._text(error), outcome="error")
+
+    def _checked(self, pinned: ToolSpec, message: Message) -> Message:
+        """Refuse a result that is too large to be recorded: text was cut, but images and escapes were not.
+
+        Temporal would fail the call when it is over, and the outcome would be unknown.
+        """
+        size, most = len(message.to_bytes()), _STORED_BYTES if self._host.has_storage else _INLINE_BYTES
+        if size <= most:
+            return message
+        remedy = "" if self._host.has_storage else ", or configure external storage ([tool.perdure.storage])"
+        raise _Refused(
+            f"The call was made, but the result of {pinned.name} was not kept: it takes {size} bytes, more than "
+            f"{most}. Ask for less; its author can put images and files into blobs (ToolContext.put_blob){remedy}."
+        )
 
     def _find_tool(self, pinned: ToolSpec) -> Tool:
         tool = self._registry.tools.get(pinned.name)
@@ -199,7 +238,8 @@ class ToolActivities:
             try:
                 async with clock:
                     value = await tool.run(arguments, context)
-                return to_content(value, pinned.max_result_bytes)
+                most = pinned.max_result_bytes
+                return to_content(value, most if self._host.has_storage else min(most, _INLINE_TEXT_BYTES))
             except ToolRetry:
                 raise
             except PydanticSerializationError as error:

@@ -7,6 +7,7 @@ from typing import Any
 from perdure.agents._names import check_name
 from perdure.agents._schema import output_spec
 from perdure.agents.compaction import Compaction
+from perdure.agents.questions import HumanTool
 from perdure.agents.tool import Tool, tool
 from perdure.contracts.calls import Verdict
 from perdure.contracts.limits import Limits, ModelSettings, OnLimit
@@ -59,7 +60,7 @@ class Agent:
     instructions: Instructions = field(default="", kw_only=True, repr=False)
     model: str | Sequence[str] = field(kw_only=True)
     """`provider:model`, or several: the first is asked, the rest are fallbacks."""
-    tools: Sequence[Tool | Subagent | Callable[..., Any]] = field(default=(), kw_only=True)
+    tools: Sequence[Tool | Subagent | HumanTool | Callable[..., Any]] = field(default=(), kw_only=True)
     output: Any = field(default=str, kw_only=True)
     """`str`, or any type that pydantic knows."""
     limits: Limits = field(default_factory=Limits, kw_only=True)
@@ -78,7 +79,8 @@ class Agent:
         """Check the declaration, and make tools of plain functions."""
         check_name("Agent", self.name)
         tools = tuple(
-            each if isinstance(each, Tool | Subagent) else _as_tool(self.name, each) for each in self.tools
+            each if isinstance(each, Tool | Subagent | HumanTool) else _as_tool(self.name, each)
+            for each in self.tools
         )
         object.__setattr__(self, "tools", tools)
         check_unique(f"agent {self.name!r}", "tool", [each.name for each in tools])
@@ -109,7 +111,7 @@ class Agent:
     @property
     def tool_specs(self) -> tuple[ToolSpec, ...]:
         """What a run records of the tools."""
-        return tuple(each.spec for each in self.tools if isinstance(each, Tool | Subagent))
+        return tuple(each.spec for each in self.tools if isinstance(each, Tool | Subagent | HumanTool))
 
     @property
     def known_agents(self) -> "tuple[Agent, ...]":

@@ -10,12 +10,13 @@ from pydantic import ValidationError
 
 from perdure.agents._names import check_name
 from perdure.agents._schema import Signature
+from perdure.agents.approvals import Policy, policy_name
 from perdure.agents.context import ToolContext
 from perdure.contracts.spec import ToolSpec
 from perdure.errors import InvalidToolError
 
 _LOCAL_LIMIT = timedelta(seconds=10)
-_MAX_RESULT_BYTES = 1024 * 1024
+_MAX_RESULT_BYTES = 50_000_000
 
 
 class Tool:
@@ -23,11 +24,15 @@ class Tool:
 
     Attributes:
         spec: What a run records of it.
+        policy: Says for each call whether it needs approval.
     """
 
-    def __init__(self, function: Callable[..., Any], spec: ToolSpec, signature: Signature) -> None:
+    def __init__(
+        self, function: Callable[..., Any], spec: ToolSpec, signature: Signature, *, policy: Policy | None = None
+    ) -> None:
         """Use `@tool` instead."""
         self.spec = spec
+        self.policy = policy
         self._function = function
         self._signature = signature
         self.__doc__ = function.__doc__
@@ -49,7 +54,7 @@ class Tool:
 
     def is_same(self, other: "Tool") -> bool:
         """Say whether `other` is made of the same function, with the same policy."""
-        return self._function == other._function and self.spec == other.spec
+        return self._function == other._function and self.spec == other.spec and self.policy == other.policy
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Call the function itself, as in a test."""
@@ -98,7 +103,8 @@ def tool(
     cache: Literal["run", "shared"] | None = None,
     ttl: timedelta | None = None,
     version: str = "",
-    needs_approval: bool = False,
+    needs_approval: bool | Policy = False,
+    read_only: bool = False,
 ) -> Callable[[Callable[..., Any]], Tool]: ...
 
 
@@ -116,7 +122,8 @@ def tool(
     cache: Literal["run", "shared"] | None = None,
     ttl: timedelta | None = None,
     version: str = "",
-    needs_approval: bool = False,
+    needs_approval: bool | Policy = False,
+    read_only: bool = False,
 ) -> Tool | Callable[[Callable[..., Any]], Tool]:
     """Make a tool of a plain or async function.
 
@@ -133,12 +140,15 @@ def tool(
             For quick tools (up to a second, no network); needs `idempotent`.
         timeout: Time for one attempt; 5 minutes by default, 5 seconds for a local tool.
         max_attempts: Tries when the function raises; 3 for an idempotent tool, else 1.
-        max_result_bytes: Longer results are cut, with a notice; at most 1 MiB.
+        max_result_bytes: Longer results are cut, with a notice. At most 50 MB where workers have external
+            storage; without it results are cut at 1 MiB, whatever this says.
         cache: Answer an identical call from the run (`run`) or across runs (`shared`); needs `idempotent`.
         ttl: How old an answer from another run may be; `shared` needs it. At most the retention of the namespace.
         version: Change it when the answers change though signature and docstring don't: older ones are not
             reused then.
-        needs_approval: A person must approve each call.
+        needs_approval: A person must approve each call; or a function of the call (`ApprovalCall`) says so: by a
+            bool, by the reason as a text, or by an `ApprovalRule`. Rules of the app, or of a run, go over it.
+        read_only: It changes nothing outside: with `approvals="strict"` it needs no approval.
 
     Raises:
         InvalidToolError: The function or an option can't be used. Not retryable.
@@ -158,10 +168,14 @@ def tool(
             cache=cache,
             cache_ttl=ttl,
             version=version,
-            needs_approval=needs_approval,
+            needs_approval=bool(needs_approval),
+            read_only=read_only,
+            approval_policy=policy_name(needs_approval),
         )
         _check_options(spec)
-        return Tool(decorated, spec, signature)
+        return Tool(
+            decorated, spec, signature, policy=None if isinstance(needs_approval, bool) else needs_approval
+        )
 
     return make if function is None else make(function)
 
@@ -186,7 +200,7 @@ def _check_options(spec: ToolSpec) -> None:
         "max_attempts above 1 needs idempotent=True": spec.max_attempts > 1 and not spec.idempotent,
         "max_attempts is from 1 to 100": not 1 <= spec.max_attempts <= 100,
         "timeout must be positive": spec.timeout <= timedelta(0),
-        "max_result_bytes is from 1 to 1 MiB": not 1 <= spec.max_result_bytes <= _MAX_RESULT_BYTES,
+        "max_result_bytes is from 1 to 50,000,000": not 1 <= spec.max_result_bytes <= _MAX_RESULT_BYTES,
     }
     for fault, is_present in faults.items():
         if is_present:

@@ -1,6 +1,7 @@
 """What `perdure doctor` checks. It starts no run, and leaves nothing behind unless told to fix."""
 
 import json
+import os
 import platform
 from collections.abc import Mapping
 from datetime import timedelta
@@ -15,6 +16,7 @@ from temporalio.envconfig import ClientConfig
 from temporalio.service import RPCError
 
 import perdure
+from perdure._production import show
 from perdure._search_attributes import add_search_attributes, existing_search_attributes
 from perdure.app import App
 from perdure.cli._context import Project, local_address, open_client, resolve
@@ -25,6 +27,7 @@ from perdure.contracts.names import SEARCH_ATTRIBUTES
 from perdure.errors import PerdureError
 from perdure.project import load_app
 from perdure.settings import Resolved, Settings
+from perdure.telemetry.environment import metrics_config, traces_exporter
 from perdure.wiring import make_providers, sandboxed_runner
 from perdure.workflows.agent import AgentWorkflow
 from perdure.workflows.plan_workflow import PlanWorkflow
@@ -75,6 +78,7 @@ class Doctor:
         app = self._app(settings)
         self._workflows(app)
         self._providers(app, settings)
+        self._telemetry(settings)
         await self._server(settings)
 
     def _settings(self) -> Settings:
@@ -155,6 +159,19 @@ class Doctor:
                 self._add("Providers", status.name, "warning", value)
             else:
                 self._note("Providers", status.name, f"{status.key_env} isn't set; no agent needs it")
+
+    def _telemetry(self, settings: Settings) -> None:
+        """Say where a worker with this environment sends traces and metrics."""
+        try:
+            traces, metrics = traces_exporter(os.environ), metrics_config(os.environ, settings.metrics_address)
+        except PerdureError as error:
+            self._problem("Telemetry", "OpenTelemetry", error)
+            return
+        self._note("Telemetry", "traces", "nowhere" if traces == "none" else f"by {traces}")
+        where = "nowhere" if metrics is None else "by otlp"
+        if settings.metrics_address is not None:
+            where = f"to Prometheus, at {settings.metrics_address}"
+        self._note("Telemetry", "metrics", where)
 
     async def _server(self, settings: Settings) -> None:
         try:
@@ -253,7 +270,9 @@ def _values(resolved: Resolved) -> list[tuple[str, str, str]]:
             name, value = f"{name}_seconds", f"{value.total_seconds():g}"
         elif name in ("providers", "prices"):
             value = json.dumps({key: table.model_dump(exclude_none=True) for key, table in value.items()})
-        found.append((name, str(value), source))
+        elif isinstance(value, BaseModel):
+            value = value.model_dump_json(exclude_none=True)
+        found.append((name, show(value), source))
     return found
 
 

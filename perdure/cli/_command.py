@@ -68,6 +68,7 @@ priority_option = click.option(
     help="1 (first) to 5 (last), for all that it does.  [default: 3]",
 )
 id_argument = click.argument("workflow_id", metavar="ID")
+call_argument = click.argument("call", metavar="[CALL]", required=False)
 
 
 def tree_options(function: _F) -> _F:
@@ -104,6 +105,13 @@ def start_options(function: _F) -> _F:
             multiple=True,
             metavar="KEY=VALUE",
             help="A value for instructions and tools; no secrets. May be repeated.",
+        ),
+        click.option(
+            "--ask",
+            "asked",
+            multiple=True,
+            metavar="TOOL",
+            help="Ask a person before each call of these tools, such as 'shell_*'; may be repeated.",
         ),
         tenant_option,
         priority_option,

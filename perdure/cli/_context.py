@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 if TYPE_CHECKING:
+    from temporalio.runtime import Runtime
+
     from perdure.app import App
     from perdure.client import PerdureClient
     from perdure.settings import Resolved, Settings
@@ -100,17 +102,26 @@ def _recorded_port(settings: "Settings") -> int | None:
     return None
 
 
-async def open_client(project: Project, *, address: str | None = None) -> "PerdureClient":
+async def open_client(
+    project: Project, *, address: str | None = None, runtime: "Runtime | None" = None
+) -> "PerdureClient":
     """Connect to Temporal: at `address`, else as configured, else to the project's embedded server.
+
+    Args:
+        project: Its settings.
+        address: Of a local server.
+        runtime: Temporal's, where metrics are sent.
 
     Raises:
         ServerUnreachableError: Retryable.
     """
     from perdure.client import PerdureClient
     from perdure.connection import connect
+    from perdure.storage.opening import external_storage
 
     known = address or local_address(project.settings)
-    temporal = await connect(address=known, origin="this project's embedded server")
+    origin, storage = "this project's embedded server", external_storage(project.settings)
+    temporal = await connect(address=known, origin=origin, storage=storage, runtime=runtime)
     registry = project.app.registry if project.app else None
     settings = project.settings
     return PerdureClient(
@@ -145,7 +156,11 @@ def run_async(main: Coroutine[Any, Any, _T], *, is_worker: bool = False) -> _T:
 
         factory = new_event_loop
     with asyncio.Runner(loop_factory=factory) as runner:
-        return runner.run(main)
+        try:
+            return runner.run(main)
+        finally:
+            if "perdure.storage.opening" in sys.modules:
+                runner.run(sys.modules["perdure.storage.opening"].close_storage())
 
 
 @dataclass

@@ -1,6 +1,7 @@
 """What an error means to whoever typed the command: one line on stderr and an exit code."""
 
 import errno
+import json
 import os
 import sys
 from collections.abc import Generator
@@ -69,6 +70,7 @@ def describe(error: BaseException) -> tuple[int, str]:
     from temporalio.service import RPCError
 
     from perdure.errors import PerdureError, ProjectLoadError
+    from perdure.history import storage_problem
 
     if isinstance(error, ProjectLoadError):
         return PROJECT, _with_traceback(error.message, error.attributes.get("traceback"))
@@ -79,13 +81,15 @@ def describe(error: BaseException) -> tuple[int, str]:
     if isinstance(error, RuntimeError) and str(error).startswith(_INVALID_WORKFLOW):
         cause = error.__cause__ or error.__context__
         return PROJECT, f"{error}: {_one_line(cause)} `perdure doctor` tells more."
+    if isinstance(error, RuntimeError | ValueError) and (unreadable := storage_problem(error)) is not None:
+        return PROJECT, unreadable.message
     kind = type(error).__name__
     return RUN_FAILED, f"Unexpected {kind}: {error} (`--debug` shows where it comes from.)"
 
 
 @contextmanager
-def run_outcome() -> Generator[None]:
-    """Say that an error of a run, whatever its type, is the run's and not the command's."""
+def run_outcome(output: str = "text") -> Generator[None]:
+    """Say that an error of a run, whatever its type, is the run's and not the command's; as JSON on stdout too."""
     from perdure.errors import PerdureError, ServerError
 
     try:
@@ -93,7 +97,12 @@ def run_outcome() -> Generator[None]:
     except ServerError:
         raise
     except PerdureError as error:
-        raise RunFailed(f"{type(error).__name__}: {error.message}") from error
+        kind, partial = type(error).__name__, error.attributes.get("partial")
+        if output != "text":
+            told = {"type": kind, "message": error.message, "partial": partial}
+            click.echo(json.dumps({"error": told}, indent=2 if output == "json" else None))
+        had = f"\n\nWhat it had by then:\n{partial}" if partial else ""
+        raise RunFailed(f"{kind}: {error.message}{had}") from error
 
 
 def _with_traceback(message: str, trace: str | None) -> str:
@@ -111,7 +120,7 @@ def _code_of(error: BaseException) -> int:
     from perdure import errors
 
     codes: tuple[tuple[type[BaseException] | tuple[type[BaseException], ...], int], ...] = (
-        ((errors.ProjectLoadError, errors.SettingsError), PROJECT),
+        ((errors.ProjectLoadError, errors.SettingsError, errors.StorageError), PROJECT),
         ((errors.DuplicateNameError, errors.InvalidNameError, errors.InvalidToolError), PROJECT),
         ((errors.ServerUnreachableError, errors.DevServerError), UNREACHABLE),
         ((errors.RunNotFoundError, errors.RunExistsError), USAGE),

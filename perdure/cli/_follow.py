@@ -13,6 +13,8 @@ from perdure.cli._context import warn_without_workers
 from perdure.cli._errors import run_outcome
 from perdure.cli._format import call, clean, cost, duration, one_line, plural, stamp
 from perdure.cli._messages import MessagePrinter
+from perdure.cli._people import how_to, what
+from perdure.cli._prompting import Prompts, can_ask
 from perdure.cli._render import print_labelled, status_text
 from perdure.cli._runs import describe_pending
 from perdure.cli._tree import child_label, describe_child, print_tree, tree_lines
@@ -38,19 +40,32 @@ async def warn_if_idle(client: "PerdureClient", workflow_id: str) -> None:
         await warn_without_workers(client, info.task_queue)
 
 
-async def follow(client: "PerdureClient", workflow_id: str, out: Console) -> None:
+async def follow(client: "PerdureClient", workflow_id: str, out: Console, *, is_asking: bool = False) -> None:
     """Print a run as it goes, until it is closed.
+
+    Args:
+        client: Where the run is.
+        workflow_id: The run.
+        out: Where to.
+        is_asking: Ask whoever is at the terminal, if somebody is, what the run waits for people for.
 
     Raises:
         RunFailed: It did not complete.
     """
     shown = Follower(out, workflow_id)
     live = Live(console=out, transient=True, refresh_per_second=8) if out.is_terminal else None
+    asking = Prompts(client, out, live) if is_asking and can_ask(out) else None
     with live or nullcontext():
-        async for event in client.watch(workflow_id, with_tree=live is not None):
-            shown.show(event)
-            if live is not None:
-                live.update(shown.live())
+        try:
+            async for event in client.watch(workflow_id, with_tree=live is not None):
+                shown.show(event, tells_waits=asking is None)
+                if asking is not None and event.kind in ("waits", "closed"):
+                    asking.note(event.waits)
+                if live is not None and live.is_started:
+                    live.update(shown.live())
+        finally:
+            if asking is not None:
+                await asking.close()
         if live is not None:
             live.update(Text())
     await _print_summary(client, workflow_id, out)
@@ -86,8 +101,10 @@ class Follower:
         self._pending: tuple[PendingCall, ...] = ()
         self._told: set[tuple[str, int]] = set()
 
-    def show(self, event: WatchEvent) -> None:
-        """Take an event in, and print what is final about it."""
+    def show(self, event: WatchEvent, *, tells_waits: bool = True) -> None:
+        """Take an event in, and print what is final about it; of waits, only where nobody is asked here."""
+        if event.kind == "waits" and tells_waits:
+            self._tell_waits(event)
         if event.entry is not None:
             self._messages.print(event.entry)
         if event.kind in ("message", "pending", "continued", "closed"):
@@ -122,6 +139,15 @@ class Follower:
         else:
             return describe_pending(pending)
         return describe_pending(pending, text) if is_waiting else text
+
+    def _tell_waits(self, event: WatchEvent) -> None:
+        for run in event.waits:
+            for wait in run.waits:
+                if (run.workflow_id, hash((wait.id, wait.group))) in self._told:
+                    continue
+                self._told.add((run.workflow_id, hash((wait.id, wait.group))))
+                told = Text(one_line(what(wait)), style="yellow").append(f" · {how_to(run, wait)}", style="dim")
+                print_labelled(self._out, Text("asks", style="yellow"), told)
 
     def _tell_failures(self) -> None:
         for each in self._pending:

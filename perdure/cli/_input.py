@@ -133,7 +133,7 @@ def parse_limits(given: Iterable[str], option: str = "--limit") -> Limits | None
         raise InvalidInputError(f"{option}: {_first_problem(error)}.") from None
 
 
-def parse_since(text: str | None) -> timedelta | None:
+def parse_time(text: str | None, option: str = "--since") -> timedelta | None:
     """Read `--since 7d`: minutes (m), hours (h), days (d) or weeks (w).
 
     Raises:
@@ -143,7 +143,7 @@ def parse_since(text: str | None) -> timedelta | None:
         return None
     found = re.fullmatch(r"(\d{1,5})([mhdw])", text.strip())
     if found is None or not int(found[1]):
-        raise InvalidInputError(f"--since {text!r} should be a number of m, h, d or w, such as 7d.")
+        raise InvalidInputError(f"{option} {text!r} should be a number of m, h, d or w, such as 7d.")
     unit = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}[found[2]]
     return timedelta(**{unit: int(found[1])})
 

@@ -24,12 +24,58 @@ class _StderrHandler(logging.StreamHandler[TextIO]):
         return sys.stderr
 
 
+class Context(logging.Filter):
+    """Adds to a record, where it is made, which run and which span it belongs to."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Let every record pass."""
+        record.perdure_context = _ids() or _told_by_temporal(record)
+        return True
+
+
+def _ids() -> dict[str, Any]:
+    """Return the ids of the call or the workflow that runs here, and of its span."""
+    if "temporalio.activity" not in sys.modules:
+        return {}
+    from temporalio import activity, workflow
+
+    found: dict[str, Any] = {}
+    if activity.in_activity():
+        info = activity.info()
+        found = {"workflow_id": info.workflow_id, "run_id": info.workflow_run_id}
+        found |= {"activity": info.activity_type, "attempt": info.attempt}
+    elif workflow.in_workflow():
+        run = workflow.info()
+        found = {"workflow_id": run.workflow_id, "run_id": run.run_id}
+    return {name: value for name, value in (found | _span_ids()).items() if value is not None}
+
+
+def _told_by_temporal(record: logging.LogRecord) -> dict[str, Any]:
+    """Return what Temporal's loggers have put into the record."""
+    told: dict[str, Any] = (
+        getattr(record, "temporal_activity", None) or getattr(record, "temporal_workflow", None) or {}
+    )
+    return {name: told[name] for name in ("workflow_id", "run_id") if told.get(name)}
+
+
+def _span_ids() -> dict[str, str]:
+    api: Any = sys.modules.get("opentelemetry.trace")
+    if api is None:
+        return {}
+    span = api.get_current_span().get_span_context()
+    return {"trace_id": f"{span.trace_id:032x}", "span_id": f"{span.span_id:016x}"} if span.is_valid else {}
+
+
 class _Lines(logging.Formatter):
     def __init__(self) -> None:
         super().__init__("%(asctime)s %(levelname)-7s %(name)s: %(message)s", "%H:%M:%S")
 
     def format(self, record: logging.LogRecord) -> str:
-        return super().format(_shorten(record))
+        line = super().format(_shorten(record))
+        ids: dict[str, Any] = getattr(record, "perdure_context", {})
+        shown = " ".join(f"{name}={ids[name]}" for name in ("workflow_id", "trace_id") if name in ids)
+        head, newline, rest = line.partition("\n")
+        return f"{head} [{shown}]{newline}{rest}" if shown else line
 
 
 class _JsonLines(logging.Formatter):
@@ -41,6 +87,7 @@ class _JsonLines(logging.Formatter):
             "level": record.levelname,
             "logger": record.name,
             "message": record.getMessage(),
+            **getattr(record, "perdure_context", {}),
         }
         if record.exc_info:
             line["traceback"] = self.formatException(record.exc_info)
@@ -57,7 +104,7 @@ def _shorten(record: logging.LogRecord) -> logging.LogRecord:
         return record
     short = logging.makeLogRecord(record.__dict__)
     call = str(context.get("activity_type", "")).removeprefix("perdure.")
-    short.msg = f"{context.get('workflow_id')}: {call} failed, attempt {context.get('attempt')}: {error.message}"
+    short.msg = f"{call} failed, attempt {context.get('attempt')}: {error.message}"
     short.args, short.exc_info, short.exc_text, short.name = None, None, None, "perdure"
     return short
 
@@ -66,6 +113,7 @@ def configure_logging(settings: "Settings", *, level: str | None = None) -> None
     """Log to stderr, at the level of the settings or at `level`."""
     handler = _StderrHandler()
     handler.setFormatter(_JsonLines() if settings.json_logs else _Lines())
+    handler.addFilter(Context())
     root = logging.getLogger()
     root.addHandler(handler)
     root.setLevel(level or settings.log_level)

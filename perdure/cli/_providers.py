@@ -63,7 +63,8 @@ async def _ask(project: Project, queues: Sequence[str]) -> tuple[dict[str, Queue
     try:
         client = await open_client(project)
         states = {queue: await queue_state(client.temporal, queue) for queue in queues}
-        workers = await ask_workers(client.temporal, client.task_queue)
+        calls = {*queues, *([project.settings.model_task_queue] if project.settings.model_task_queue else [])}
+        workers = await ask_workers(client.temporal, client.task_queue, call_queues=calls)
     except (ServerUnreachableError, RPCError) as error:
         say(f"Without Task Queues and workers: {error.message}")
         return {}, []

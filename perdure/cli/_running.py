@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from perdure.cli._context import (
@@ -28,19 +28,46 @@ _GRACE = timedelta(seconds=10)
 """For calls in flight when Ctrl-C comes; what isn't over by then is tried again by the next worker."""
 
 
-async def run_here(project: Project, start: AgentStart | WorkflowStart, output: str) -> None:
-    """Start a run, follow it and print its result; bring up what is missing.
+@dataclass(frozen=True)
+class Surroundings:
+    """What a run needs, for as long as the context is open."""
 
-    Raises:
-        RunFailed: It did not complete.
-    """
+    client: PerdureClient
+    server: DevServer | None
+    """Run here, since none answered."""
+    has_worker: bool
+    """A worker was there; else one is run here."""
+
+    @property
+    def needed(self) -> str:
+        """What must run for the run to go on, once this process is gone."""
+        if self.server is not None:
+            return "`perdure dev` and then "
+        return "" if self.has_worker else "`perdure worker` and then "
+
+
+@asynccontextmanager
+async def surroundings(project: Project) -> AsyncGenerator[Surroundings]:
+    """Bring up what is missing of a server and a worker."""
     async with AsyncExitStack() as stack:
         server = await _find_server(project, stack)
         address = server.address if server else None
         client = await open_client(project, address=address)
         has_worker = await has_pollers(client.temporal, client.task_queue)
         if not has_worker:
-            await stack.enter_async_context(_worker(project, address))
+            ui_url = project.settings.ui_url or (server.ui_url if server else None)
+            await stack.enter_async_context(_worker(project, address, ui_url))
+        yield Surroundings(client, server, has_worker)
+
+
+async def run_here(project: Project, start: AgentStart | WorkflowStart, output: str) -> None:
+    """Start a run, follow it and print its result; bring up what is missing.
+
+    Raises:
+        RunFailed: It did not complete.
+    """
+    async with surroundings(project) as around:
+        client, server = around.client, around.server
         started = await start.begin(client)
         say(
             f"Started {started.workflow_id}."
@@ -49,7 +76,7 @@ async def run_here(project: Project, start: AgentStart | WorkflowStart, output: 
         try:
             await _finish(client, started.workflow_id, output)
         except asyncio.CancelledError:
-            say(_way_back(started.workflow_id, is_ours=server is not None, has_worker=has_worker))
+            say(_way_back(started.workflow_id, around.needed))
             raise
 
 
@@ -71,14 +98,18 @@ async def _find_server(project: Project, stack: AsyncExitStack) -> DevServer | N
 
 
 @asynccontextmanager
-async def _worker(project: Project, address: str | None) -> AsyncGenerator[None]:
+async def _worker(project: Project, address: str | None, ui_url: str | None) -> AsyncGenerator[None]:
     """Run a worker in this process."""
     app = project.app or load_app(project.settings.app)
     here = replace(
         project,
         app=app,
         settings=project.settings.model_copy(
-            update={"grace_period": min(project.settings.grace_period, _GRACE)},
+            update={
+                "grace_period": min(project.settings.grace_period, _GRACE),
+                "ui_url": ui_url,
+                "health_address": None,  # a worker beside it may have taken that
+            },
         ),
     )
     stop, ready = asyncio.Event(), asyncio.Event()
@@ -105,7 +136,7 @@ async def _finish(client: PerdureClient, workflow_id: str, output: str) -> None:
         async for event in client.watch(workflow_id):
             print_items([event], output)
     else:
-        await follow(client, workflow_id, console(is_stderr=True))
+        await follow(client, workflow_id, console(is_stderr=True), is_asking=True)
     with run_outcome():
         result = await client.result(workflow_id)
     if output == "jsonl":
@@ -118,12 +149,7 @@ def _link(server: DevServer, workflow_id: str) -> str:
     return f"{server.ui_url}/namespaces/default/workflows/{workflow_id}"
 
 
-def _way_back(workflow_id: str, *, is_ours: bool, has_worker: bool) -> str:
-    needed = ""
-    if is_ours:
-        needed = "`perdure dev` and then "
-    elif not has_worker:
-        needed = "`perdure worker` and then "
+def _way_back(workflow_id: str, needed: str) -> str:
     return (
         f"\nThe run {workflow_id} stays open; its state is kept."
         f" Come back with {needed}`perdure watch {workflow_id}`. (Stopping; Ctrl-C once more ends at once.)"

@@ -2,12 +2,14 @@
 
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
+from decimal import Decimal
 
 from rich.text import Text
 
 from perdure.cli._context import say
 from perdure.cli._format import ago, clean, cost, duration, one_line, plural, size, stamp
 from perdure.cli._limits import money_pairs
+from perdure.cli._people import waiting_pairs
 from perdure.cli._render import console, print_pairs, print_table, status_text
 from perdure.cli._tree import print_tree
 from perdure.client import PendingCall, RunDetails, RunInfo
@@ -25,16 +27,23 @@ def print_runs(runs: Sequence[RunInfo]) -> None:
     show_time = ago if out.is_terminal else stamp
     rows = [
         (
-            status_text(run.status),
+            state_text(run),
             run.agent or run.workflow,
             show_time(run.started_at),
             duration((run.closed_at or datetime.now(UTC)) - run.started_at),
+            "" if run.cost_usd is None else cost(Decimal(str(run.cost_usd))),
             f"{run.history_events:,}" if run.history_events else "",
             run.workflow_id,
         )
         for run in runs
     ]
-    print_table(out, ("STATUS", "AGENT", "STARTED", "TIME", "EVENTS", "ID"), rows)
+    print_table(out, ("STATUS", "AGENT", "STARTED", "TIME", "COST", "EVENTS", "ID"), rows)
+
+
+def state_text(run: RunInfo) -> Text:
+    """Return where a run stands: its own state, where that says more than Temporal's status."""
+    is_telling = run.status == "running" and run.state not in (None, "working", "starting")
+    return Text(str(run.state).replace("_", " "), style="yellow") if is_telling else status_text(run.status)
 
 
 def print_details(run: RunDetails) -> None:
@@ -44,7 +53,7 @@ def print_details(run: RunDetails) -> None:
     is_agent = bool(run.models)
     pairs: list[tuple[str, str | Text]] = [
         ("run", info.workflow_id),
-        ("status", status_text(info.status)),
+        ("status", state_text(info)),
         ("agent", info.agent or "-") if is_agent else ("workflow", info.workflow),
         ("started", f"{stamp(info.started_at)} ({ago(info.started_at)})"),
         ("time", duration((info.closed_at or datetime.now(UTC)) - info.started_at)),
@@ -58,6 +67,7 @@ def print_details(run: RunDetails) -> None:
     pairs.extend(_selection_pairs(run))
     pairs.extend(_trouble(run))
     pairs.extend(("waits for", describe_pending(call)) for call in run.pending)
+    pairs.extend(waiting_pairs(run.waits))
     print_pairs(out, pairs)
     print_tree(out, run.tree)
 

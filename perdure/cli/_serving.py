@@ -5,6 +5,8 @@ import os
 
 from perdure.cli._context import Project, Signals, first_of, open_client, say
 from perdure.cli._format import duration
+from perdure.connection import make_runtime
+from perdure.telemetry.environment import metrics_config
 from perdure.worker import run_worker
 
 _PARENT_SECONDS = 1.0
@@ -18,8 +20,9 @@ async def serve(project: Project, *, parent: int | None = None) -> None:
     """
     assert project.app is not None
     app, settings = project.app, project.settings
-    client = (await open_client(project)).temporal
-    drain_client = None if parent else (await open_client(project)).temporal
+    runtime = make_runtime(metrics_config(os.environ, settings.metrics_address))
+    client = (await open_client(project, runtime=runtime)).temporal
+    drain_client = None if parent else (await open_client(project, runtime=runtime)).temporal
     signals = Signals()
     signals.listen()
     tasks = [asyncio.create_task(_announce_stop(project, signals))]

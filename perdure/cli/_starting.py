@@ -11,6 +11,7 @@ from perdure.cli._context import Project
 from perdure.cli._input import agent_input, parse_context, parse_limits, read_input, workflow_args
 from perdure.contracts.limits import Limits
 from perdure.contracts.messages import ContentPart
+from perdure.contracts.waits import ApprovalRule
 from perdure.errors import UnknownAgentError, suggest
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ class AgentStart:
     id: str | None
     limits: Limits | None
     context: dict[str, JsonValue] | None
+    asked: Sequence[str]
     tenant: str
     priority: int | None
 
@@ -39,6 +41,7 @@ class AgentStart:
             context=self.context,
             tenant=self.tenant,
             priority=self.priority,
+            approvals=[ApprovalRule(tool=pattern) for pattern in self.asked],
         )
 
 
@@ -67,6 +70,7 @@ def prepare(
     workflow_id: str | None,
     limits: Sequence[str],
     context: Sequence[str],
+    asked: Sequence[str] = (),
     tenant: str,
     priority: int | None,
 ) -> AgentStart | WorkflowStart:
@@ -77,8 +81,8 @@ def prepare(
     """
     app = project.app
     if app is not None and name in app.workflows:
-        if limits or context:
-            raise click.UsageError(f"--limit and --context are for agents; {name!r} is a workflow.")
+        if limits or context or asked:
+            raise click.UsageError(f"--limit, --context and --ask are for agents; {name!r} is a workflow.")
         given = None if text is None else read_input(text)
         args = workflow_args(name, app.workflows[name], given)
         return WorkflowStart(name=name, args=args, id=workflow_id, tenant=tenant, priority=priority)
@@ -93,6 +97,7 @@ def prepare(
         id=workflow_id,
         limits=parse_limits(limits),
         context=parse_context(context),
+        asked=asked,
         tenant=tenant,
         priority=priority,
     )

@@ -192,6 +192,8 @@ def _environment(resolved: Resolved, server: DevServer) -> dict[str, str]:
     environment["TEMPORAL_CONFIG_FILE"] = os.devnull
     if resolved.sources["grace_period"] == "default":
         environment["PERDURE_GRACE_PERIOD_SECONDS"] = str(_GRACE_SECONDS)
+    if server.ui_url and resolved.sources["ui_url"] == "default":
+        environment["PERDURE_UI_URL"] = server.ui_url
     return environment
 
 

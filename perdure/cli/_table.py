@@ -20,6 +20,7 @@ COMMANDS: Final[dict[str, dict[str, Entry]]] = {
     "Start": {
         "run": Entry("perdure.cli.run", "Start an agent or a workflow, and follow it to its result."),
         "start": Entry("perdure.cli.start", "Start an agent or a workflow, and print the workflow id."),
+        "chat": Entry("perdure.cli.chat", "Talk with an agent, in a session that outlives the terminal."),
         "map": Entry("perdure.cli.map", "Run an agent on each line of a file, or each element of a JSON array."),
         "plan": Entry("perdure.cli.plan", "Check, run and change plans: tasks for agents, in YAML or JSON."),
     },
@@ -40,6 +41,14 @@ COMMANDS: Final[dict[str, dict[str, Entry]]] = {
         "scoreboard": Entry("perdure.cli.scoreboard", "Show what became of work, by kind and agent."),
     },
     "Steer": {
+        "inbox": Entry("perdure.cli.inbox", "List all that runs wait for people for."),
+        "approvals": Entry("perdure.cli.approvals", "Show what the run ID, and the runs below it, wait for."),
+        "approve": Entry("perdure.cli.approve", "Approve a tool call that waits."),
+        "deny": Entry("perdure.cli.deny", "Deny a tool call that waits."),
+        "answer": Entry("perdure.cli.answer", "Answer a question that waits."),
+        "send": Entry("perdure.cli.send", "Send a message to an open run of an agent."),
+        "pause": Entry("perdure.cli.pause", "Pause a run and all that is below it."),
+        "resume": Entry("perdure.cli.resume", "Let a paused run go on."),
         "signal": Entry("perdure.cli.signal", "Send a signal to a run."),
         "update": Entry("perdure.cli.update", "Send an update to a run, and print its answer."),
         "limit": Entry("perdure.cli.limit", "Set limits of an open run, such as max_cost_usd=5."),
@@ -52,6 +61,9 @@ COMMANDS: Final[dict[str, dict[str, Entry]]] = {
     "Check": {
         "agent": Entry("perdure.cli.agent", "List and show the agents of the app."),
         "provider": Entry("perdure.cli.provider", "Show providers, and limit the Task Queues of their calls."),
+        "storage": Entry(
+            "perdure.cli.storage", "Show what is in external storage, and delete what no run refers to."
+        ),
         "doctor": Entry("perdure.cli.doctor", "Check settings, app, workflows and server."),
     },
 }

@@ -20,9 +20,9 @@ def command(since: str | None, by: str, output: str) -> None:
     """
     from perdure.cli._context import with_client
     from perdure.cli._costs import print_costs
-    from perdure.cli._input import parse_since
+    from perdure.cli._input import parse_time
 
-    time = parse_since(since)
+    time = parse_time(since)
 
     async def main(client: Any) -> Any:
         return await client.cost(since=time, by=by)

@@ -13,16 +13,21 @@ from perdure.cli._command import cli_command, id_argument, output_option
 @click.option("--timeout", type=click.FloatRange(min=0), metavar="SECONDS", help="Give up waiting after this.")
 @output_option
 def command(workflow_id: str, timeout: float | None, output: str) -> None:
-    """Wait for a run and print its output. Exits with 1 if it failed."""
+    """Wait for a run and print its output. Exits with 1 if it failed.
+
+    When it waits for a person, that is said on stderr.
+    """
     from perdure.cli._context import with_client
     from perdure.cli._errors import run_outcome
     from perdure.cli._follow import warn_if_idle
     from perdure.cli._outcome import print_result
+    from perdure.cli._people import telling_waits
 
     async def main(client: Any) -> Any:
         await warn_if_idle(client, workflow_id)
-        with run_outcome():
+        with run_outcome(output):
             wait = None if timeout is None else timedelta(seconds=timeout)
-            return await client.result(workflow_id, timeout=wait)
+            async with telling_waits(client, workflow_id):
+                return await client.result(workflow_id, timeout=wait)
 
     print_result(with_client(main), output)

@@ -10,6 +10,7 @@ from perdure.client._timeline.data import ChainLink, Step, Timeline
 from perdure.client._timeline.sums import Sum, Totals, totals
 from perdure.client._transcript import FullTranscript, TranscriptEntry
 from perdure.client._tree import Tree, TreeNode
+from perdure.client._waits import RecordedDecision, RunWaits
 from perdure.client._watch import WatchEvent
 from perdure.client.perdure_client import PerdureClient, StartedRun
 
@@ -23,10 +24,12 @@ __all__ = [
     "Money",
     "PendingCall",
     "PerdureClient",
+    "RecordedDecision",
     "RerunResult",
     "RunDetails",
     "RunInfo",
     "RunStatusName",
+    "RunWaits",
     "StartedRun",
     "Step",
     "Sum",

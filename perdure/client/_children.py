@@ -16,6 +16,7 @@ from perdure.client._runs import RunStatusName
 from perdure.contracts.names import AGENT_WORKFLOW, PLAN_WORKFLOW
 from perdure.contracts.plan import Plan, PlanRunInput
 from perdure.contracts.run import RunInput
+from perdure.history import readable_storage
 
 _ENDS: dict[int, tuple[str, RunStatusName]] = {
     EventType.EVENT_TYPE_CHILD_WORKFLOW_EXECUTION_COMPLETED: ("completed", "completed"),
@@ -78,14 +79,16 @@ class ChildReader:
         started = event.workflow_execution_started_event_attributes
         if started.workflow_type.name == PLAN_WORKFLOW and started.input.payloads:
             payloads = list(started.input.payloads)[:1]
-            request: PlanRunInput = (await self._converter.decode(payloads, [PlanRunInput]))[0]
+            with readable_storage():
+                request: PlanRunInput = (await self._converter.decode(payloads, [PlanRunInput]))[0]
             self.plan = request.plan
 
     async def _initiated(self, event: HistoryEvent) -> ChildRun:
         child = event.start_child_workflow_execution_initiated_event_attributes
         agent = None
         if child.workflow_type.name == AGENT_WORKFLOW and child.input.payloads:
-            request: RunInput = (await self._converter.decode(list(child.input.payloads)[:1], [RunInput]))[0]
+            with readable_storage():
+                request: RunInput = (await self._converter.decode(list(child.input.payloads)[:1], [RunInput]))[0]
             agent = request.agent
         made = ChildRun(
             workflow_id=child.workflow_id,

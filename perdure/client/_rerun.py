@@ -135,6 +135,8 @@ async def _start_agent(client: Client, info: RunInfo, reader: ResumeReader, limi
     carried = reader.carried()
     changed = (limits or Limits()).over(request.limits)
     again = request.model_copy(update={"limits": changed, "carried": carried})
+    if carried is None:
+        again = again.model_copy(update={"inbox": reader.inbox(0)})
     handle = await client.start_workflow(
         AGENT_WORKFLOW,
         again,

@@ -22,6 +22,7 @@ from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
 
 from perdure.contracts.names import SEARCH_ATTRIBUTES
+from perdure.contracts.run import RunState
 from perdure.errors import InvalidInputError, RunNotFoundError, suggest
 
 RunStatusName = Literal[
@@ -53,6 +54,10 @@ class RunInfo(BaseModel):
     agent: str | None = None
     state: str | None = None
     """Ours, finer than `status`; None when the server has no search attributes of ours."""
+    turns: int | None = None
+    """Here and below: as of the last change of `state`. None where the run has not told, or it isn't known."""
+    tokens: int | None = None
+    cost_usd: float | None = None
     task_queue: str
     started_at: datetime
     closed_at: datetime | None = None
@@ -81,6 +86,9 @@ def to_info(info: WorkflowExecutionInfo, client: Client) -> RunInfo:
         status=status_name(info.status),
         agent=attributes.get("PerdureAgent"),
         state=attributes.get("PerdureState"),
+        turns=attributes.get("PerdureTurns"),
+        tokens=attributes.get("PerdureTokens"),
+        cost_usd=attributes.get("PerdureCostUsd"),
         task_queue=info.task_queue,
         started_at=_time(info.start_time),
         closed_at=_time(info.close_time) if info.HasField("close_time") else None,
@@ -156,19 +164,35 @@ async def list_executions(client: Client, query: str, limit: int) -> AsyncIterat
             return
 
 
-def list_query(*, status: str | None, agent: str | None, extra: str | None) -> str:
+def list_query(
+    *,
+    status: str | None = None,
+    state: str | None = None,
+    agent: str | None = None,
+    model: str | None = None,
+    tenant: str | None = None,
+    min_cost_usd: float | None = None,
+    extra: str | None = None,
+) -> str:
     """Return a visibility query of these filters together.
 
     Raises:
-        InvalidInputError: No run can be asked for by that status. Not retryable.
+        InvalidInputError: No run can be asked for by that status or state. Not retryable.
     """
     parts: list[str] = []
     if status:
         if status not in _CAMEL:
             raise InvalidInputError(f"Runs can't be listed by status {status!r}.{suggest(status, _CAMEL)}")
         parts.append(f"ExecutionStatus = '{_CAMEL[status]}'")
-    if agent:
-        parts.append(f"PerdureAgent = '{quoted(agent)}'")
+    if state and state not in get_args(RunState):
+        known = get_args(RunState)
+        raise InvalidInputError(
+            f"No run has the state {state!r}.{suggest(state, known)} There are {', '.join(known)}."
+        )
+    words = {"PerdureState": state, "PerdureAgent": agent, "PerdureModel": model, "PerdureTenant": tenant}
+    parts.extend(f"{name} = '{quoted(value)}'" for name, value in words.items() if value)
+    if min_cost_usd is not None:
+        parts.append(f"PerdureCostUsd >= {min_cost_usd:.12f}")
     if extra:
         parts.append(f"({extra})")
     return " AND ".join(parts)

@@ -11,6 +11,7 @@ from temporalio.client import Client
 from perdure.client._runs import RunInfo
 from perdure.client._transcript import said
 from perdure.client._tree import Tree
+from perdure.client._waits import RunWaits
 from perdure.contracts.budget import NOTHING, Amount, Budget, amount_of
 from perdure.contracts.calls import Progress
 from perdure.contracts.plan import PlanStatus
@@ -74,6 +75,8 @@ class RunDetails(BaseModel):
     """The tasks of its plan, where it has one and a worker answered."""
     tree: Tree = Tree()
     """The runs below it, and the tasks of its plan."""
+    waits: tuple[RunWaits, ...] = ()
+    """What it, and the runs below it, wait for people for."""
     task_attempt: int = 1
     """Above 1 the workflow's code fails, and Temporal runs it again."""
 

@@ -18,8 +18,10 @@ from temporalio.service import RPCError
 from perdure.client._children import ChildReader, ChildRun
 from perdure.client._runs import RunInfo, describe, first_start, not_found, to_info
 from perdure.client._show import PendingCall, details
+from perdure.client._steering import answered
 from perdure.client._transcript import TranscriptEntry, everything
 from perdure.client._tree import Tree, make_tree, plan_from_history, with_earlier
+from perdure.client._waits import WAITING, RunWaits, WaitReader
 from perdure.contracts.plan import PlanStatus
 from perdure.history import RecordedRun, RunReader
 
@@ -35,7 +37,7 @@ class WatchEvent(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    kind: Literal["message", "pending", "child", "tree", "continued", "closed"]
+    kind: Literal["message", "pending", "child", "tree", "waits", "idle", "continued", "closed"]
     entry: TranscriptEntry | None = None
     """A new message, when `kind` is `message`."""
     pending: tuple[PendingCall, ...] = ()
@@ -44,6 +46,10 @@ class WatchEvent(BaseModel):
     """A child run that started or ended, when `kind` is `child`."""
     tree: Tree | None = None
     """All that is below the run, when `kind` is `tree`: after changes, and only where it was asked for."""
+    read: int | None = None
+    """Messages to the run that a session has answered, beside its input, when `kind` is `idle`."""
+    waits: tuple[RunWaits, ...] = ()
+    """All that people are to decide, when `kind` is `waits`: when that has changed."""
     info: RunInfo | None = None
     """The run, when it `closed` or `continued` as new."""
 
@@ -101,6 +107,8 @@ class _Run:
         self._ask_plan = ask_plan
         self._events = 0
         self._drawn = (0, 0.0)
+        self._waits: list[RunWaits] = []
+        self._asked_below = 0.0
 
     async def follow(self) -> None:
         """Read the history as it grows."""
@@ -119,6 +127,9 @@ class _Run:
                 for entry in entries[shown:]:
                     self.queue.put_nowait(WatchEvent(kind="message", entry=entry))
                 shown = len(entries)
+                read = await answered(event, self._client)
+                if read is not None:
+                    self.queue.put_nowait(WatchEvent(kind="idle", read=read))
         except RPCError as error:
             raise not_found(error, self._workflow_id) from None
         finally:
@@ -133,9 +144,22 @@ class _Run:
             pending = (await details(info, described, self.reader.run, self._client)).pending
             if pending:
                 self.queue.put_nowait(WatchEvent(kind="pending", pending=pending))
+            await self._tell_waits(info, has_calls=bool(pending))
             if self._is_tree_due():
                 since = await first_start(self._client, described)
                 self.queue.put_nowait(WatchEvent(kind="tree", tree=await self._tree(info, since)))
+
+    async def _tell_waits(self, info: RunInfo, *, has_calls: bool) -> None:
+        """Ask what people are to decide, where that may have changed."""
+        is_waiting = info.state in WAITING or (info.state is None and not has_calls)
+        is_below_due = bool(self._children.children) and time.monotonic() - self._asked_below > _TREE_SECONDS
+        if not (is_waiting or is_below_due or self._waits):
+            return
+        self._asked_below = time.monotonic()
+        found = await WaitReader(self._client).of_tree(info)
+        if found != self._waits:
+            self._waits = found
+            self.queue.put_nowait(WatchEvent(kind="waits", waits=tuple(found)))
 
     def _is_tree_due(self) -> bool:
         if self._ask_plan is None or not (self._children.children or self._children.plan):

@@ -5,6 +5,7 @@ by itself after a few seconds, so that neither a dead worker nor an old one hold
 """
 
 import asyncio
+from collections.abc import Iterable
 from contextlib import suppress
 from datetime import timedelta
 from typing import Final
@@ -36,9 +37,19 @@ class WorkerView(BaseModel):
 
 
 async def ask_workers(
-    client: Client, task_queue: str, *, timeout: timedelta = timedelta(seconds=3)
+    client: Client,
+    task_queue: str,
+    *,
+    call_queues: Iterable[str] = (),
+    timeout: timedelta = timedelta(seconds=3),
 ) -> list[WorkerView]:
-    """Ask all workers of a Task Queue at once; who doesn't answer within `timeout` is returned with the problem.
+    """Ask all workers at once; who doesn't answer within `timeout` is returned with the problem.
+
+    Args:
+        client: A connected client.
+        task_queue: That of the runs.
+        call_queues: Task Queues of model calls: some workers serve nothing else.
+        timeout: For each of them.
 
     Raises:
         RPCError: The server can't say who polls. Retryable.
@@ -49,7 +60,8 @@ async def ask_workers(
         async with slots:
             return await _ask(client, task_queue, identity, timeout)
 
-    return await asyncio.gather(*map(ask, sorted(await pollers(client, task_queue, ACTIVITY_TASKS))))
+    found = [await pollers(client, queue, ACTIVITY_TASKS) for queue in (task_queue, *call_queues)]
+    return await asyncio.gather(*map(ask, sorted(set[str]().union(*found))))
 
 
 async def _ask(client: Client, task_queue: str, identity: str, timeout: timedelta) -> WorkerView:

@@ -23,21 +23,27 @@ from temporalio.exceptions import TimeoutError as TemporalTimeoutError
 from temporalio.service import RPCError, RPCStatusCode
 
 from perdure._task_queues import has_pollers
+from perdure.agents.approvals import check_run_rules
 from perdure.agents.registry import Registry
 from perdure.client._attributes import StartAttributes
 from perdure.client._children import ChildReader
 from perdure.client._cost import CostBy, CostReport, read_costs
 from perdure.client._maps import MapItems, map_input, progress, whole_result
+from perdure.client._partial import with_partial
+from perdure.client._people import People
 from perdure.client._plans import steered
 from perdure.client._priority import run_priority
 from perdure.client._rerun import RerunResult, rerun
 from perdure.client._runs import RunInfo, describe, first_start, list_query, list_runs, not_found, to_info
 from perdure.client._scores import judged, read_table, send_judgement
 from perdure.client._show import RunDetails, details, money_of
+from perdure.client._sizes import check_input, too_large
+from perdure.client._steering import make_request, send, set_paused
 from perdure.client._timeline.data import Timeline
 from perdure.client._timeline.read import Reach, read_timeline
 from perdure.client._transcript import FullTranscript, TranscriptEntry, full_transcript, transcript
 from perdure.client._tree import make_tree, plan_from_history, with_earlier
+from perdure.client._waits import WaitReader
 from perdure.client._watch import WatchEvent, watch
 from perdure.contracts.limits import Limits
 from perdure.contracts.map import MapProgress, MapResult, OnError
@@ -56,13 +62,14 @@ from perdure.contracts.names import (
 from perdure.contracts.plan import AmendPlanRequest, PlanAmendment, PlanResult, PlanStatus, RetryTaskRequest
 from perdure.contracts.run import RunInput, RunResult, RunStatus
 from perdure.contracts.scores import Outcome, ScoreTable, scoreboard_id
+from perdure.contracts.steering import SendReceipt, Session
 from perdure.contracts.texts import one_line
 from perdure.contracts.times import TASK_TIMEOUT
+from perdure.contracts.waits import ApprovalRule
 from perdure.errors import (
     InvalidInputError,
     InvalidPlanError,
     NoWorkerError,
-    PayloadTooLargeError,
     PerdureError,
     RunCancelled,
     RunError,
@@ -71,10 +78,8 @@ from perdure.errors import (
     StillRunningError,
     revive,
 )
-from perdure.history import RunReader, read_output, read_run
-
-MAX_INPUT_BYTES = 1_500_000
-"""Temporal's limit is 2 MiB for a payload; the rest is room for what perdure adds."""
+from perdure.history import RunReader, read_output, read_run, readable_storage
+from perdure.telemetry.client import with_caller_context
 
 _UPDATE_SECONDS = 30
 _PLAN_TIMEOUT = timedelta(seconds=3)
@@ -90,7 +95,7 @@ class StartedRun(BaseModel):
     run_id: str
 
 
-class PerdureClient:
+class PerdureClient(People):
     """Runs of agents, and of users' own workflows.
 
     Args:
@@ -110,6 +115,7 @@ class PerdureClient:
     ) -> None:
         """Work with these."""
         self.temporal = client
+        self._starter = with_caller_context(client)
         self.task_queue = task_queue
         self._registry = registry
         self._scoreboard = scoreboard_id(scoreboard, task_queue)
@@ -125,6 +131,8 @@ class PerdureClient:
         context: Mapping[str, JsonValue] | None = None,
         tenant: str = "",
         priority: int | None = None,
+        approvals: Sequence[ApprovalRule] = (),
+        session: Session | None = None,
     ) -> StartedRun:
         """Start an agent on an input.
 
@@ -136,14 +144,18 @@ class PerdureClient:
             context: Values for instructions and tools; readable in Event History, so no secrets.
             tenant: Who the run is for; tenants get an even share of the workers.
             priority: 1 (first) to 5 (last), for all that the run does; 3 when None.
+            approvals: Rules of this run and its subagents, before those of the app; they can't allow anything.
+            session: Wait for the next message after an answer, in place of completing.
 
         Raises:
             UnknownAgentError, InvalidInputError: Not retryable.
-            PayloadTooLargeError: The input takes more than 1.5 MB. Not retryable.
+            SettingsError: A rule makes no sense. Not retryable.
+            PayloadTooLargeError: The input takes more than 1.5 MB, or 50 MB with external storage. Not retryable.
             RunExistsError: A run of that id is open. Not retryable.
         """
         if self._registry is not None:
             self._registry.agent(agent)
+        check_run_rules(approvals)
         parts = (TextPart(text=input),) if isinstance(input, str) else tuple(input)
         request = RunInput(
             agent=agent,
@@ -151,13 +163,10 @@ class PerdureClient:
             limits=limits or Limits(),
             context=dict(context) if context else None,
             tenant=tenant,
+            approvals=tuple(approvals),
+            session=session,
         )
-        size = len(request.to_bytes())
-        if size > MAX_INPUT_BYTES:
-            raise PayloadTooLargeError(
-                f"The input takes {size} bytes, more than {MAX_INPUT_BYTES}: put it into a file or a service "
-                "that a tool can read, and start the run with its name."
-            )
+        check_input(len(request.to_bytes()), self.temporal)
         text = "".join(part.text for part in parts if isinstance(part, TextPart))
         return await self._start(
             AGENT_WORKFLOW,
@@ -260,7 +269,7 @@ class PerdureClient:
         attributes = {"PerdureTenant": tenant, **attributes}
         has_attributes = any(attributes.values())
         try:
-            handle = await self.temporal.start_workflow(
+            handle = await self._starter.start_workflow(
                 workflow,
                 args=args,
                 id=workflow_id,
@@ -271,6 +280,8 @@ class PerdureClient:
                 search_attributes=await self._attributes.of(attributes) if has_attributes else None,
                 priority=run_priority(workflow_id, tenant=tenant, priority=priority),
             )
+        except RPCError as error:
+            raise too_large(error, f"The input of {workflow}") from None
         except WorkflowAlreadyStartedError:
             raise RunExistsError(
                 f"A run {workflow_id!r} is open: `perdure watch {workflow_id}` follows it; choose another id."
@@ -284,7 +295,8 @@ class PerdureClient:
             A `RunResult` for an agent's run, a `MapResult` for a map; else what the user's workflow returned.
 
         Raises:
-            RunError: What the run failed with. Not retryable.
+            RunError: What the run failed with. Where it was cancelled or terminated, `attributes` has the model's
+                last text, as `partial`. Not retryable.
             StillRunningError: Not over within `timeout`. Retryable.
             RunNotFoundError: There is no such run. Not retryable.
         """
@@ -299,11 +311,13 @@ class PerdureClient:
         )
         try:
             async with asyncio.timeout(None if timeout is None else timeout.total_seconds()):
-                value = await handle.result()
+                with readable_storage():
+                    value = await handle.result()
         except TimeoutError:
             raise StillRunningError(f"{workflow_id!r} is still running; it goes on.") from None
         except WorkflowFailureError as error:
-            raise to_run_error(workflow_id, error) from None
+            failure = to_run_error(workflow_id, error)
+            raise await with_partial(self.temporal, workflow_id, failure) from None
         except RPCError as error:
             raise not_found(error, workflow_id) from None
         if isinstance(value, RunResult) and value.output_slot is not None:
@@ -315,16 +329,39 @@ class PerdureClient:
         self,
         *,
         status: str | None = None,
+        state: str | None = None,
         agent: str | None = None,
+        model: str | None = None,
+        tenant: str | None = None,
+        min_cost_usd: float | None = None,
         query: str | None = None,
         limit: int = 50,
     ) -> AsyncIterator[RunInfo]:
-        """Yield runs, the latest first.
+        """Yield runs, the latest first; the server chooses them.
+
+        Args:
+            status: Temporal's, such as `running`.
+            state: perdure's, such as `waiting_approval`.
+            agent: Its name.
+            model: The one that the run was started with.
+            tenant: Who it is for.
+            min_cost_usd: What it has cost at least, as of the last change of its state; its children not counted.
+            query: A visibility query of Temporal's.
+            limit: At most so many.
 
         Raises:
-            InvalidInputError: The server can't use the query. Not retryable.
+            InvalidInputError: There is no such status or state, or the server can't use the query. Not retryable.
         """
-        async for info in list_runs(self.temporal, list_query(status=status, agent=agent, extra=query), limit):
+        asked = list_query(
+            status=status,
+            state=state,
+            agent=agent,
+            model=model,
+            tenant=tenant,
+            min_cost_usd=min_cost_usd,
+            extra=query,
+        )
+        async for info in list_runs(self.temporal, asked, limit):
             yield info
 
     async def show(self, workflow_id: str, *, depth: int = 2, is_all: bool = False) -> RunDetails:
@@ -354,7 +391,13 @@ class PerdureClient:
             plan = plan_from_history(info, children.plan, known)
         tree = await make_tree(self.temporal, info, known, plan, since=since, depth=depth, is_all=is_all)
         return found.model_copy(
-            update={"failure": await self._failure(info), "plan": plan, "tree": tree, "money": money}
+            update={
+                "failure": await self._failure(info),
+                "plan": plan,
+                "tree": tree,
+                "money": money,
+                "waits": tuple(await WaitReader(self.temporal).of_tree(info)),
+            }
         )
 
     async def _status(self, info: RunInfo) -> RunStatus | None:
@@ -482,6 +525,49 @@ class PerdureClient:
         if workflow != AGENT_WORKFLOW:
             raise InvalidInputError(f"{workflow_id!r} is a run of {workflow}: limits are set on runs of agents.")
         return Limits.model_validate(await self.update(workflow_id, LIMIT_UPDATE, limits))
+
+    async def send(
+        self,
+        workflow_id: str,
+        message: str | Sequence[ContentPart],
+        *,
+        interrupt: bool = False,
+        message_id: str | None = None,
+    ) -> SendReceipt:
+        """Send a user's message to an open run of an agent; it enters the conversation at the next turn.
+
+        Args:
+            workflow_id: The run.
+            message: Text, or content parts; at most 250 kB.
+            interrupt: Stop the model call in flight, keep what there is of its reply, and go on with the message.
+                Tool calls in flight end first.
+            message_id: Sent again with the same id, it is not entered twice; made when not given.
+
+        Raises:
+            RunNotFoundError: There is no such run, or it is closed. Not retryable.
+            InvalidInputError: It is empty, or the run is none of an agent, or about to end. Not retryable.
+            PayloadTooLargeError: The message is too large. Not retryable.
+            InboxFullError: Too many messages wait for the run's next turn. Retryable.
+            NoWorkerError: It wasn't taken within 30 seconds; it may be yet. Retryable.
+        """
+        request = make_request(message, interrupt=interrupt, message_id=message_id)
+        return await send(self.temporal, workflow_id, request)
+
+    async def pause(self, workflow_id: str) -> None:
+        """Let what a run has in flight end, and start nothing new, in it and in all that is below it.
+
+        Raises:
+            RunNotFoundError: There is no such run, or it is closed. Not retryable.
+        """
+        await set_paused(self.temporal, workflow_id, is_on=True)
+
+    async def resume(self, workflow_id: str) -> None:
+        """Let a paused run go on, and all that is below it.
+
+        Raises:
+            RunNotFoundError: There is no such run, or it is closed. Not retryable.
+        """
+        await set_paused(self.temporal, workflow_id, is_on=False)
 
     async def amend_plan(self, workflow_id: str, amendment: PlanAmendment, *, number: int = 0) -> PlanStatus:
         """Change a plan at work: add, replace and drop tasks that are neither running nor done.
@@ -611,7 +697,8 @@ class PerdureClient:
 
 async def _asked(workflow_id: str, name: str, call: Any) -> Any:
     try:
-        return await call
+        with readable_storage():
+            return await call
     except (WorkflowQueryFailedError, WorkflowQueryRejectedError) as error:
         raise InvalidInputError(f"Run {workflow_id!r} can't answer {name!r}: {error}") from None
     except WorkflowUpdateFailedError as error:
@@ -622,7 +709,8 @@ async def _asked(workflow_id: str, name: str, call: Any) -> Any:
     except RPCError as error:
         if error.status in (RPCStatusCode.DEADLINE_EXCEEDED, RPCStatusCode.CANCELLED):
             raise _no_worker(workflow_id, name) from None
-        raise not_found(error, workflow_id) from None
+        refused = too_large(error, f"What {name!r} is given")
+        raise (not_found(error, workflow_id) if refused is error else refused) from None
 
 
 def _no_worker(workflow_id: str, name: str) -> NoWorkerError:

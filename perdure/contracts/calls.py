@@ -3,6 +3,7 @@
 They are references. A message is written into Event History by whoever makes it, and pointed at ever after.
 """
 
+from datetime import datetime
 from typing import Annotated
 
 from pydantic import Field, JsonValue
@@ -14,6 +15,7 @@ from perdure.contracts.messages import Message
 from perdure.contracts.names import MAIN_CONVERSATION
 from perdure.contracts.spec import AgentSpec, ToolSpec
 from perdure.contracts.usage import Usage
+from perdure.contracts.waits import ApprovalRule
 
 
 class LoadAgentRequest(Contract):
@@ -24,6 +26,8 @@ class LoadAgentRequest(Contract):
     context: dict[str, JsonValue] | None = None
     verify: str = ""
     """Who judges the answers, in place of the agent's own verifier."""
+    approvals: tuple[ApprovalRule, ...] = ()
+    """Of the run, over those of the app."""
 
 
 class SlotMessage(Contract):
@@ -33,6 +37,8 @@ class SlotMessage(Contract):
     message: Message
     same_as: int | None = None
     """The slot of a tool's result that this one repeats; `message` is without its content then."""
+    sent: str = ""
+    """The id of a message that was sent to the run, and recorded when it came; `message` is empty then."""
 
 
 class CallModelRequest(Contract):
@@ -119,6 +125,8 @@ class CallToolRequest(Contract):
     conversation: str = MAIN_CONVERSATION
     tenant: str = ""
     """Who the run is for, where the call may be shared."""
+    is_edited: bool = False
+    """A person put `arguments` in place of the model's; the model is told."""
 
 
 class CallToolResult(Contract):
@@ -257,3 +265,9 @@ class Progress(Contract):
     """The end of the reply so far, at most 8 kB."""
     unbilled: int = 0
     """Attempts up to this one are known to have cost nothing."""
+    attempt: int = 0
+    """The attempt that this is of, on a worker that traces."""
+    began: datetime | None = None
+    """When it began, likewise."""
+    traced: int = 0
+    """Attempts up to this one have told their spans."""

@@ -157,6 +157,18 @@ def repeat_result(call: Message, source: Message) -> Message:
     return call.model_copy(update={"parts": (filled,)})
 
 
+_EDIT_CHARS = 4000
+
+
+def tell_edit(message: Message, arguments: str) -> Message:
+    """Return a tool's message that says first what it was called with, where a person changed that."""
+    result = message.parts[0]
+    assert isinstance(result, ToolResultPart), "a tool's message is a result"
+    shown = arguments if len(arguments) <= _EDIT_CHARS else f"{arguments[:_EDIT_CHARS]} … (cut)"
+    note = TextPart(text=f"[A person approved this call with other arguments, and it ran with these: {shown}]\n")
+    return message.model_copy(update={"parts": (result.model_copy(update={"content": (note, *result.content)}),)})
+
+
 def tool_message(
     call: ToolCallPart, content: str | tuple[ContentPart, ...], *, outcome: Outcome = "ok"
 ) -> Message:

@@ -27,6 +27,8 @@ RESUME_RUN: Final = "perdure.resume_run"
 SELECT_AGENT: Final = "perdure.select_agent"
 RECORD_OUTCOMES: Final = "perdure.record_outcomes"
 DESCRIBE_WORKER: Final = "perdure.describe_worker"
+CHECK_APPROVAL: Final = "perdure.check_approval"
+OPEN_WAIT: Final = "perdure.open_wait"
 
 STATUS_QUERY: Final = "perdure.status"
 MESSAGES_QUERY: Final = "perdure.messages"
@@ -34,9 +36,11 @@ SPEC_QUERY: Final = "perdure.spec"
 MAP_QUERY: Final = "perdure.map"
 PLAN_QUERY: Final = "perdure.plan"
 ARTIFACT_QUERY: Final = "perdure.artifact"
+WAITS_QUERY: Final = "perdure.waits"
 
 AMEND_PLAN_UPDATE: Final = "perdure.amend_plan"
 RETRY_TASK_UPDATE: Final = "perdure.retry_task"
+DECIDE_UPDATE: Final = "perdure.decide"
 
 PLAN_VERIFIER: Final = "perdure.plan"
 """Judges the answers of planners: whether the plan can be executed."""
@@ -47,6 +51,9 @@ SCOREBOARD_QUERY: Final = "perdure.scoreboard"
 LIMIT_UPDATE: Final = "perdure.limit"
 LEASE_SIGNAL: Final = "perdure.lease"
 LEASE_ANSWER_SIGNAL: Final = "perdure.lease_answer"
+
+SEND_UPDATE: Final = "perdure.send"
+PAUSE_SIGNAL: Final = "perdure.pause"
 
 OUTCOMES_SIGNAL: Final = "perdure.outcomes"
 

@@ -14,11 +14,26 @@ from perdure.contracts.messages import (
     Message,
     TextPart,
     ToolResultPart,
+    tell_edit,
 )
 from perdure.contracts.names import MAIN_CONVERSATION
+from perdure.contracts.steering import CarriedInbox, Session
 from perdure.contracts.usage import NO_USAGE, Usage
+from perdure.contracts.waits import ApprovalRule, WaitsState
 
-RunState = Literal["starting", "working", "waiting_limit", "finishing", "completed", "failed"]
+RunState = Literal[
+    "starting",
+    "working",
+    "waiting_limit",
+    "waiting_approval",
+    "waiting_answer",
+    "paused",
+    "idle",
+    "finishing",
+    "completed",
+    "failed",
+    "cancelled",
+]
 
 
 class Counters(Contract):
@@ -78,6 +93,16 @@ class ResumedTurn(Contract):
     calls: tuple[ResumedCall, ...] = ()
 
 
+class Answered(Contract):
+    """The answer of a session that waits for the next message: the last message of its conversation."""
+
+    at: datetime
+    limit: str | None = None
+    """The limit that ended the work on it, if one did."""
+    score: float | None = None
+    """The verifier's, if it gave one."""
+
+
 class Carried(Contract):
     """What a run hands to its successor when it continues as new. The conversation is not in it."""
 
@@ -101,7 +126,17 @@ class Carried(Contract):
     prompt: PromptSize | None = None
     """The last prompt that was counted, for knowing when the conversation nears the context window."""
     resumed: ResumedTurn | None = None
-    """Set on the first run of one that was started again."""
+    """Set on the first run of one that was started again, and where a turn waits for a person."""
+    waits: WaitsState = WaitsState()
+    inbox: CarriedInbox | None = None
+    """Messages that were sent to it, where any were."""
+    is_paused: bool = False
+    pause_seq: int = 0
+    """The last notice of the parent to pause or to go on."""
+    answered: Answered | None = None
+    """Set where a session waits for the next message."""
+    answered_turns: int = 0
+    """Turns that a session had taken when it answered last: `max_turns` counts from there."""
 
 
 class AnswersCall(Contract):
@@ -114,6 +149,8 @@ class AnswersCall(Contract):
     """The tool."""
     conversation: str = MAIN_CONVERSATION
     epoch: int = 0
+    edited: str = ""
+    """The arguments that a person put in place of the model's."""
 
 
 class RunInput(Contract):
@@ -138,6 +175,12 @@ class RunInput(Contract):
     """Set by perdure when a run continues as new."""
     lease: Lease | None = None
     """Set on a child whose parent has a limit of money or tokens: its part of that."""
+    approvals: tuple[ApprovalRule, ...] = ()
+    """Over those of the app: a run can ask for more, not for less."""
+    session: Session | None = None
+    """Set on a run that takes message after message."""
+    inbox: CarriedInbox | None = None
+    """Messages that wait already: of a run that is started again from its beginning."""
 
 
 class RunResult(Contract):
@@ -163,7 +206,8 @@ def answer_message(call: AnswersCall, result: RunResult) -> Message:
     """Return the message with which a subagent's result answers the call."""
     text = result.output if isinstance(result.output, str) else json.dumps(result.output, ensure_ascii=False)
     part = ToolResultPart(call_id=call.call_id, name=call.name, content=(TextPart(text=text),))
-    return Message(role="tool", parts=(part,))
+    message = Message(role="tool", parts=(part,))
+    return tell_edit(message, call.edited) if call.edited else message
 
 
 class RunStatus(Contract):
@@ -186,6 +230,11 @@ class RunStatus(Contract):
     """Held back for what is open."""
     budget: Budget | None = None
     """What may be spent in all."""
+    waiting: int = 0
+    """Messages that were sent to it, and wait for the next turn."""
+    received: int = 0
+    """Messages that were sent to it in all."""
+    is_session: bool = False
 
 
 class MessagesQuery(Contract):

@@ -11,6 +11,7 @@ from perdure.contracts._base import Contract
 from perdure.contracts.compaction import CompactionStep
 from perdure.contracts.limits import CacheScope, Limits, ModelSettings, OnLimit
 from perdure.contracts.usage import Price
+from perdure.contracts.waits import ApprovalRule, QuestionTerms
 
 JsonSchema = dict[str, Any]
 
@@ -49,6 +50,23 @@ class ToolSpec(Contract):
     """Set on a subagent: a call of the tool is a child run of that agent."""
     handoff: str = ""
     """Set where a call of the tool passes the conversation on to that agent."""
+    read_only: bool = False
+    """It changes nothing, says its author."""
+    approval: ApprovalRule | None = None
+    """Set when it is pinned: what a call needs; None where nothing, or in runs of before there were rules."""
+    approval_policy: str = ""
+    """The tool's function that says for each call whether it needs approval."""
+    question: QuestionTerms | None = None
+    """Set where a call of the tool asks a person."""
+    task_queue: str = ""
+    """Where its calls run, if tool calls have a Task Queue of their own."""
+
+
+def with_queue(tool: ToolSpec, task_queue: str) -> ToolSpec:
+    """Return the tool with its calls on `task_queue`, if they are activities that a queue hands out."""
+    if not task_queue or tool.local or tool.agent or tool.handoff:
+        return tool
+    return tool.model_copy(update={"task_queue": task_queue})
 
 
 class ModelSpec(Contract):
@@ -127,6 +145,8 @@ class AgentSpec(Contract):
     """None for runs that make no room, such as those of before it was there."""
     is_metered: bool = False
     """Whether limits of money and tokens hold by reservations. Runs of before there were any lack it."""
+    run_approvals: tuple[ApprovalRule, ...] = ()
+    """Rules that the run was started with; they hold for its subagents too."""
 
     @cached_property
     def digest(self) -> str:

@@ -3,6 +3,7 @@
 They go with anything in `temporalio.workflow`; there is no class to inherit from.
 """
 
+from perdure.workflows._questions import ask_human
 from perdure.workflows.children import run_agent
 from perdure.workflows.gathering import gather
 from perdure.workflows.mapping import map_agent
@@ -11,6 +12,7 @@ from perdure.workflows.selecting import record_outcome, select_agent
 from perdure.workflows.steps import call_tool
 
 __all__ = [
+    "ask_human",
     "call_tool",
     "gather",
     "map_agent",

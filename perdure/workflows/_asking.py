@@ -1,7 +1,8 @@
 """Asking a model, then its fallbacks. Workflow side."""
 
-import asyncio
 from collections.abc import Callable
+from contextlib import suppress
+from datetime import timedelta
 
 from temporalio import workflow
 from temporalio.exceptions import ActivityError, ApplicationError, is_cancelled_exception
@@ -11,6 +12,8 @@ from perdure.contracts.spec import AgentSpec
 from perdure.errors import AgentBug, ModelCallError, ModelUnavailable, PerdureError, UnsettledCallError, revive
 from perdure.workflows._calls import call_model
 from perdure.workflows._guard import CancelWatch
+from perdure.workflows._host import current_host
+from perdure.workflows._interruption import Interrupted, Interruption
 from perdure.workflows._meter import Meter
 
 
@@ -31,6 +34,7 @@ async def ask_models(
     turn: int,
     show: Callable[[str], None],
     meter: Meter | None = None,
+    interruption: Interruption | None = None,
 ) -> CallModelResult:
     """Return the reply of the first model that gives one.
 
@@ -40,25 +44,30 @@ async def ask_models(
         turn: For the eyes of whoever reads the history.
         show: Is told what is waited for.
         meter: Pays for it; None where no limit of money or tokens holds.
+        interruption: Stops it; None where nobody can.
 
     Raises:
+        Interrupted: Somebody stopped it, and there is nothing of a reply.
         OutOfBudget: The next attempt could exceed a limit.
         ContextTooLong: The prompt is too long for one of them, and the agent can make room.
         ModelUnavailable: None of them could be reached, or all refused for good. Not retryable.
         CancelledError: The run was cancelled, however the call then ended.
     """
-    cancel = CancelWatch()
+    cancel, stop = CancelWatch(), interruption or Interruption()
     for index, model in enumerate(spec.models):
+        await current_host().pause.passed()
+        stop.check()
         show(f"turn {turn} · waiting for {model.name}")
         asked = request.model_copy(update={"model": index})
         try:
             if meter is None:
-                return await call_model(spec, asked, turn=turn)
-            return await _ask_metered(spec, asked, turn=turn, meter=meter)
+                return await call_model(spec, asked, turn=turn, on_started=stop.watch)
+            return await _ask_metered(spec, asked, turn=turn, meter=meter, stop=stop)
         except ActivityError as error:
+            cancel.check(error)
+            stop.check(error)
             if is_cancelled_exception(error):
                 raise
-            cancel.check(error)
             if spec.compaction is not None and _is_too_long(error):
                 raise ContextTooLong(model.name, _failure(error, model.name)) from error
             if index + 1 == len(spec.models):
@@ -66,14 +75,21 @@ async def ask_models(
     raise AssertionError("unreachable: a spec has a model")
 
 
-async def _ask_metered(spec: AgentSpec, request: CallModelRequest, *, turn: int, meter: Meter) -> CallModelResult:
+async def _ask_metered(
+    spec: AgentSpec, request: CallModelRequest, *, turn: int, meter: Meter, stop: Interruption
+) -> CallModelResult:
     """Ask one model. Each attempt that may be billed has a reservation of its own."""
     until = workflow.now() + spec.settings.max_wait
     while True:
+        await current_host().pause.passed()
+        stop.check()
         hold = await meter.reserve(spec, request)
+        if stop.is_asked:
+            meter.give_back(hold)
+            raise Interrupted
         request = request.model_copy(update={"is_metered": True, "max_output_tokens": hold.output_tokens})
         try:
-            result = await call_model(spec, request, turn=turn)
+            result = await call_model(spec, request, turn=turn, on_started=stop.watch)
         except BaseException as error:
             meter.settle_failure(hold, error)
             cause = revive(error.cause) if isinstance(error, ActivityError) and error.cause else error
@@ -82,10 +98,15 @@ async def _ask_metered(spec: AgentSpec, request: CallModelRequest, *, turn: int,
             # What was new is recorded with the attempt before.
             request = request.model_copy(update={"tries": cause.tries, "new": ()})
             if cause.delay_seconds:
-                await asyncio.sleep(cause.delay_seconds)
+                await _pause(cause.delay_seconds, stop)
         else:
             meter.settle_reply(spec, request, hold, result)
             return result
+
+
+async def _pause(seconds: float, stop: Interruption) -> None:
+    with suppress(TimeoutError):
+        await workflow.wait_condition(lambda: stop.is_asked, timeout=timedelta(seconds=seconds))
 
 
 def _is_too_long(error: ActivityError) -> bool:

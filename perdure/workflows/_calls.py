@@ -5,13 +5,15 @@ the time for all attempts bounds them, and the activity counts the real ones. Th
 is for a worker that died, and whoever fails for another reason says itself how long to wait.
 """
 
+import asyncio
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any, TypeVar
 from weakref import WeakValueDictionary
 
 from temporalio import workflow
 from temporalio.common import RetryPolicy
-from temporalio.exceptions import ActivityError, CancelledError, FailureError
+from temporalio.exceptions import ActivityError, CancelledError, FailureError, is_cancelled_exception
 from temporalio.workflow import ActivityCancellationType
 
 from perdure.contracts.calls import (
@@ -34,6 +36,7 @@ from perdure.contracts.map import ReadPageRequest, ReadPageResult
 from perdure.contracts.names import (
     CALL_MODEL,
     CALL_TOOL,
+    CHECK_APPROVAL,
     CHECK_PLAN,
     COMPACT,
     COPY_CONVERSATION,
@@ -41,6 +44,7 @@ from perdure.contracts.names import (
     FIND_EARLIER,
     LOAD_AGENT,
     LOAD_TOOL,
+    OPEN_WAIT,
     READ_OUTPUT,
     READ_PAGE,
     RECORD_OUTCOMES,
@@ -55,6 +59,7 @@ from perdure.contracts.scores import OutcomeBatch, RecordOutcomesResult
 from perdure.contracts.selection import Selection, SelectRequest
 from perdure.contracts.spec import AgentSpec, ToolSpec
 from perdure.contracts.times import shared_time
+from perdure.contracts.waits import ApprovalAdvice, CheckApprovalRequest, OpenWaitResult
 from perdure.workflows._decisions import model_summary
 
 T = TypeVar("T")
@@ -87,8 +92,14 @@ async def load_agent(request: LoadAgentRequest) -> AgentSpec:
         start_to_close_timeout=timedelta(seconds=10),
         schedule_to_close_timeout=timedelta(minutes=1),
         retry_policy=_retries(5),
+        summary=f"load agent {request.agent}",
     )
     return _shared(spec)
+
+
+def pinned_spec(digest: str) -> AgentSpec | None:
+    """Return the spec of that digest, if a run of this process is pinned to it."""
+    return _SPECS.get(digest)
 
 
 def _shared(spec: AgentSpec) -> AgentSpec:
@@ -98,7 +109,7 @@ def _shared(spec: AgentSpec) -> AgentSpec:
 
 async def copy_conversation(request: CopyConversationRequest) -> CopyConversationResult:
     """Record a page of the conversation of the run that this one continues."""
-    return await workflow.execute_activity(
+    result = await workflow.execute_activity(
         COPY_CONVERSATION,
         request,
         result_type=CopyConversationResult,
@@ -107,12 +118,19 @@ async def copy_conversation(request: CopyConversationRequest) -> CopyConversatio
         retry_policy=_retries(100),
         summary=f"messages from {request.start}",
     )
+    return result if result.spec is None else result.model_copy(update={"spec": _shared(result.spec)})
 
 
-async def call_model(spec: AgentSpec, request: CallModelRequest, *, turn: int) -> CallModelResult:
-    """Ask a model. Raises ActivityError when it has failed for good."""
+async def call_model(
+    spec: AgentSpec,
+    request: CallModelRequest,
+    *,
+    turn: int,
+    on_started: Callable[["asyncio.Task[Any]"], None] | None = None,
+) -> CallModelResult:
+    """Ask a model; `on_started` is given the call in flight. Raises ActivityError when it has failed for good."""
     waiting = timedelta(minutes=1) if spec.settings.cache == "shared" else timedelta(0)
-    return await workflow.execute_activity(
+    call = workflow.start_activity(
         CALL_MODEL,
         request,
         result_type=CallModelResult,
@@ -124,6 +142,9 @@ async def call_model(spec: AgentSpec, request: CallModelRequest, *, turn: int) -
         cancellation_type=_WAIT,
         summary=model_summary(turn, spec, request),
     )
+    if on_started is not None:
+        on_started(call)
+    return await call
 
 
 async def compact(request: CompactRequest) -> CompactResult:
@@ -154,6 +175,7 @@ async def load_tool(name: str) -> ToolSpec:
         start_to_close_timeout=timedelta(seconds=5),
         schedule_to_close_timeout=timedelta(minutes=1),
         retry_policy=_retries(5),
+        summary=f"load tool {name}",
     )
 
 
@@ -171,6 +193,7 @@ async def check_plan(request: CheckPlanRequest) -> CheckPlanResult:
         start_to_close_timeout=timedelta(seconds=10),
         schedule_to_close_timeout=timedelta(minutes=1),
         retry_policy=_retries(5),
+        summary="check the plan" if request.amendment is None else "check the amendment",
     )
 
 
@@ -183,6 +206,7 @@ async def describe_agents(planner: str) -> DescribeAgentsResult:
         start_to_close_timeout=timedelta(seconds=10),
         schedule_to_close_timeout=timedelta(minutes=1),
         retry_policy=_retries(5),
+        summary=f"agents for {planner}",
     )
 
 
@@ -276,6 +300,35 @@ async def select_agent(request: SelectRequest) -> Selection:
     )
 
 
+async def check_approval(request: CheckApprovalRequest) -> ApprovalAdvice:
+    """Ask the policy function of a tool about one call."""
+    return await _execute_local(
+        CHECK_APPROVAL,
+        request,
+        result_type=ApprovalAdvice,
+        start_to_close_timeout=timedelta(seconds=10),
+        schedule_to_close_timeout=timedelta(minutes=1),
+        retry_policy=_retries(3),
+        summary=f"policy of {request.tool}",
+    )
+
+
+async def open_wait() -> OpenWaitResult:
+    """Find what a workflow of the user's own must know before it waits for a person; nothing where that fails."""
+    try:
+        return await workflow.execute_local_activity(
+            OPEN_WAIT,
+            result_type=OpenWaitResult,
+            start_to_close_timeout=timedelta(seconds=10),
+            schedule_to_close_timeout=timedelta(minutes=1),
+            retry_policy=_retries(5),
+        )
+    except FailureError as error:
+        if is_cancelled_exception(error):
+            raise
+        return OpenWaitResult()
+
+
 async def record_outcomes(batch: OutcomeBatch) -> RecordOutcomesResult:
     """Send a batch to the scoreboard, once."""
     return await _execute_local(
@@ -335,6 +388,7 @@ async def _execute_tool(
         activity,
         request,
         result_type=CallToolResult,
+        task_queue=tool.task_queue or None,
         start_to_close_timeout=timeout,
         # Waiting for another run's call is a retry too: the time for all of them bounds it.
         schedule_to_close_timeout=shared_time(timeout, attempts) + timedelta(minutes=1) if is_shared else None,

@@ -43,6 +43,12 @@ class Conversation:
             self._new.append(SlotMessage(slot=slot, message=message))
         return slot
 
+    def append_sent(self, message: Message, id: str) -> None:
+        """Fill the next slot with a message that was recorded when it was sent to the run."""
+        self._slots.append(message)
+        stub = Message(role=message.role)
+        self._new.append(SlotMessage(slot=len(self._slots) - 1, message=stub, sent=id))
+
     def reserve(self, count: int) -> int:
         """Keep `count` slots for tool results, and return the first."""
         first = len(self._slots)
@@ -66,6 +72,19 @@ class Conversation:
         message = self._slots[slot]
         assert message is not None, "the slot is reserved, and not yet filled"
         return message
+
+    def is_filled(self, slot: int) -> bool:
+        """Say whether a slot is not just reserved."""
+        return self._slots[slot] is not None
+
+    def last_reply(self) -> int:
+        """Return the slot of the model's last message; -1 where there is none."""
+        slots = reversed(range(len(self._slots)))
+        return next((n for n in slots if (each := self._slots[n]) is not None and each.role == "assistant"), -1)
+
+    def last(self) -> Message | None:
+        """Return the message of the last slot; None of an empty conversation."""
+        return self._slots[-1] if self._slots else None
 
     def take_new(self) -> tuple[SlotMessage, ...]:
         """Return what the next model call must record, once."""

@@ -51,6 +51,13 @@ def after_model(counters: Counters, result: CallModelResult) -> Counters:
     )
 
 
+def after_interruption(result: CallModelResult) -> CallModelResult:
+    """Return a reply as the loop takes it: one that was stopped is a part, and not judged as a whole."""
+    if result.message.stop != "interrupted" or not result.problem:
+        return result
+    return result.model_copy(update={"problem": ""})
+
+
 def after_summary(counters: Counters, result: CallModelResult) -> Counters:
     """Return the counters after a model call that is no turn."""
     return counters.model_copy(
@@ -82,7 +89,9 @@ def objection(spec: AgentSpec, call: ToolCallPart) -> Message | None:
         return tool_message(
             call, f"There is no tool {call.name[:100]!r}.{suggest(call.name, names)}", outcome="error"
         )
-    if tool.needs_approval:
+    if tool.approval is not None and tool.approval.decision == "deny":
+        return tool_message(call, f"Not run: a rule forbids calls of {tool.name}.", outcome="denied")
+    if tool.needs_approval and tool.approval is None:  # pinned when nobody could be asked
         return tool_message(
             call,
             "Not run: this tool needs a person's approval, and nobody can be asked here.",

@@ -16,10 +16,13 @@ from temporalio import workflow
 from perdure.contracts.names import (
     AMEND_PLAN_UPDATE,
     ARTIFACT_QUERY,
+    DECIDE_UPDATE,
     MESSAGES_QUERY,
+    PAUSE_SIGNAL,
     PLAN_QUERY,
     RETRY_TASK_UPDATE,
     SPEC_QUERY,
+    WAITS_QUERY,
 )
 from perdure.contracts.plan import (
     AmendPlanRequest,
@@ -32,10 +35,15 @@ from perdure.contracts.plan import (
 from perdure.contracts.rerun import FindEarlierResult
 from perdure.contracts.run import EarlierRun, MessagesPage, MessagesQuery
 from perdure.contracts.spec import AgentSpec
+from perdure.contracts.waits import DecideRequest, Decision, WaitsPage
 from perdure.errors import InvalidInputError, UserError
 from perdure.workflows._calls import find_earlier
 from perdure.workflows._conversation import Conversation
+from perdure.workflows._details import ChildRuns
 from perdure.workflows._outcomes import Outbox
+from perdure.workflows._pause import Pause
+from perdure.workflows._trace import RunTrace
+from perdure.workflows._waits import WaitBook
 
 _ATTRIBUTE = "_perdure_host"
 _PLAN_WAIT = timedelta(seconds=20)
@@ -90,6 +98,11 @@ class Host:
         reset: Whether the run was reset.
         first_run_id: First run of the chain that idempotency keys belong to; empty for the workflow's own.
         outcomes: What the scoreboard is to be told.
+        waits: What it waits for people for.
+        shows_state: Whether that is, or is not to be, shown to whoever lists runs.
+        pause: Whether it is paused, and all that is below it.
+        trace: The span of the run, on a worker that traces.
+        child_runs: What the web UI shows of its child runs.
     """
 
     def __init__(self) -> None:
@@ -100,6 +113,11 @@ class Host:
         self.reset = Reset()
         self._finding: asyncio.Task[FindEarlierResult] | None = None
         self.outcomes = Outbox()
+        self.waits = WaitBook()
+        self.shows_state = False
+        self.pause = Pause()
+        self.trace: RunTrace | None = None
+        self.child_runs = ChildRuns()
         self._numbers: Counter[str] = Counter()
         self._conversations: dict[str, Conversation] = {}
         self._specs: dict[str, AgentSpec] = {}
@@ -208,6 +226,18 @@ class Host:
         """Answer `perdure.spec`."""
         return self._specs.get(digest)
 
+    def waits_page(self) -> WaitsPage:
+        """Answer `perdure.waits`."""
+        return self.waits.page()
+
+    def check_decision(self, request: DecideRequest) -> None:
+        """Refuse a decision; nothing of it is in history then."""
+        self.waits.check(request, workflow.now())
+
+    def decide(self, request: DecideRequest) -> Decision:
+        """Do the update `perdure.decide`."""
+        return self.waits.decide(request, workflow.now())
+
 
 def current_host() -> Host:
     """Return the host of the workflow that runs."""
@@ -220,20 +250,24 @@ def current_host() -> Host:
 
 
 def answer_outside() -> None:
-    """Register perdure's queries and updates, unless the workflow has its own."""
+    """Register perdure's queries, updates and signals, unless the workflow has its own."""
     host = current_host()
     handlers: dict[str, Callable[..., object]] = {
         MESSAGES_QUERY: host.messages,
         SPEC_QUERY: host.spec,
         PLAN_QUERY: host.plan,
         ARTIFACT_QUERY: host.artifact,
+        WAITS_QUERY: host.waits_page,
     }
     for name, handler in handlers.items():
         if workflow.get_query_handler(name) is None:
             workflow.set_query_handler(name, handler)
+    if workflow.get_signal_handler(PAUSE_SIGNAL) is None:
+        workflow.set_signal_handler(PAUSE_SIGNAL, host.pause.hear)
     updates: dict[str, tuple[Callable[..., object], Callable[..., None]]] = {
         AMEND_PLAN_UPDATE: (host.amend, host.check_amendment),
         RETRY_TASK_UPDATE: (host.retry, host.check_retry),
+        DECIDE_UPDATE: (host.decide, host.check_decision),
     }
     for name, (handler, validator) in updates.items():
         if workflow.get_update_handler(name) is None:

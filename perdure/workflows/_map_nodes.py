@@ -80,18 +80,20 @@ class Nodes:
         await self._budget.reserve(node_id, sum(self._sizes[start:stop]))
         self.progress.nodes[node_id] = min(window, stop - start)
         try:
-            handle = await workflow.start_child_workflow(
-                MAP_NODE,
-                MapSlice(map=share, start=start, prefix=self._prefix, earlier=earlier),
-                id=node_id,
-                result_type=MapPage,
-                task_timeout=TASK_TIMEOUT,
-                cancellation_type=ChildWorkflowCancellationType.WAIT_CANCELLATION_COMPLETED,
-                parent_close_policy=ParentClosePolicy.REQUEST_CANCEL,
-                static_summary=f"{self._request.agent}: items {start} to {stop - 1}",
-            )
-            self._budget.release(node_id)
-            return await handle
+            with current_host().child_runs.entered(node_id, self._request.agent) as note_run:
+                handle = await workflow.start_child_workflow(
+                    MAP_NODE,
+                    MapSlice(map=share, start=start, prefix=self._prefix, earlier=earlier),
+                    id=node_id,
+                    result_type=MapPage,
+                    task_timeout=TASK_TIMEOUT,
+                    cancellation_type=ChildWorkflowCancellationType.WAIT_CANCELLATION_COMPLETED,
+                    parent_close_policy=ParentClosePolicy.REQUEST_CANCEL,
+                    static_summary=f"{self._request.agent}: items {start} to {stop - 1}",
+                )
+                note_run(handle.first_execution_run_id or "")
+                self._budget.release(node_id)
+                return await handle
         except ChildWorkflowError as error:
             if is_stopping():
                 raise

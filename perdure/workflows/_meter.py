@@ -201,6 +201,12 @@ class Meter:
         self.purse.rebalance()
         self.post()
 
+    def give_back(self, hold: Hold) -> None:
+        """Free what was held back for a call that is not made."""
+        self.purse.ledger = settle(self.ledger, hold, NOTHING)
+        self.purse.rebalance()
+        self.post()
+
     def settle_failure(self, hold: Hold, error: BaseException) -> None:
         """Count a call that failed: at its worst case, unless it is known to have cost nothing."""
         self.purse.ledger = settle(self.ledger, hold, NOTHING if _is_free(error) else hold.amount)

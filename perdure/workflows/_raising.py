@@ -32,7 +32,7 @@ def _used(loop: AgentLoop, elapsed: timedelta) -> dict[str, Any]:
     if loop.meter is not None:
         taken = loop.meter.purse.taken
     return {
-        "max_turns": counters.turns,
+        "max_turns": counters.turns - loop.answered_turns,
         "max_model_calls": counters.model_calls,
         "max_tool_calls": counters.tool_calls,
         "max_handoffs": len(counters.handoffs),

@@ -14,6 +14,7 @@ from perdure.contracts.rerun import ResumeRunRequest
 from perdure.contracts.run import AnswersCall, EarlierRun, RunInput, RunResult
 from perdure.contracts.texts import one_line
 from perdure.contracts.times import TASK_TIMEOUT
+from perdure.contracts.waits import ApprovalRule
 from perdure.errors import PerdureError, RunTerminated, TaskFailed, revive
 from perdure.workflows._calls import resume_run
 from perdure.workflows._host import current_host
@@ -51,28 +52,45 @@ async def run_child(
             request = request.model_copy(update={"carried": found.carried})
     text = "".join(part.text for part in request.input if isinstance(part, TextPart))
     try:
-        handle = await workflow.start_child_workflow(
-            AGENT_WORKFLOW,
-            request,
-            id=child_id,
-            result_type=RunResult,
-            task_timeout=TASK_TIMEOUT,
-            cancellation_type=ChildWorkflowCancellationType.WAIT_CANCELLATION_COMPLETED,
-            parent_close_policy=ParentClosePolicy.REQUEST_CANCEL,
-            static_summary=f"{name}: {one_line(text)}",
-        )
-        if on_started is not None:
-            on_started()
-        return await handle
+        with current_host().child_runs.entered(child_id, name) as note_run:
+            handle = await workflow.start_child_workflow(
+                AGENT_WORKFLOW,
+                request,
+                id=child_id,
+                result_type=RunResult,
+                task_timeout=TASK_TIMEOUT,
+                cancellation_type=ChildWorkflowCancellationType.WAIT_CANCELLATION_COMPLETED,
+                parent_close_policy=ParentClosePolicy.REQUEST_CANCEL,
+                static_summary=f"{name}: {one_line(text)}",
+            )
+            note_run(handle.first_execution_run_id or "")
+            if on_started is not None:
+                on_started()
+            return await handle
     except ChildWorkflowError as error:
         if is_cancelled_exception(error):
             raise
         raise _child_failure(error, name, child_id) from error
 
 
-def subagent_request(agent: str, text: str, *, depth: int, tenant: str, answers: AnswersCall) -> RunInput:
+def subagent_request(
+    agent: str,
+    text: str,
+    *,
+    depth: int,
+    tenant: str,
+    answers: AnswersCall,
+    approvals: tuple[ApprovalRule, ...] = (),
+) -> RunInput:
     """Return the input of a subagent's run."""
-    return RunInput(agent=agent, input=(TextPart(text=text),), tenant=tenant, depth=depth, answers=answers)
+    return RunInput(
+        agent=agent,
+        input=(TextPart(text=text),),
+        tenant=tenant,
+        depth=depth,
+        answers=answers,
+        approvals=approvals,
+    )
 
 
 def _child_failure(error: ChildWorkflowError, agent: str, workflow_id: str) -> PerdureError:

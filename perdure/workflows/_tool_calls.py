@@ -2,8 +2,9 @@
 
 import asyncio
 import json
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
 from hashlib import sha256
 
 from temporalio import workflow
@@ -23,6 +24,8 @@ from perdure.contracts.messages import Message, ToolCallPart, tool_message
 from perdure.contracts.run import AnswersCall, ResumedTurn, answer_message
 from perdure.contracts.spec import AgentSpec, ToolSpec
 from perdure.errors import InvalidInputError, LimitExceeded, PerdureError, TaskFailed, ToolError, UserError, revive
+from perdure.workflows._approvals import Call as ApprovalCall
+from perdure.workflows._approvals import permission
 from perdure.workflows._calls import call_tool
 from perdure.workflows._conversation import Conversation
 from perdure.workflows._decisions import call_summary, is_ok, objection, unknown_outcome
@@ -30,7 +33,10 @@ from perdure.workflows._funding import run_funded
 from perdure.workflows._host import current_host
 from perdure.workflows._known import KnownResults, call_digest
 from perdure.workflows._meter import Meter
+from perdure.workflows._questions import answer_question
 from perdure.workflows._subagents import subagent_request
+from perdure.workflows._waiting import Suspended, wait_id
+from perdure.workflows._waits import MAX_CARRIED
 from perdure.workflows.gathering import gather
 
 _INLINE_ARGUMENTS = 1000
@@ -46,6 +52,8 @@ class _Call:
     ordinal: int
     call_slot: int
     slot: int
+    is_edited: bool = False
+    """A person put its arguments in place of the model's."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +86,7 @@ class ToolCalls:
         known: KnownResults,
         limits: Limits,
         meter: Callable[[], Meter | None],
+        should_suspend: Callable[[], bool] = lambda: False,
     ) -> None:
         """Work for this conversation.
 
@@ -89,7 +98,11 @@ class ToolCalls:
             known: Results that identical calls are answered with.
             limits: What holds now.
             meter: Returns what pays for subagents, if a limit of money or tokens holds.
+            should_suspend: Says that the run is to continue as new, as soon as nothing is at work.
         """
+        self._should_suspend = should_suspend
+        self._at_work = 0
+        self._is_suspended = False
         self._meter = meter
         self._subagents_left = 0
         self.limits = limits
@@ -99,6 +112,8 @@ class ToolCalls:
         self._spec = spec
         self._conversation = conversation
         self._saved = 0
+        self._edited: set[int] = set()
+        """Slots of calls that were made with a person's arguments."""
         self._kept: dict[int, Message] = {}
         self._turn = ResumedTurn()
 
@@ -120,7 +135,7 @@ class ToolCalls:
                 if digest and is_ok(messages[slot]):
                     self._known.add(digest, slot)
 
-    async def run(self, parts: Sequence[ToolCallPart], *, first_ordinal: int, room: int) -> Answers:
+    async def run(self, parts: Sequence[ToolCallPart], *, first_ordinal: int, room: int) -> Answers | None:
         """Answer every call of the last message, in its order.
 
         A call that another one answers waits for it outside of the gate: it takes nobody's place.
@@ -129,6 +144,9 @@ class ToolCalls:
             parts: The calls.
             first_ordinal: How many tool calls the run made before.
             room: How many more it may make; calls beyond that are answered with the limit.
+
+        Returns:
+            None where those that are left wait for a person, and the run is to continue as new first.
         """
         call_slot = len(self._conversation) - 1
         first = self._conversation.reserve(len(parts))
@@ -139,7 +157,10 @@ class ToolCalls:
         self._saved = len(sources)
         made = [call for call in calls if call.slot not in sources]
         self._subagents_left = sum(self._is_subagent(call, room) for call in made)
-        await gather(*(self._answer(call, gate, room) for call in made))
+        self._at_work = len(made)
+        await gather(*(self._answer_or_suspend(call, gate, room) for call in made))
+        if self._is_suspended:
+            return None
         for call in calls:
             if call.slot in sources:
                 self._conversation.fill_like(call.slot, call.part, sources[call.slot])
@@ -147,6 +168,26 @@ class ToolCalls:
         for call in made:
             self._remember(call, digests[call.index])
         return Answers(messages, self._saved)
+
+    def open_turn(self) -> ResumedTurn:
+        """Return what is known of a turn that is to go on in another run: what has been answered."""
+        calls = self._last_calls()
+        return ResumedTurn(kept=tuple(slot for slot in calls if self._conversation.is_filled(slot)))
+
+    def _last_calls(self) -> range:
+        last = self._conversation.last_reply()
+        return range(last + 1, len(self._conversation))
+
+    def _can_suspend(self) -> bool:
+        """Say whether nothing is at work, and the run is to continue as new; all that wait must say the same."""
+        is_right = self._at_work == 0 and len(current_host().waits.pending) <= MAX_CARRIED
+        self._is_suspended = self._is_suspended or (is_right and self._should_suspend())
+        return self._is_suspended
+
+    async def _answer_or_suspend(self, call: _Call, gate: asyncio.Semaphore, room: int) -> None:
+        with suppress(Suspended):
+            await self._answer(call, gate, room)
+            self._at_work -= 1
 
     def _is_subagent(self, call: _Call, room: int) -> bool:
         tool = self._spec.tool(call.part.name)
@@ -161,7 +202,7 @@ class ToolCalls:
 
     def _remember(self, call: _Call, digest: str) -> None:
         tool = self._spec.tool(call.part.name)
-        is_kept = digest and tool is not None and tool.cache == "run"
+        is_kept = digest and tool is not None and tool.cache == "run" and call.slot not in self._edited
         if is_kept and is_ok(self._conversation.message(call.slot)):
             self._known.add(digest, call.slot)
 
@@ -170,18 +211,79 @@ class ToolCalls:
             return tool_message(call.part, "Not run: the limit max_tool_calls is reached.", outcome="denied")
         return objection(self._spec, call.part)
 
-    async def _answer(self, call: _Call, gate: asyncio.Semaphore, room: int) -> Message:
+    async def _answer(self, call: _Call, gate: asyncio.Semaphore, room: int) -> None:
         refusal = self._refusal(call, room)
         if refusal is not None:
             self._conversation.fill(call.slot, refusal, is_recorded=False)
-            return refusal
+            return
         tool = self._spec.tool(call.part.name)
         assert tool is not None, "objection() has answered calls of unknown tools"
-        earlier = self._from_earlier_run(tool, call)
-        if earlier is not None:
-            return earlier
-        async with gate:
-            return await (self._run_agent(tool, call) if tool.agent else self._run(tool, call))
+        if self._from_earlier_run(tool, call) is not None:
+            return
+        permitted = await self._permitted(tool, call)
+        if permitted is not None:
+            async with gate:
+                await current_host().pause.passed()
+                await (self._run_agent(tool, permitted) if tool.agent else self._run(tool, permitted))
+
+    async def _permitted(self, tool: ToolSpec, call: _Call) -> _Call | None:
+        """Return the call as it may be made; None where a person, or the lack of one, has answered it.
+
+        Who waits takes nobody's place at the gate.
+        """
+        await current_host().pause.passed()
+        id = self._wait_id(call)
+        if tool.question is not None:
+            with self._idle():
+                message = await answer_question(
+                    call.part,
+                    tool.question,
+                    id=id,
+                    agent=self._spec.name,
+                    call_slot=call.call_slot,
+                    index=call.index,
+                    conversation=self._conversation.name,
+                    should_suspend=self._can_suspend,
+                )
+            self._conversation.fill(call.slot, message, is_recorded=False)
+            return None
+        asked = ApprovalCall(
+            id=id,
+            tool=tool,
+            arguments=call.part.arguments,
+            agent=self._spec.name,
+            message=self._conversation.message(call.call_slot),
+            call_slot=call.call_slot,
+            index=call.index,
+            conversation=self._conversation.name,
+            context=self._spec.context,
+        )
+        permit = await permission(asked, idle=self._idle, should_suspend=self._can_suspend)
+        if permit.denial:
+            message = tool_message(call.part, permit.denial, outcome="denied")
+            self._conversation.fill(call.slot, message, is_recorded=False)
+            return None
+        if permit.arguments is None:
+            return call
+        self._edited.add(call.slot)
+        part = call.part.model_copy(update={"arguments": permit.arguments})
+        return replace(call, part=part, is_edited=True)
+
+    @contextmanager
+    def _idle(self) -> Generator[None]:
+        """Count a call as not at work, while it waits for a person."""
+        self._at_work -= 1
+        try:
+            yield
+        except Suspended:
+            self._at_work += 1
+            raise
+        self._at_work += 1
+
+    def _wait_id(self, call: _Call) -> str:
+        """Return what names the call to people: it stands for exactly these arguments."""
+        first = current_host().first_run_id or workflow.info().first_execution_run_id
+        return wait_id(first, self._conversation.name, str(call.ordinal), call.part.arguments)
 
     def _from_earlier_run(self, tool: ToolSpec, call: _Call) -> Message | None:
         """Return what the run before knew of a call, where it is not to be made again."""
@@ -203,11 +305,17 @@ class ToolCalls:
             name=tool.name,
             conversation=self._conversation.name,
             epoch=self._conversation.epoch,
+            edited=call.part.arguments if call.is_edited else "",
         )
         try:
             text = self._subagent_input(call.part)
             request = subagent_request(
-                tool.agent, text, depth=self._depth + 1, tenant=self._tenant, answers=answers
+                tool.agent,
+                text,
+                depth=self._depth + 1,
+                tenant=self._tenant,
+                answers=answers,
+                approvals=self._spec.run_approvals,
             )
             earlier = next((each.run for each in self._turn.calls if each.slot == call.slot), None)
             child_id = None if earlier is None else earlier.workflow_id
@@ -265,7 +373,7 @@ class ToolCalls:
 
     def _request(self, tool: ToolSpec, call: _Call) -> CallToolRequest:
         arguments = call.part.arguments
-        is_short = tool.local or len(arguments) <= _INLINE_ARGUMENTS
+        is_short = tool.local or call.is_edited or len(arguments) <= _INLINE_ARGUMENTS
         return CallToolRequest(
             spec=self._spec.digest,
             call_slot=call.call_slot,
@@ -278,6 +386,7 @@ class ToolCalls:
             epoch=self._conversation.epoch,
             conversation=self._conversation.name,
             tenant=self._tenant if tool.cache == "shared" else "",
+            is_edited=call.is_edited,
         )
 
 

@@ -35,7 +35,9 @@ async def judge(
     if spec.verify is None:
         return Verdict(accept=True)
     if spec.is_verified_by_agent:
-        asked = _judge_request(spec.verify, conversation, answer, depth, tenant)
+        asked = _judge_request(spec.verify, conversation, answer, depth, tenant).model_copy(
+            update={"approvals": spec.run_approvals}
+        )
         result = await run_funded(asked, meter, of=2, limits=limits or Limits())
         if not isinstance(result.output, dict):
             raise AgentBug(f"The verifier {spec.verify!r} gave no verdict.")

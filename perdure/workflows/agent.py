@@ -3,12 +3,14 @@
 It runs outside of the sandbox for speed; a test runs and replays it inside, with a worker's usual restrictions.
 """
 
+import asyncio
 from datetime import datetime
 from typing import Any
 
 from pydantic import JsonValue, ValidationError
 from temporalio import workflow
 from temporalio.common import SearchAttributeKey, SearchAttributeUpdate
+from temporalio.exceptions import FailureError, is_cancelled_exception
 
 from perdure.contracts.budget import NOTHING, LeaseAnswer, LeaseReport, Ledger, amount_of
 from perdure.contracts.calls import CopyConversationRequest, LoadAgentRequest
@@ -16,15 +18,19 @@ from perdure.contracts.limits import Limits
 from perdure.contracts.messages import Message
 from perdure.contracts.names import (
     AGENT_WORKFLOW,
+    DECIDE_UPDATE,
     LEASE_ANSWER_SIGNAL,
     LEASE_SIGNAL,
     LIMIT_UPDATE,
     MAIN_CONVERSATION,
     MESSAGES_QUERY,
+    SEND_UPDATE,
     SPEC_QUERY,
     STATUS_QUERY,
+    WAITS_QUERY,
 )
 from perdure.contracts.run import (
+    Answered,
     Carried,
     Counters,
     MessagesPage,
@@ -35,14 +41,20 @@ from perdure.contracts.run import (
     RunStatus,
 )
 from perdure.contracts.spec import AgentSpec
+from perdure.contracts.steering import SendReceipt, SendRequest
+from perdure.contracts.waits import DecideRequest, Decision, WaitsPage
 from perdure.errors import InvalidInputError, PerdureError, UserError
 from perdure.workflows._calls import copy_conversation, load_agent
 from perdure.workflows._conversation import INLINE_BYTES, Conversation
+from perdure.workflows._details import agent_details
 from perdure.workflows._guard import typed_activity_failure, typed_failures
 from perdure.workflows._host import current_host
 from perdure.workflows._known import KnownResults
 from perdure.workflows._ledger import budget_of
 from perdure.workflows._raising import check_new_limits
+from perdure.workflows._session import ends_session, wait_for_message
+from perdure.workflows._steering import Steering
+from perdure.workflows._waits import WaitBook
 from perdure.workflows.loop import AgentLoop, Answer
 
 _MAX_RESULT_CHARS = 250_000
@@ -55,6 +67,8 @@ _LARGE_BYTES = 1024 * 1024
 _HARD_EVENTS = 40_000
 _HARD_BYTES = 40 * 1024 * 1024
 """Well below what the server kills a run at: 51,200 events or 50 MiB."""
+_CANCELLED_PATCH = "perdure.cancelled-state"
+"""Runs that were cancelled before there was this wrote no state at their end."""
 
 
 @workflow.defn(name=AGENT_WORKFLOW, sandboxed=False, failure_exception_types=[PerdureError, ValidationError])
@@ -69,9 +83,13 @@ class AgentWorkflow:
         self._counters = Counters() if carried is None else carried.counters
         self._started_at: datetime = workflow.now() if carried is None else carried.started_at
         self._conversation = Conversation(epoch=0 if carried is None else carried.epoch)
+        inbox = request.inbox if carried is None else carried.inbox
+        self._steering = Steering(inbox, is_session=request.session is not None)
+        self._answered = None if carried is None else carried.answered
         self._loop: AgentLoop | None = None
         self._end: RunState | None = None
-        self._has_waited = False
+        self._waits = WaitBook(None if carried is None else carried.waits)
+        self._has_waited = self._waits.run_state() is not None
         self._early_answers: list[LeaseAnswer] = []
         self._base_events = 0
         self._base_bytes = 0
@@ -83,16 +101,26 @@ class AgentWorkflow:
     @workflow.run
     async def run(self, request: RunInput) -> RunResult:
         """Work until there is an answer."""
+        if request.carried is not None:
+            current_host().pause.restore(is_on=request.carried.is_paused, seq=request.carried.pause_seq)
+        current_host().pause.on_change = self._show
+        current_host().child_runs.on_change = self._show
         with typed_failures():
             try:
                 result = await self._work(request)
             except PerdureError:
                 self._close("failed")
                 raise
+            except (FailureError, asyncio.CancelledError) as error:
+                self._note_cancellation(error)
+                raise
             self._close("completed")
             return result
 
     async def _work(self, request: RunInput) -> RunResult:
+        host = current_host()
+        host.waits, host.shows_state = self._waits, True
+        self._waits.on_change = self._show
         spec = await self._pin(request)
         loop = AgentLoop(
             spec,
@@ -107,6 +135,9 @@ class AgentWorkflow:
             ledger=_first_ledger(request, spec),
             raised=None if request.carried is None else request.carried.raised,
             workflow_id=workflow.info().workflow_id,
+            should_suspend=self._is_copying_due,
+            steering=self._steering,
+            answered_turns=0 if request.carried is None else request.carried.answered_turns,
             prompt=None if request.carried is None else request.carried.prompt,
         )
         self._loop = loop
@@ -117,25 +148,54 @@ class AgentWorkflow:
             self._write_attributes(
                 PerdureAgent=spec.name,
                 PerdureModel=spec.models[0].name,
-                PerdureState="working",
+                PerdureState=self._waits.run_state() or "working",
                 PerdureTenant=request.tenant or None,
             )
         self._note_base()
         answer = await self._resume(loop)
-        if answer is None:
-            answer = await self._run(loop)
-        if answer is None:
-            await workflow.wait_condition(workflow.all_handlers_finished)
-            workflow.continue_as_new(self._successor(loop))
+        while answer is None or await self._goes_on(loop, answer):
+            if loop.suspended is None:
+                answer = await self._run(loop)
+            if answer is None:
+                await self._continue_as_new(loop)
         return self._result(loop, answer)
 
     async def _run(self, loop: AgentLoop) -> Answer | None:
         """Take turns until there is an answer, or a new run is due: a large conversation is made shorter first."""
-        while (answer := await loop.run(should_pause=self._should_continue_as_new)) is None:
-            if not self._is_shortening_due() or await loop.shorten():
+        while (answer := await loop.run(should_stop=self._should_continue_as_new)) is None:
+            if loop.suspended is not None or not self._is_shortening_due() or await loop.shorten():
                 return None
             self._is_short = True  # no shorter than it is: the run goes on until copying it pays
         return answer
+
+    async def _goes_on(self, loop: AgentLoop, answer: Answer) -> bool:
+        """Wait for the next message, after an answer; False when the run is over with it."""
+        session = self._request.session
+        if self._steering.inbox and answer.limit is None:
+            return True
+        if session is None or ends_session(answer.limit):
+            return False
+        if self._answered is None:
+            self._answered = Answered(at=workflow.now(), limit=answer.limit, score=answer.score)
+        loop.wait_for_message()
+        since, inbox = self._answered.at, self._steering.inbox
+        came = await wait_for_message(session, inbox, since=since, should_stop=self._is_copying_due)
+        if came == "stop":
+            await self._continue_as_new(loop)
+        if came == "message":
+            self._answered = None
+            loop.go_on()
+        return came == "message"
+
+    async def _continue_as_new(self, loop: AgentLoop) -> None:
+        await workflow.wait_condition(workflow.all_handlers_finished)
+        workflow.continue_as_new(self._successor(loop))
+
+    def _note_cancellation(self, error: BaseException) -> None:
+        """Write that the run was cancelled; one that is merely evicted from a worker's cache goes on elsewhere."""
+        is_asked = workflow.cancellation_reason() is not None
+        if is_asked and is_cancelled_exception(error) and workflow.patched(_CANCELLED_PATCH):
+            self._close("cancelled")
 
     async def _pin(self, request: RunInput) -> AgentSpec:
         if request.carried is not None:
@@ -147,6 +207,8 @@ class AgentWorkflow:
     async def _resume(self, loop: AgentLoop) -> Answer | None:
         """Finish the turn that the run which this one goes on from was in."""
         carried = self._request.carried
+        if carried is not None and carried.answered is not None:
+            return loop.last_answer(limit=carried.answered.limit, score=carried.answered.score)
         if carried is None or carried.resumed is None:
             return None
         kept: dict[int, Message] = {}
@@ -154,13 +216,19 @@ class AgentWorkflow:
             request = self._copy_request(carried, slot, slot + 1).model_copy(update={"is_alone": True})
             with typed_activity_failure():
                 kept[slot] = (await copy_conversation(request)).messages[0]
+        if carried.waits.pending:
+            self._note_base()  # what was copied one by one is not new either
         return await loop.resume(kept, carried.resumed)
 
     async def _load(self, agent: str, context: dict[str, JsonValue] | None) -> AgentSpec:
         with typed_activity_failure():
             return await load_agent(
                 LoadAgentRequest(
-                    agent=agent, limits=self._request.limits, context=context, verify=self._request.verify
+                    agent=agent,
+                    limits=self._request.limits,
+                    context=context,
+                    verify=self._request.verify,
+                    approvals=self._request.approvals,
                 )
             )
 
@@ -196,11 +264,17 @@ class AgentWorkflow:
         Copying pays when what is new is several times what was copied, in events or in bytes, whichever of them
         the server complains of.
         """
+        if self._is_copying_due():
+            return True
+        return workflow.info().is_continue_as_new_suggested() and self._is_shortening_due()
+
+    def _is_copying_due(self) -> bool:
+        """Say whether a new run is due with the conversation as it is."""
         info = workflow.info()
         events, size = info.get_current_history_length(), info.get_current_history_size()
-        if events >= _HARD_EVENTS or size >= _HARD_BYTES:
+        if events >= _HARD_EVENTS or size >= _HARD_BYTES or self._steering.inbox.is_worn:
             return True
-        return info.is_continue_as_new_suggested() and (self._pays_off(events, size) or self._is_shortening_due())
+        return info.is_continue_as_new_suggested() and self._pays_off(events, size)
 
     def _pays_off(self, events: int, size: int) -> bool:
         new_events, new_bytes = events - self._base_events, size - self._base_bytes
@@ -224,10 +298,12 @@ class AgentWorkflow:
             answers=self._request.answers,
             verify=self._request.verify,
             task_kind=self._request.task_kind,
+            approvals=self._request.approvals,
+            session=self._request.session,
             carried=Carried(
                 from_run_id=workflow.info().run_id,
                 spec=loop.spec.digest,
-                conversation_slots=len(self._conversation),
+                conversation_slots=self._carried_slots(loop),
                 started_at=self._started_at,
                 epoch=self._conversation.epoch,
                 counters=loop.counters,
@@ -235,9 +311,20 @@ class AgentWorkflow:
                 first_run_id=current_host().first_run_id,
                 ledger=None if loop.meter is None else loop.meter.ledger,
                 raised=loop.raised,
+                resumed=loop.suspended,
+                waits=self._waits.state(),
+                inbox=self._steering.inbox.carried(),
+                is_paused=current_host().pause.is_on,
+                pause_seq=current_host().pause.seq,
+                answered=self._answered,
+                answered_turns=loop.answered_turns,
                 prompt=loop.compactor.prompt,
             ),
         )
+
+    def _carried_slots(self, loop: AgentLoop) -> int:
+        """Return how many slots are copied in one piece: not those of calls that a turn still waits with."""
+        return len(self._conversation) if loop.suspended is None else self._conversation.last_reply() + 1
 
     def _result(self, loop: AgentLoop, answer: Answer) -> RunResult:
         is_large = answer.size > _MAX_RESULT_CHARS
@@ -255,13 +342,7 @@ class AgentWorkflow:
     def _close(self, state: RunState) -> None:
         self._end = state
         counters = self._loop.counters if self._loop is not None else self._counters
-        cost = counters.usage.cost_usd
-        self._write_attributes(
-            PerdureState=state,
-            PerdureTurns=counters.turns,
-            PerdureTokens=counters.usage.total_tokens,
-            PerdureCostUsd=None if cost is None else float(cost),
-        )
+        self._write_attributes(PerdureState=state, **_sums(counters))
         self._show()
 
     def _write_attributes(self, **values: str | float | None) -> None:
@@ -280,16 +361,15 @@ class AgentWorkflow:
     def _show(self) -> None:
         """Write the run's details for the web UI, in Markdown; and that it waits, for whoever lists runs."""
         status = self.status()
-        self._has_waited = self._has_waited or status.state == "waiting_limit"
-        if self._has_waited and self._end is None:
-            self._write_attributes(PerdureState=status.state)
-        usage = status.counters.usage
-        cost = "unknown" if usage.cost_usd is None else f"${usage.cost_usd:.4f}"
-        workflow.set_current_details(
-            f"**{status.agent}** · {status.state} · {status.activity or 'between two steps'}\n\n"
-            f"turns {status.counters.turns}/{status.limits.max_turns or '∞'} · "
-            f"tool calls {status.counters.tool_calls} · tokens {usage.total_tokens} · cost {cost}"
+        trace = current_host().trace
+        if trace is not None:
+            trace.note_state(status.state)
+        self._has_waited = (
+            self._has_waited or status.state.startswith("waiting_") or status.state in ("paused", "idle")
         )
+        if self._has_waited and self._end is None and status.state != _told_state():
+            self._write_attributes(PerdureState=status.state, **_sums(status.counters))
+        workflow.set_current_details(agent_details(status, current_host().child_runs.told()))
 
     @workflow.query(name=STATUS_QUERY)
     def status(self) -> RunStatus:
@@ -297,7 +377,7 @@ class AgentWorkflow:
         loop = self._loop
         return RunStatus(
             agent=self._request.agent if loop is None else loop.spec.name,
-            state=self._end or ("starting" if loop is None else loop.state),
+            state=self._state(),
             slots=len(self._conversation),
             epoch=self._conversation.epoch,
             counters=self._counters if loop is None else loop.counters,
@@ -305,10 +385,23 @@ class AgentWorkflow:
             spent=None if loop is None or loop.meter is None else loop.meter.ledger.spent,
             reserved=None if loop is None or loop.meter is None else loop.meter.held,
             budget=None if loop is None or loop.meter is None else loop.meter.budget,
-            activity="" if loop is None or self._end else loop.activity,
+            activity="" if loop is None or self._end else self._waits.told() or loop.activity,
             conversation=MAIN_CONVERSATION,
             spec="" if loop is None else loop.spec.digest,
+            waiting=len(self._steering.inbox),
+            received=self._steering.inbox.received,
+            is_session=self._request.session is not None,
         )
+
+    def _state(self) -> RunState:
+        if self._end is not None:
+            return self._end
+        waiting = self._waits.run_state()  # first, since people look for it: a paused run can be decided, too
+        if waiting is not None:
+            return waiting
+        if current_host().pause.is_on:
+            return "paused"
+        return "starting" if self._loop is None else self._loop.state
 
     @workflow.signal(name=LEASE_SIGNAL)
     def hear_from_child(self, report: LeaseReport) -> None:
@@ -338,6 +431,31 @@ class AgentWorkflow:
         elapsed = workflow.now() - self._started_at
         check_new_limits(given, self._loop, elapsed)
 
+    @workflow.query(name=WAITS_QUERY)
+    def waits(self) -> WaitsPage:
+        """Return what the run waits for people for."""
+        return self._waits.page()
+
+    @workflow.update(name=DECIDE_UPDATE)
+    def decide(self, request: DecideRequest) -> Decision:
+        """Take what a person decided."""
+        return self._waits.decide(request, workflow.now())
+
+    @decide.validator
+    def _check_decision(self, request: DecideRequest) -> None:
+        self._waits.check(request, workflow.now())
+
+    @workflow.update(name=SEND_UPDATE)
+    def send(self, request: SendRequest) -> SendReceipt:
+        """Take a message, which enters the conversation at the next turn."""
+        return self._steering.send(request)
+
+    @send.validator
+    def _check_send(self, request: SendRequest) -> None:
+        if self._end is not None or (self._loop is not None and self._loop.state == "finishing"):
+            raise InvalidInputError("it is about to end, and takes no more messages.")
+        self._steering.check(request)
+
     @workflow.query(name=MESSAGES_QUERY)
     def messages(self, query: MessagesQuery) -> MessagesPage:
         """Return a page of a conversation."""
@@ -351,6 +469,21 @@ class AgentWorkflow:
         """Return the pinned spec; None before it is loaded, or when it is another one."""
         spec = None if self._loop is None else self._loop.spec
         return spec if spec is not None and digest in ("", spec.digest) else None
+
+
+def _told_state() -> str | None:
+    """Return the state that the run's search attributes tell."""
+    return workflow.info().typed_search_attributes.get(SearchAttributeKey.for_keyword("PerdureState"))
+
+
+def _sums(counters: Counters) -> dict[str, float | None]:
+    """Return the search attributes of what a run has used so far."""
+    cost = counters.usage.cost_usd
+    return {
+        "PerdureTurns": counters.turns,
+        "PerdureTokens": counters.usage.total_tokens,
+        "PerdureCostUsd": None if cost is None else float(cost),
+    }
 
 
 def _first_ledger(request: RunInput, spec: AgentSpec) -> Ledger | None:

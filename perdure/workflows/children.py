@@ -145,7 +145,7 @@ async def _run_inline(request: RunInput, kind: str | None) -> Any:
         reload=load,
         on_progress=lambda: None,
     )
-    answer = await loop.run(should_pause=_is_history_full)
+    answer = await loop.run(should_stop=_is_history_full)
     if answer is None:
         raise HistoryFullError(
             f"Agent {spec.name!r} took {loop.counters.turns} turns inline, and the history of this workflow "

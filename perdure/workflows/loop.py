@@ -23,6 +23,7 @@ from perdure.workflows._asking import ContextTooLong, ask_models
 from perdure.workflows._compactor import Compactor
 from perdure.workflows._conversation import Conversation
 from perdure.workflows._decisions import (
+    after_interruption,
     after_model,
     after_summary,
     after_tools,
@@ -35,9 +36,12 @@ from perdure.workflows._decisions import (
     repetition_note,
 )
 from perdure.workflows._guard import CancelWatch
+from perdure.workflows._host import current_host
+from perdure.workflows._interruption import Interrupted, Interruption
 from perdure.workflows._known import KnownResults
 from perdure.workflows._meter import Meter, OutOfBudget, new_ledger
 from perdure.workflows._repeats import Repeats
+from perdure.workflows._steering import Steering
 from perdure.workflows._tool_calls import ToolCalls
 from perdure.workflows._verifying import judge
 
@@ -67,6 +71,9 @@ class AgentLoop:
         state: What it does, for queries and search attributes.
         activity: The same in words.
         known: Results that identical calls are answered with.
+        suspended: The turn that waits for a person while the run continues as new; None otherwise.
+        steering: What reaches it from outside.
+        answered_turns: Turns that had been taken when a session answered last; `max_turns` counts from there.
     """
 
     def __init__(
@@ -84,6 +91,9 @@ class AgentLoop:
         ledger: Ledger | None = None,
         raised: Limits | None = None,
         workflow_id: str = "",
+        should_suspend: Callable[[], bool] = lambda: False,
+        steering: Steering | None = None,
+        answered_turns: int = 0,
         prompt: PromptSize | None = None,
     ) -> None:
         """Go on with a conversation whose last message awaits the model."""
@@ -101,36 +111,45 @@ class AgentLoop:
         self._depth = depth
         self._tenant = tenant
         self.known = known or KnownResults()
+        self.steering = steering or Steering()
+        self.answered_turns = answered_turns
         self.compactor = Compactor(conversation, self.known, self._show, self._count_summary, prompt)
         self._reload = reload
+        self._should_suspend = should_suspend
+        self.suspended: ResumedTurn | None = None
         self._cancel = CancelWatch()
         self._tools = self._new_tools()
         self._repeats = Repeats()
         for message in conversation.messages():
             self._repeats.note(message)
 
-    async def run(self, *, should_pause: Callable[[], bool]) -> Answer | None:
-        """Take turns until there is an answer, or `should_pause()` says to stop between two turns.
+    async def run(self, *, should_stop: Callable[[], bool]) -> Answer | None:
+        """Take turns until there is an answer, or `should_stop()` says to stop between two turns.
+
+        A message that came before the answer was given is answered too: nothing that the run has taken is lost.
 
         Returns:
-            The answer; None when paused.
+            The answer; None when stopped.
 
         Raises:
             LimitExceeded, UnexpectedModelBehavior, ModelUnavailable: Not retryable.
             CancelledError: The run was cancelled, also when what was in flight ended with a result.
         """
         self._cancel = CancelWatch()
-        while True:
+        while await self.steering.ready(should_stop):
             try:
-                answer = await self._turn()
+                answer = await self._turn(should_stop)
             except PerdureError as error:
                 self._cancel.check(error)
                 raise
             self._cancel.check()
-            if answer is not None:
+            if answer is not None and (answer.limit or not self.steering.inbox):
                 return answer
-            if should_pause():
+            if answer is not None and self.steering.is_session:
+                self.answered_turns = self.counters.turns
+            if self.suspended is not None or should_stop():
                 return None
+        return None
 
     async def resume(self, kept: Mapping[int, Message], turn: ResumedTurn) -> Answer | None:
         """Do what the last message asks for, where the run before had not got to the end of that."""
@@ -141,15 +160,17 @@ class AgentLoop:
             return None
         return await self._take(CallModelResult(message=last, usage=NO_USAGE))
 
-    async def _turn(self) -> Answer | None:
-        limit = limit_reached(self._counted_limits(), self.counters, workflow.now() - self._started_at)
+    async def _turn(self, should_stop: Callable[[], bool]) -> Answer | None:
+        counters = self.counters.model_copy(update={"turns": self.counters.turns - self.answered_turns})
+        limit = limit_reached(self._counted_limits(), counters, workflow.now() - self._started_at)
         if limit is None:
             try:
-                return await self._take(await self._ask())
+                reply = await self._ask()
+                return None if reply is None else await self._take(reply)
             except OutOfBudget as reached:
                 limit = reached.limit
         if self.spec.on_limit == "ask":
-            await self._wait_for_limits(limit)
+            await self._wait_for_limits(limit, should_stop)
             return None
         return await self._finish(limit)
 
@@ -188,17 +209,19 @@ class AgentLoop:
         if unknown and not self.limits.allow_unknown_prices:
             raise UserError(f"max_cost_usd can't hold: the price of {', '.join(unknown)} is not known.")
 
-    async def _wait_for_limits(self, limit: str) -> None:
+    async def _wait_for_limits(self, limit: str, should_stop: Callable[[], bool]) -> None:
         """Wait until somebody sets a limit; no worker is needed meanwhile."""
         self.state = "waiting_limit"
         self._show(f"the limit {limit} is reached · waits for `perdure limit`")
         seen = self._limits_set
-        await workflow.wait_condition(lambda: self._limits_set > seen)
+        await workflow.wait_condition(lambda: self._limits_set > seen or should_stop())
         self.state = "working"
         self._show("")
 
     async def _take(self, result: CallModelResult) -> Answer | None:
         message = result.message
+        if message.stop == "interrupted":
+            return None
         if result.problem:
             self._object(message, result.problem)
         elif is_answer(message):
@@ -214,6 +237,7 @@ class AgentLoop:
         answer = self._answer(message)
         if self.spec.verify is None:
             return answer
+        await current_host().pause.passed()
         self._show(f"turn {self.counters.turns} · verified by {self.spec.verify}")
         verdict = await judge(
             self.spec,
@@ -264,17 +288,27 @@ class AgentLoop:
             self.meter.tighten(self.spec.limits)
         self.counters = self.counters.model_copy(update={"handoffs": path})
 
-    async def _ask(self, *, is_final: bool = False) -> CallModelResult:
-        """Ask the model, then its fallbacks, and enter the reply; make room for it where there is none."""
+    async def _ask(self, *, is_final: bool = False) -> CallModelResult | None:
+        """Ask the model, then its fallbacks, and enter the reply; None when that was interrupted.
+
+        Messages that wait come first, and room is made for all of it where there is none.
+        """
+        self.steering.deliver(self.conversation)
+        stop = self.steering.interruption = Interruption()
         meter = self._open_meter()
         await self.compactor.make_room(self.spec, meter)
         self._cancel.check()
         while True:
             request = self._request(is_final=is_final)
+            turn = self.counters.turns + 1
             try:
                 result = await ask_models(
-                    self.spec, request, turn=self.counters.turns + 1, show=self._show, meter=meter
+                    self.spec, request, turn=turn, show=self._show, meter=meter, interruption=stop
                 )
+            except Interrupted:
+                if not stop.has_begun:
+                    self.conversation.put_back(request.new)
+                return None
             except OutOfBudget:
                 self.conversation.put_back(request.new)
                 raise
@@ -283,6 +317,7 @@ class AgentLoop:
                 self._cancel.check()
             else:
                 break
+        result = after_interruption(result)
         self.compactor.note(request, result)
         self.conversation.append(result.message, is_recorded=True)
         self.counters = after_model(self.counters, result)
@@ -314,6 +349,10 @@ class AgentLoop:
         room = (self.limits.max_tool_calls or _UNBOUNDED) - made
         self.counters = self.counters.model_copy(update={"tool_calls": made + min(len(calls), max(room, 0))})
         answers = await self._tools.run(calls, first_ordinal=made, room=room)
+        if answers is None:
+            self.suspended = self._tools.open_turn()
+            self.counters = self.counters.model_copy(update={"tool_calls": made})  # they are counted when they end
+            return
         results = answers.messages
         self.counters = after_tools(self.counters, results, saved=answers.saved)
         self._look_for_repeats(message, results)
@@ -360,6 +399,7 @@ class AgentLoop:
                 partial=self._partial(),
             )
         self.state = "finishing"
+        self.steering.deliver(self.conversation)
         self.conversation.append(last_call(limit), is_recorded=False)
         try:
             result = await self._ask(is_final=True)
@@ -369,6 +409,7 @@ class AgentLoop:
                 limit=reached.limit,
                 partial=self._partial(),
             ) from None
+        assert result is not None, "nobody interrupts the last call: messages are refused"
         if result.problem or not is_answer(result.message):
             raise LimitExceeded(
                 f"The limit {limit} is reached, and the last reply was no answer. {result.problem}".rstrip(),
@@ -376,6 +417,23 @@ class AgentLoop:
                 partial=self._partial(),
             )
         return self._answer(result.message, limit)
+
+    def last_answer(self, *, limit: str | None, score: float | None) -> Answer:
+        """Return the answer that a session gave before it continued as new."""
+        last = self.conversation.last()
+        assert last is not None, "a conversation begins with its input"
+        return replace(self._answer(last, limit), score=score)
+
+    def wait_for_message(self) -> None:
+        """Say that a session waits for the next message, after an answer."""
+        self.answered_turns = self.counters.turns
+        self.state = "idle"
+        self._show("waits for a message")
+
+    def go_on(self) -> None:
+        """Say that there is one."""
+        self.state = "working"
+        self._show("")
 
     def _answer(self, message: Message, limit: str | None = None) -> Answer:
         if message.stop == "refusal":
@@ -394,6 +452,7 @@ class AgentLoop:
             known=self.known,
             limits=self.limits,
             meter=self._open_meter,
+            should_suspend=self._should_suspend,
         )
 
     @property

@@ -6,6 +6,7 @@ from temporalio import workflow
 from perdure.contracts.names import AMEND_PLAN_UPDATE, PLAN_WORKFLOW, RETRY_TASK_UPDATE
 from perdure.contracts.plan import AmendPlanRequest, Plan, PlanResult, PlanRunInput, PlanStatus, RetryTaskRequest
 from perdure.errors import InvalidInputError, PerdureError
+from perdure.workflows._details import escaped
 from perdure.workflows._guard import typed_failures
 from perdure.workflows._host import Host, current_host
 from perdure.workflows._plan_state import PlanState
@@ -19,9 +20,14 @@ _MAX_RESULT_BYTES = 1_000_000
 class PlanWorkflow:
     """Executes a plan that somebody wrote, or a planner writes, and has a synthesiser answer from it."""
 
+    def __init__(self) -> None:
+        """Nothing is at work yet."""
+        self._told = ""
+
     @workflow.run
     async def run(self, request: PlanRunInput) -> PlanResult:
         """Return what became of every task; outputs that don't fit into 1 MB are left in their runs."""
+        current_host().child_runs.on_change = self._draw
         with typed_failures():
             state = await execute_plan(
                 await self._plan(request),
@@ -32,7 +38,7 @@ class PlanWorkflow:
             result = state.result(_MAX_RESULT_BYTES)
             if not request.synthesiser:
                 return result
-            workflow.set_current_details(f"{request.synthesiser} answers")
+            self._tell(f"{escaped(request.synthesiser)} answers")
             return await ask_synthesiser(request.goal or state.plan.title, request.synthesiser, result)
 
     async def _plan(self, request: PlanRunInput) -> Plan:
@@ -41,7 +47,7 @@ class PlanWorkflow:
             return request.plan if is_named else request.plan.model_copy(update={"planner": request.planner})
         if not request.planner:
             raise InvalidInputError("PlanWorkflow needs a plan, or a planner that writes one.")
-        workflow.set_current_details(f"{request.planner} writes the plan")
+        self._tell(f"{escaped(request.planner)} writes the plan")
         return await write_plan(request.goal, planner=request.planner)
 
     @workflow.update(name=AMEND_PLAN_UPDATE)
@@ -67,9 +73,14 @@ class PlanWorkflow:
         return current_host()
 
     def _show(self, state: PlanState) -> None:
-        """Write the run's details for the web UI, in Markdown."""
-        found = state.by_state()
-        counts = " · ".join(f"{len(names)} {each}" for each, names in found.items())
-        running = found.get("running", [])
-        at_work = f"\n\nat work: {', '.join(running[:20])}{' …' if len(running) > 20 else ''}" if running else ""
-        workflow.set_current_details(counts + at_work)
+        """Write how the plan stands for the web UI."""
+        title = f"**{escaped(state.plan.title)}** · " if state.plan.title else ""
+        tasks = " · ".join(f"{len(names)} {each}" for each, names in state.by_state().items())
+        self._tell(title + tasks)
+
+    def _tell(self, text: str) -> None:
+        self._told = text
+        self._draw()
+
+    def _draw(self) -> None:
+        workflow.set_current_details("\n\n".join(filter(None, (self._told, current_host().child_runs.told()))))

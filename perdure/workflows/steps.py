@@ -11,11 +11,14 @@ from temporalio.exceptions import ActivityError, is_cancelled_exception
 
 from perdure.contracts.calls import RunToolRequest
 from perdure.contracts.messages import ToolCallPart, ToolResultPart
-from perdure.errors import PayloadTooLargeError, ToolError
+from perdure.contracts.spec import ToolSpec
+from perdure.errors import ApprovalDenied, ApprovalTimeout, PayloadTooLargeError, ToolError
+from perdure.workflows._approvals import Call, permission
 from perdure.workflows._calls import load_tool, run_tool
 from perdure.workflows._decisions import call_summary
 from perdure.workflows._host import current_host
 from perdure.workflows._tool_calls import describe_failure
+from perdure.workflows._waiting import wait_id
 
 T = TypeVar("T")
 
@@ -40,14 +43,19 @@ async def call_tool(name: str, args: Mapping[str, JsonValue], *, output: type[An
         UnknownToolError: There is no such tool. Not retryable.
         ToolError: It failed, or its outcome is unknown (`attributes["outcome"]`). Not retryable here.
         PayloadTooLargeError: The arguments take more than 1.5 MB. Not retryable.
+        ApprovalDenied, ApprovalTimeout: It needs approval, and a person said no, or nothing. Not retryable.
     """
     arguments = json.dumps(dict(args), ensure_ascii=False)
     if len(arguments.encode(errors="replace")) > _MAX_ARGUMENT_BYTES:
         raise PayloadTooLargeError(f"The arguments of {name!r} take more than {_MAX_ARGUMENT_BYTES} bytes.")
     part = ToolCallPart(id="", name=name, arguments=arguments)
+    await current_host().pause.passed()
     try:
         tool = await load_tool(name)
-        request = RunToolRequest(tool=tool, arguments=arguments, key=_key(name, arguments))
+        key = _key(name, arguments)
+        arguments = await _permitted(tool, arguments)
+        request = RunToolRequest(tool=tool, arguments=arguments, key=key)
+        part = part.model_copy(update={"arguments": arguments})
         message = (await run_tool(request, summary=call_summary(part))).message
     except ActivityError as error:
         if is_cancelled_exception(error):
@@ -59,6 +67,18 @@ async def call_tool(name: str, args: Mapping[str, JsonValue], *, output: type[An
     if result.outcome != "ok":
         raise ToolError(text, tool=name, outcome=result.outcome)
     return text if output is None else TypeAdapter(output).validate_json(text)
+
+
+async def _permitted(tool: ToolSpec, arguments: str) -> str:
+    """Return the arguments that the tool may be called with, after asking a person where that is due."""
+    info, number = workflow.info(), current_host().number(f"approval {tool.name}")
+    id = wait_id(info.first_execution_run_id, info.continued_run_id or "", tool.name, str(number), arguments)
+    permit = await permission(Call(id=id, tool=tool, arguments=arguments))
+    if permit.is_timeout:
+        raise ApprovalTimeout(f"Nobody approved the call of {tool.name} in time.", tool=tool.name, wait=id)
+    if permit.denial:
+        raise ApprovalDenied(f"{tool.name}: {permit.denial}", tool=tool.name)
+    return arguments if permit.arguments is None else permit.arguments
 
 
 def _key(name: str, arguments: str) -> str:

@@ -23,8 +23,10 @@ class ConversingServer(HttpServer):
         open_requests: Requests that are being answered now.
     """
 
-    def __init__(self, decide: Decide, *, delay_seconds: float = 0) -> None:
+    def __init__(self, decide: Decide, *, delay_seconds: float = 0, released: asyncio.Event | None = None) -> None:
+        """Answer after a delay, and once `released` is set."""
         super().__init__(self._answer)
+        self._released = released
         self._decide = decide
         self._delay_seconds = delay_seconds
         self.asked: list[tuple[float, int]] = []
@@ -42,6 +44,8 @@ class ConversingServer(HttpServer):
         self.open_requests += 1
         try:
             await asyncio.sleep(self._delay_seconds)
+            if self._released is not None:
+                await self._released.wait()
             await self._send(asked, self._decide(turn, asked["messages"]), connection)
             self.answered[turn] += 1
         finally:

@@ -117,7 +117,7 @@ class HttpServer:
         self.connections += 1
         connection = Connection(reader, writer)
         try:
-            while connection.is_open and (request := await _read_request(reader)):
+            while connection.is_open and (request := await _read_request(reader, writer)):
                 self.requests.append(request)
                 await self.script(request, connection)
         except (ConnectionError, asyncio.CancelledError):
@@ -126,7 +126,7 @@ class HttpServer:
             writer.close()
 
 
-async def _read_request(reader: asyncio.StreamReader) -> Request | None:
+async def _read_request(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> Request | None:
     try:
         head = (await reader.readuntil(b"\r\n\r\n")).decode()
     except asyncio.IncompleteReadError:
@@ -135,6 +135,8 @@ async def _read_request(reader: asyncio.StreamReader) -> Request | None:
     method, path, _ = first.split(" ")
     pairs = (line.split(":", 1) for line in lines)
     headers = {name.strip().lower(): value.strip() for name, value in pairs}
+    if headers.get("expect") == "100-continue":
+        writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
     body = await reader.readexactly(int(headers.get("content-length", "0")))
     return Request(method, path, headers, body)
 

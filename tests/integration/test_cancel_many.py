@@ -40,7 +40,7 @@ class _Hanging(HttpServer):
     ids=["200 agents", "40 workflows of the user's, each with an agent"],
 )
 async def test_every_child_cleans_up(workflow: str, count: int, tmp_path: Path) -> None:
-    """The server keeps its data in memory: this measures no disk."""
+    """How long it takes is printed, and not asserted: that is the machine's. The server's data is in memory."""
     trace = tmp_path / "trace"
     async with _Hanging() as fake, DevServer(tmp_path, port=0, ui_port=0, in_memory=True) as server:
         client = PerdureClient(await connect(address=server.address), task_queue="q")
@@ -56,7 +56,7 @@ async def test_every_child_cleans_up(workflow: str, count: int, tmp_path: Path) 
         requests = fake.last_closed_at - asked_at
         print(f"{workflow}: the last request closed after {requests:.1f} s, the run after {closed:.1f} s")
         assert fake.open == 0
-        assert requests < 10
+        assert requests <= closed, "a request outlived the run"
         assert (await client.show(root, depth=0)).info.status == "canceled"
         children = await _children(client.temporal, root)
         assert list(children.values()) == ["canceled"] * count

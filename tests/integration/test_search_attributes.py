@@ -1,11 +1,27 @@
-"""Search attributes of a run, on a real server: there from its start, and written by it only when they change."""
+"""What the server is told of a run: search attributes, written when they change, and details for the web UI."""
 
+import asyncio
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from google.protobuf.duration_pb2 import Duration
 from temporalio.api.enums.v1 import EventType
+from temporalio.api.sdk.v1 import WorkflowMetadata
+from temporalio.api.workflowservice.v1 import RegisterNamespaceRequest
 from temporalio.client import Client
+from temporalio.service import RPCError
 
-from perdure import Agent, App
+from perdure import Agent, App, Limits, tool
+from perdure._search_attributes import existing_search_attributes
+from perdure.cli._checks import Doctor, Finding
 from perdure.client import PerdureClient
-from perdure.testing import ScriptedModel
+from perdure.connection import connect
+from perdure.contracts.messages import Message
+from perdure.devserver import DevServer
+from perdure.errors import InvalidInputError
+from perdure.testing import ScriptedModel, calls
 from tests.support.workers import worker
 
 
@@ -46,3 +62,131 @@ async def test_the_run_adds_what_its_starter_did_not_know(temporal: Client) -> N
     values, writes = await attributes_and_writes(client, run.workflow_id)
     assert values["PerdureModel"] == "scripted:x"
     assert len(writes) == 2
+
+
+@tool(idempotent=True)
+def look(number: int) -> str:
+    """Look at a page."""
+    return f"page {number}"
+
+
+def _looks(request: Any, messages: list[Message]) -> Any:
+    turn = sum(message.role == "assistant" for message in messages)
+    return calls(("look", {"number": turn})) if turn < 9 else "done"
+
+
+def dear_app() -> App:
+    helper = Agent("helper", model="slow:x")
+    asks = calls(("helper", {"input": "help"}))
+    return App(
+        agents=[
+            Agent("ten", model="ten:x", tools=[look]),
+            Agent("two", model="ten:x", tools=[look], limits=Limits(max_turns=2), on_limit="ask"),
+            Agent("lead", model="lead:x", tools=[helper.as_tool()]),
+            helper,
+        ],
+        providers=[
+            ScriptedModel(_looks, name="ten"),
+            ScriptedModel([asks, "done"], name="lead"),
+            ScriptedModel(["helped"], name="slow", delay_seconds=30),
+        ],
+    )
+
+
+DEAR = {"ten:x": {"input_usd": 1000, "output_usd": 50_000}}
+"""Ten output tokens are half a dollar."""
+
+
+async def details(client: PerdureClient, workflow_id: str) -> str:
+    """Return what the web UI asks a worker for."""
+    handle = client.temporal.get_workflow_handle(workflow_id)
+    metadata = await handle.query("__temporal_workflow_metadata", result_type=WorkflowMetadata)
+    return metadata.current_details
+
+
+async def test_ten_turns_without_a_wait_are_few_writes(temporal: Client) -> None:
+    async with worker(dear_app(), temporal, prices=DEAR) as served:
+        run = await served.start_agent("ten", "go")
+        result = await served.result(run.workflow_id)
+    values, writes = await attributes_and_writes(served, run.workflow_id)
+    assert result.counters.turns == values["PerdureTurns"] == 10
+    assert values["PerdureTokens"] == result.counters.usage.total_tokens
+    assert values["PerdureCostUsd"] == float(result.counters.usage.cost_usd)
+    assert len(writes) <= 4
+
+
+async def test_a_run_that_waits_is_found_by_its_state_and_cost(temporal: Client) -> None:
+    async with worker(dear_app(), temporal, prices=DEAR) as served:
+        run = await served.start_agent("two", "go", tenant="south")
+
+        async def listed(**filters: Any) -> list[str]:
+            return [each.workflow_id async for each in served.list(tenant="south", **filters)]
+
+        async with asyncio.timeout(30):
+            while not await listed(state="waiting_limit", agent="two", min_cost_usd=1):
+                await asyncio.sleep(0.1)
+        assert await listed(state="waiting_limit", model="ten:x") == [run.workflow_id]
+        assert await listed(state="waiting_limit", min_cost_usd=1000) == []
+        assert await listed(state="working") == []
+        (info,) = [each async for each in served.list(tenant="south")]
+        assert (info.turns, info.status) == (2, "running")
+        assert info.cost_usd is not None
+        assert info.cost_usd >= 1
+        told = await details(served, run.workflow_id)
+        assert "**two** · waiting limit · turn 2" in told
+        assert "2 turns of 2 · 2 tool calls" in told
+        await served.terminate(run.workflow_id, reason="the test is over")
+
+
+async def test_details_name_child_runs_with_links_where_the_address_is_known(temporal: Client) -> None:
+    async with worker(dear_app(), temporal, ui_url="http://ui.example:8233", grace_period_seconds=0.1) as served:
+        run = await served.start_agent("lead", "go")
+        async with asyncio.timeout(30):
+            while "helper-1" not in (told := await details(served, run.workflow_id)) or "/history" not in told:
+                await asyncio.sleep(0.1)
+        child = f"{run.workflow_id}/helper-1".replace("/", "%2F")
+        assert f"- [helper-1](http://ui.example:8233/namespaces/default/workflows/{child}/" in told
+        await served.terminate(run.workflow_id, reason="the test is over")
+
+
+BARE = "bare"
+"""A namespace that nobody has registered search attributes in."""
+
+
+@pytest.fixture
+async def bare(server: DevServer, temporal: Client, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Client:
+    retention = Duration(seconds=86_400)
+    request = RegisterNamespaceRequest(namespace=BARE, workflow_execution_retention_period=retention)
+    await temporal.workflow_service.register_namespace(request)
+    monkeypatch.setenv("TEMPORAL_ADDRESS", server.address)
+    monkeypatch.setenv("TEMPORAL_NAMESPACE", BARE)
+    monkeypatch.chdir(tmp_path)
+    async with asyncio.timeout(30):
+        while True:
+            try:
+                client = await connect()
+                assert await existing_search_attributes(client) == set()
+                return client
+            except RPCError:  # the server's parts learn of a namespace one after another
+                await asyncio.sleep(0.2)
+
+
+async def finding(*, is_fixing: bool) -> Finding:
+    """Return what doctor says of search attributes."""
+    doctor = Doctor(is_fixing=is_fixing)
+    await doctor.examine()
+    return next(each for each in doctor.findings if each.name == "search attributes")
+
+
+async def test_a_server_without_them(bare: Client) -> None:
+    async with worker(make_app(), bare) as served:
+        run = await served.start_agent("clerk", "go", tenant="north")
+        result = await served.result(run.workflow_id, timeout=timedelta(seconds=60))
+        assert result.output == "done"
+        assert await attributes_and_writes(served, run.workflow_id) == ({}, [])
+        with pytest.raises(InvalidInputError, match="doctor --fix"):
+            [each async for each in served.list(agent="clerk")]
+        found = await finding(is_fixing=False)
+        assert (found.status, "PerdureState" in found.value) == ("warning", True)
+        assert "registered" in (await finding(is_fixing=True)).value
+        assert (await finding(is_fixing=False)).status == "ok"

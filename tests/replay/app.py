@@ -110,6 +110,7 @@ CASES = {
     "continued": ("plain", "long"),
     "cancelled": ("plain", "cancelled"),
     "saved": ("saver", "saved"),
+    "queues": ("plain", "tools"),
     "crowded": ("crowded", "crowded"),
     "forgetful": ("forgetful", "forgetful"),
 }

@@ -17,6 +17,8 @@ from perdure.contracts.selection import SelectBy, Strategy
 from perdure.devserver import DevServer
 from perdure.errors import PerdureError
 from tests.replay.app import CASES, MAP_ITEMS, TIME, make_app
+from tests.replay.record_people import record_people
+from tests.support.approval_app import app as approval_app
 from tests.support.select_app import app as select_app
 from tests.support.steer_app import app as steer_app
 from tests.support.steer_app import steered_plan
@@ -34,12 +36,19 @@ async def record(folder: Path) -> None:
             temporal = await connect(address=server.address)
             async with worker(make_app(), temporal) as client, worker(make_app(delay_seconds=5), temporal) as slow:
                 for case in CASES:
+                    if case == "queues":
+                        continue
                     await _record_case(case, slow if case == "cancelled" else client, folder)
                 await _record_map(client, folder)
+            queues = {"model_task_queue": "replay-models", "tool_task_queue": "replay-tools"}
+            async with worker(make_app(), temporal, **queues) as client:
+                await _record_case("queues", client, folder)
             async with worker(select_app, temporal, scoreboard="replay-scoreboard") as client:
                 await _record_selection(client, folder)
             async with worker(steer_app, temporal) as client:
                 await _record_plans(client, folder)
+            async with worker(approval_app, temporal) as client:
+                await record_people(client, folder, _record_chain)
 
 
 async def _record_case(case: str, client: PerdureClient, folder: Path) -> None:

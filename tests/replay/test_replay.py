@@ -13,6 +13,7 @@ from perdure.workflows.interceptor import PerdureInterceptor
 from perdure.workflows.map_workflows import MapNode, MapWorkflow
 from perdure.workflows.plan_workflow import PlanWorkflow
 from perdure.workflows.scoreboard import Scoreboard
+from tests.support.approval_workflows import Asking, Stepping
 from tests.support.select_workflows import Choosing
 
 HISTORIES = sorted((Path(__file__).parent / "histories").glob("*/*.json"))
@@ -29,7 +30,7 @@ def _read(path: Path) -> WorkflowHistory:
 
 def _replayer(*, is_sandboxed: bool) -> Replayer:
     return Replayer(
-        workflows=[AgentWorkflow, Choosing, MapNode, MapWorkflow, PlanWorkflow, Scoreboard],
+        workflows=[AgentWorkflow, Asking, Choosing, MapNode, MapWorkflow, PlanWorkflow, Scoreboard, Stepping],
         data_converter=pydantic_data_converter,
         interceptors=[PerdureInterceptor()],
         workflow_runner=sandboxed_runner(),
@@ -50,10 +51,12 @@ def test_there_are_histories_of_every_ending() -> None:
         "saved",
         "map",
         "map-node",
+        "queues",
         "crowded",
         "forgetful",
     }
     assert cases >= {"select-rules", "select-learned", "select-model", "scoreboard"}
+    assert cases >= {"approvals", "questions", "asking", "stepping"}
     assert cases >= {"plan-before", "plan-auto"}  # the first was recorded before plans told of outcomes
 
 

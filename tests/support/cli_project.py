@@ -208,7 +208,9 @@ def command(*args: str) -> list[str]:
 
 def environment(more: Mapping[str, str]) -> dict[str, str]:
     """Return a clean environment."""
-    kept = {key: value for key, value in os.environ.items() if not key.startswith(("PERDURE_", "TEMPORAL_"))}
+    kept = {
+        key: value for key, value in os.environ.items() if not key.startswith(("PERDURE_", "TEMPORAL_", "OTEL_"))
+    }
     return {**kept, "PYTHONPATH": str(REPOSITORY), "TEMPORAL_CONFIG_FILE": os.devnull, **more}
 
 

@@ -87,7 +87,9 @@ async def worker(app: App, client: Client, *, queue: str = "", **settings: Any) 
     ready = asyncio.Event()
     made = Settings.model_validate({"task_queue": queue, "project_dir": Path("/tmp"), **settings})
     running = asyncio.create_task(run_worker(app, made, client, stop=stop, on_ready=ready.set))
-    await asyncio.wait([running, asyncio.create_task(ready.wait())], return_when=asyncio.FIRST_COMPLETED)
+    getting_ready = asyncio.create_task(ready.wait())
+    await asyncio.wait([running, getting_ready], return_when=asyncio.FIRST_COMPLETED)
+    getting_ready.cancel()
     try:
         yield PerdureClient(client, task_queue=queue, registry=app.registry, scoreboard=made.scoreboard)
     finally:

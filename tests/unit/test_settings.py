@@ -157,6 +157,17 @@ def test_settings_are_frozen() -> None:
         ('providers.x = {protocol="grpc", base_url="http://x"}', "providers.x.protocol should be 'openai' or"),
         ('providers.x = {protocol="openai", base_url="ftp://x"}', "should be an http:// or https:// address"),
         ('providers.x = {base_ulr="http://x"}', "'base_ulr'. Did you mean 'base_url'?"),
+        ('storage.driver = "disk"', "storage.driver should be 'local', 's3' or 'gcs'"),
+        ("storage = 3", "storage should be a table."),
+        ('storage = {driver="s3"}', 'storage needs bucket, with driver = "s3"'),
+        ('storage = {driver="gcs", bucket="b", path="p"}', "storage has a path"),
+        ('storage = {driver="local", bucket="b"}', "storage has a bucket"),
+        ('storage = {driver="local", threshold_bytes=10}', "storage.threshold_bytes should be greater"),
+        ('storage = {driver="local", treshold_bytes=10}', "Did you mean 'threshold_bytes'?"),
+        (
+            'storage = {driver="s3", bucket="b", endpoint_url="ftp://x"}',
+            "should be an http:// or https:// address",
+        ),
     ],
 )
 def test_mistakes_in_the_file(tmp_path: Path, body: str, said: str) -> None:
@@ -173,6 +184,8 @@ def test_mistakes_in_the_file(tmp_path: Path, body: str, said: str) -> None:
         ('providers.x = {protocol="openai", base_url="http://x", openai_token="hunter2"}', "api_key_env"),
         ('providers.x = {protocol="openai", base_url="http://u:hunter2@x"}', "api_key_env"),
         ('providers.x = {protocol="openai", base_url="http://x?api-key=hunter2"}', "api_key_env"),
+        ('storage = {driver="s3", bucket="b", endpoint_url="http://u:hunter2@x"}', "the environment"),
+        ('storage = {driver="s3", bucket="b", secret_key="hunter2"}', "looks like a secret"),
         ('providers.x = {protocol="openai", base_url="http://x", api_key_env="hunter2"}', "never the key"),
     ],
 )

@@ -321,8 +321,8 @@ def test_an_empty_description_is_a_description() -> None:
         ({"max_attempts": 101, "idempotent": True}, "max_attempts is from 1 to 100"),
         ({"timeout": timedelta(0)}, "timeout must be positive"),
         ({"timeout": timedelta(seconds=-1)}, "timeout must be positive"),
-        ({"max_result_bytes": 0}, "max_result_bytes is from 1 to 1 MiB"),
-        ({"max_result_bytes": 1024 * 1024 + 1}, "max_result_bytes is from 1 to 1 MiB"),
+        ({"max_result_bytes": 0}, "max_result_bytes is from 1 to 50,000,000"),
+        ({"max_result_bytes": 50_000_001}, "max_result_bytes is from 1 to 50,000,000"),
     ],
 )
 def test_options_that_can_not_be(options: dict[str, Any], said: str) -> None:

@@ -88,19 +88,29 @@ def test_a_listed_run() -> None:
         ({"status": "timed_out"}, "ExecutionStatus = 'TimedOut'"),
         ({"agent": "o'neil\\"}, "PerdureAgent = 'o\\'neil\\\\'"),
         (
+            {"state": "waiting_limit", "model": "x:y", "tenant": "t", "min_cost_usd": 0.00001},
+            "PerdureState = 'waiting_limit' AND PerdureModel = 'x:y' AND PerdureTenant = 't' "
+            "AND PerdureCostUsd >= 0.000010000000",
+        ),
+        (
             {"status": "failed", "agent": "a", "extra": "x = 1 OR y = 2"},
             "ExecutionStatus = 'Failed' AND PerdureAgent = 'a' AND (x = 1 OR y = 2)",
         ),
     ],
 )
 def test_filters_hold_together(filters: dict[str, Any], query: str) -> None:
-    assert list_query(**{"status": None, "agent": None, "extra": None, **filters}) == query
+    assert list_query(**filters) == query
 
 
 @pytest.mark.parametrize("status", ["paused", "runing"])
 def test_a_status_that_can_not_be_asked_for(status: str) -> None:
     with pytest.raises(InvalidInputError, match=f"by status '{status}'"):
         list_query(status=status, agent=None, extra=None)
+
+
+def test_a_state_that_no_run_has_gets_a_suggestion() -> None:
+    with pytest.raises(InvalidInputError, match="Did you mean 'waiting_limit'"):
+        list_query(state="wating_limit")
 
 
 def test_names_in_queries_are_quoted() -> None:

@@ -10,7 +10,7 @@ from typing import Any
 from hypothesis import HealthCheck, Phase, find, settings
 
 from perdure.contracts._base import Contract
-from tests.unit.contracts.strategies import CONTRACTS, full_contracts
+from tests.unit.contracts.strategies import CONTRACTS, field_values, full_contracts
 from tests.unit.contracts.test_contracts import GOLDEN, as_json, recorded, written_names
 
 _QUICK = settings(max_examples=300, phases=[Phase.generate], suppress_health_check=list(HealthCheck))
@@ -38,6 +38,22 @@ def sample(cls: type[Contract]) -> dict[str, Any]:
     return {"full": full, "minimal": minimal, "defaults": defaults}
 
 
+def with_new_fields(cls: type[Contract], known: dict[str, Any]) -> dict[str, Any]:
+    """Return a sample with the fields that are new, each found by itself: all of them together take long."""
+    written = {*known["full"], *known["minimal"], *known["defaults"]}
+    value, names = cls.model_validate(known["full"]), written_names(cls)
+    new = {name: field for name, field in cls.model_fields.items() if names[name] not in written}
+    found = {
+        name: find(field_values(field), lambda each, f=field: each != f.default) for name, field in new.items()
+    }
+    full = recorded(value.model_copy(update=found))
+    return {
+        "full": {**{names[name]: full[names[name]] for name in new}, **known["full"]},
+        "minimal": known["minimal"],
+        "defaults": {**{names[name]: as_json(field.default) for name, field in new.items()}, **known["defaults"]},
+    }
+
+
 def main() -> None:
     """Add what is new."""
     for cls in CONTRACTS:
@@ -46,13 +62,7 @@ def main() -> None:
         names = set(written_names(cls).values())
         if known is not None and names <= {*known["full"], *known["minimal"], *known["defaults"]}:
             continue
-        new = sample(cls)
-        if known is not None:
-            new = {
-                "full": {**new["full"], **known["full"]},
-                "minimal": known["minimal"],
-                "defaults": {**new["defaults"], **known["defaults"]},
-            }
+        new = sample(cls) if known is None else with_new_fields(cls, known)
         path.write_text(json.dumps(new, indent=1, ensure_ascii=False) + "\n")
 
 

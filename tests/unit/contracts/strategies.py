@@ -23,7 +23,9 @@ from perdure.contracts import (
     scores,
     selection,
     spec,
+    steering,
     usage,
+    waits,
     workers,
 )
 from perdure.contracts import map as map_
@@ -42,7 +44,9 @@ MODULES = (
     scores,
     selection,
     spec,
+    steering,
     usage,
+    waits,
     workers,
 )
 CONTRACTS: list[type[Contract]] = sorted(
@@ -100,6 +104,11 @@ def full_contracts(cls: type[Contract]) -> st.SearchStrategy[Any]:
         for name, field in cls.model_fields.items()
     }
     return st.builds(cls, **fields)
+
+
+def field_values(field: FieldInfo) -> st.SearchStrategy[Any]:
+    """Return a strategy for the values of a field."""
+    return _of(field.annotation, field.metadata)
 
 
 def _of(hint: Any, metadata: Sequence[Any] = ()) -> st.SearchStrategy[Any]:

@@ -1,0 +1,1 @@
+"""Large payloads outside of Event History: where they are kept, and when they may go. Client and worker side."""

@@ -1,0 +1,1 @@
+"""Traces, metrics and what is told of them. Activity and wiring side; workflow code never reaches it."""

@@ -1,0 +1,145 @@
+"""Large inputs and results: with external storage they work; without, there is a word for it and no run hangs."""
+
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from temporalio.client import Client
+
+from perdure import Agent, App, tool
+from perdure.client import PerdureClient
+from perdure.connection import connect
+from perdure.contracts.messages import ImagePart, Message
+from perdure.devserver import DevServer
+from perdure.errors import PayloadTooLargeError, StorageError
+from perdure.settings import Settings, StorageTable
+from perdure.storage.collecting import Marks, mark, sweep
+from perdure.storage.local import LocalStorageDriver
+from perdure.storage.opening import external_storage, storage_folder
+from perdure.testing import ScriptedModel, calls
+from tests.support.workers import worker
+
+MB = 1_000_000
+TIME = timedelta(seconds=60)
+TABLE = StorageTable(driver="local")
+
+
+@tool(idempotent=True, max_result_bytes=6 * MB)
+async def dump(size: int) -> str:
+    """Return a text of that size."""
+    return "y" * size
+
+
+@tool(idempotent=True)
+async def picture(size: int) -> ImagePart:
+    """Return a picture in its URL."""
+    return ImagePart(url="data:image/png;base64," + "A" * size)
+
+
+def script(request: Any, messages: list[Message]) -> Any:
+    """Do what the first words say, then tell how much is there."""
+    if messages[-1].role == "user":
+        words = messages[0].text[:100].split()
+        return calls((words[0], {"size": int(words[1])})) if words[0] in ("dump", "picture") else "no work"
+    sizes = [len(message.model_dump_json()) for message in messages]
+    return f"{max(sizes)} in one of {len(messages)} messages"
+
+
+APP = App(agents=[Agent("big", model="scripted:x", tools=[dump, picture])], providers=[ScriptedModel(script)])
+
+
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    return Settings(project_dir=tmp_path_factory.mktemp("large"), storage=TABLE)
+
+
+@pytest.fixture(scope="module")
+async def stored(server: DevServer, settings: Settings) -> AsyncIterator[PerdureClient]:
+    """A client and a worker with external storage, and a cache that holds nothing: all is looked up."""
+    temporal = await connect(address=server.address, storage=external_storage(settings))
+    values = {"storage": TABLE, "project_dir": settings.project_dir, "message_cache_bytes": 0}
+    async with worker(APP, temporal, **values) as client:
+        yield client
+
+
+def folder(settings: Settings) -> LocalStorageDriver:
+    return LocalStorageDriver(storage_folder(settings), max_bytes=TABLE.max_bytes)
+
+
+async def test_an_input_of_10_mb_and_a_result_of_5(
+    stored: PerdureClient, settings: Settings, temporal: Client
+) -> None:
+    run = await stored.start_agent("big", "dump 5000000 " + "x" * 10 * MB)
+    result = await stored.result(run.workflow_id, timeout=TIME)
+    entries = await stored.transcript(run.workflow_id)
+    details = await stored.show(run.workflow_id)
+    history = await stored.temporal.get_workflow_handle(run.workflow_id).fetch_history()
+    assert result.output.endswith("in one of 3 messages")
+    assert int(result.output.split()[0]) > 10 * MB
+    assert [len(entry.message.model_dump_json()) > 4.9 * MB for entry in entries] == [True, False, True, False]
+    assert len(details.input) > 10 * MB
+    assert sum(event.ByteSize() for event in history.events) < 50_000, "the history holds references"
+    assert sum(file.stat().st_size for file in folder(settings).all_files()) > 15 * MB
+    with pytest.raises(StorageError, match=r"\[tool.perdure.storage\]"):
+        await PerdureClient(temporal).transcript(run.workflow_id)
+    with pytest.raises(StorageError, match="isn't configured here"):
+        await PerdureClient(temporal).show(run.workflow_id)
+
+
+async def test_a_result_beyond_its_own_bound_is_cut_with_storage_too(stored: PerdureClient) -> None:
+    run = await stored.start_agent("big", "dump 7000000")
+    result = await stored.result(run.workflow_id, timeout=TIME)
+    entries = await stored.transcript(run.workflow_id)
+    assert "6000000 of 7000000 bytes shown" in entries[2].message.model_dump_json()
+    assert result.output.startswith("6000")
+
+
+async def test_more_than_the_bound_is_refused(stored: PerdureClient) -> None:
+    with pytest.raises(PayloadTooLargeError, match="more than 50000000"):
+        await stored.start_agent("big", "x" * 51 * MB)
+
+
+async def test_without_storage_there_is_a_word_and_the_run_goes_on(temporal: Client, tmp_path: Path) -> None:
+    async with worker(APP, temporal, project_dir=tmp_path) as client:
+        with pytest.raises(PayloadTooLargeError, match=r"more than 1500000: .*\[tool.perdure.storage\]"):
+            await client.start_agent("big", "x" * 10 * MB)
+        run = await client.start_agent("big", "dump 5000000")
+        result = await client.result(run.workflow_id, timeout=TIME)
+        cut = (await client.transcript(run.workflow_id))[2].message.model_dump_json()
+        run = await client.start_agent("big", "picture 5000000")
+        await client.result(run.workflow_id, timeout=TIME)
+        refused = (await client.transcript(run.workflow_id))[2].message
+        with pytest.raises(PayloadTooLargeError, match=r"input of Own is too large for Temporal .*pass its name"):
+            await client.start_workflow("Own", ["x" * 3 * MB])
+    assert result.output.startswith("1048")
+    assert "1048576 of 5000000 bytes shown" in cut
+    text = refused.model_dump_json()
+    assert "the result of picture was not kept: it takes 5000" in text
+    assert "more than 1900000" in text
+    assert "put_blob" in text
+    assert "[tool.perdure.storage]" in text
+
+
+async def test_what_no_run_refers_to_is_collected(stored: PerdureClient, settings: Settings) -> None:
+    run = await stored.start_agent("big", "dump 100000 " + "x" * 100_000)
+    await stored.result(run.workflow_id, timeout=TIME)
+    driver, namespace = folder(settings), stored.temporal.namespace
+    while True:  # visibility lags
+        marks = await mark(stored.temporal)
+        refers = [file for file in driver.files(namespace) if file.name in marks.digests]
+        if len([file for file in refers if file.stat().st_size < 2 * MB]) >= 2:
+            break
+    dead = driver.path(namespace, "0" * 64)
+    dead.parent.mkdir(parents=True, exist_ok=True)
+    dead.write_bytes(b"nobody's")
+    young = sweep(driver, namespace, marks, older_than=timedelta(hours=1), is_dry=False)
+    assert young.deleted == 0
+    assert young.young >= 1
+    done = sweep(driver, namespace, marks, older_than=timedelta(0), is_dry=False)
+    assert done.kept == len(refers)
+    assert not dead.exists()
+    entries = await stored.transcript(run.workflow_id)
+    assert "y" * 1000 in entries[2].message.model_dump_json()
+    assert sweep(driver, "other", Marks(), older_than=timedelta(0), is_dry=False).deleted == 0
