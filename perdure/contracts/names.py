@@ -63,6 +63,9 @@ OUTCOMES_SIGNAL: Final = "perdure.outcomes"
 
 MAIN_CONVERSATION: Final = "main"
 
+FORK_MEMO: Final = "perdure.fork"
+"""Memo of a fork: a `ForkedFrom`."""
+
 SHARED_QUEUE_SUFFIX: Final = "-shared"
 """Of the Task Queue on which calls shared by several runs are made, with slots of their own."""
 
