@@ -1,6 +1,6 @@
 """Plans from files: checked and started."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NoReturn
 
@@ -9,7 +9,7 @@ import click
 from perdure.cli._context import Project, say
 from perdure.cli._errors import USAGE
 from perdure.cli._format import clean, plural
-from perdure.cli._input import read_input
+from perdure.cli._input import parse_shared_limits, read_input
 from perdure.cli._render import print_json
 from perdure.cli._starting import WorkflowStart
 from perdure.client import PerdureClient
@@ -65,6 +65,7 @@ class PlanOptions:
     synthesiser: str
     workflow_id: str | None
     max_parallel: int | None
+    limits: Sequence[str]
     tenant: str
     priority: int | None
 
@@ -98,6 +99,7 @@ def plan_start(given: PlanOptions, project: Project) -> WorkflowStart:
         name=PLAN_WORKFLOW,
         args=[request],
         id=given.workflow_id,
+        limits=parse_shared_limits(given.limits),
         tenant=given.tenant,
         priority=given.priority,
     )

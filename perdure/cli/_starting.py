@@ -8,7 +8,14 @@ import click
 from pydantic import JsonValue
 
 from perdure.cli._context import Project
-from perdure.cli._input import agent_input, parse_context, parse_limits, read_input, workflow_args
+from perdure.cli._input import (
+    agent_input,
+    parse_context,
+    parse_limits,
+    parse_shared_limits,
+    read_input,
+    workflow_args,
+)
 from perdure.contracts.limits import Limits
 from perdure.contracts.messages import ContentPart
 from perdure.contracts.waits import ApprovalRule
@@ -52,13 +59,19 @@ class WorkflowStart:
     name: str
     args: Sequence[Any]
     id: str | None
+    limits: Limits | None = None
     tenant: str
     priority: int | None
 
     async def begin(self, client: "PerdureClient") -> "StartedRun":
         """Start it."""
         return await client.start_workflow(
-            self.name, self.args, id=self.id, tenant=self.tenant, priority=self.priority
+            self.name,
+            self.args,
+            id=self.id,
+            limits=self.limits,
+            tenant=self.tenant,
+            priority=self.priority,
         )
 
 
@@ -81,11 +94,18 @@ def prepare(
     """
     app = project.app
     if app is not None and name in app.workflows:
-        if limits or context or asked:
-            raise click.UsageError(f"--limit, --context and --ask are for agents; {name!r} is a workflow.")
+        if context or asked:
+            raise click.UsageError(f"--context and --ask are for agents; {name!r} is a workflow.")
         given = None if text is None else read_input(text)
         args = workflow_args(name, app.workflows[name], given)
-        return WorkflowStart(name=name, args=args, id=workflow_id, tenant=tenant, priority=priority)
+        return WorkflowStart(
+            name=name,
+            args=args,
+            id=workflow_id,
+            limits=parse_shared_limits(limits),
+            tenant=tenant,
+            priority=priority,
+        )
     if app is not None and name not in app.agents:
         known = [*app.agents, *app.workflows]
         raise UnknownAgentError(f"There is no agent or workflow {name!r}.{suggest(name, known)}")

@@ -34,7 +34,11 @@ from perdure.cli._command import (
 )
 @click.option("--id", "workflow_id", metavar="ID", help="The workflow id.  [default: AGENT and a number]")
 @click.option(
-    "--limit", "limits", multiple=True, metavar="KEY=N", help="A limit of each run, such as max_turns=5."
+    "--limit",
+    "limits",
+    multiple=True,
+    metavar="KEY=N",
+    help="A limit: max_cost_usd of all runs, max_turns=5 of each.",
 )
 @click.option("--context", multiple=True, metavar="KEY=VALUE", help="A value for instructions and tools.")
 @tenant_option

@@ -54,6 +54,13 @@ def _plan_options(function: _F) -> _F:
             "--id", "workflow_id", metavar="ID", help="The workflow id.  [default: PlanWorkflow and a number]"
         ),
         click.option("--max-parallel", type=click.IntRange(1, 200), metavar="N", help="Tasks at work at once."),
+        click.option(
+            "--limit",
+            "limits",
+            multiple=True,
+            metavar="KEY=N",
+            help="What all tasks share: max_cost_usd=2, max_total_tokens=N.",
+        ),
         tenant_option,
         priority_option,
         app_option,

@@ -23,47 +23,55 @@ from temporalio.exceptions import TimeoutError as TemporalTimeoutError
 from temporalio.service import RPCError, RPCStatusCode
 
 from perdure._task_queues import has_pollers
-from perdure.agents.approvals import check_run_rules
 from perdure.agents.registry import Registry
 from perdure.client._attributes import StartAttributes
 from perdure.client._children import ChildReader
 from perdure.client._cost import CostBy, CostReport, read_costs
+from perdure.client._diff import RunDiff, RunRead, common, common_turns, make_side, parting, read_side
+from perdure.client._fork import ForkResult, fork
+from perdure.client._fork_point import Content, ForkRequest
+from perdure.client._limits import only_shared, shared_part, without_shared
 from perdure.client._maps import MapItems, map_input, progress, whole_result
 from perdure.client._partial import with_partial
 from perdure.client._people import People
 from perdure.client._plans import steered
 from perdure.client._priority import run_priority
+from perdure.client._report.page import render
 from perdure.client._rerun import RerunResult, rerun
 from perdure.client._runs import RunInfo, describe, first_start, list_query, list_runs, not_found, to_info
 from perdure.client._scores import judged, read_table, send_judgement
-from perdure.client._show import RunDetails, details, money_of
-from perdure.client._sizes import check_input, too_large
+from perdure.client._show import Money, RunDetails, details, money_now, money_of
+from perdure.client._sizes import too_large
+from perdure.client._starts import agent_start
 from perdure.client._steering import make_request, send, set_paused
 from perdure.client._timeline.data import Timeline
 from perdure.client._timeline.read import Reach, read_timeline
 from perdure.client._transcript import FullTranscript, TranscriptEntry, full_transcript, transcript
 from perdure.client._tree import make_tree, plan_from_history, with_earlier
+from perdure.client._turns import agents_run
 from perdure.client._waits import WaitReader
 from perdure.client._watch import WatchEvent, watch
+from perdure.client.schedules import Schedules
 from perdure.contracts.limits import Limits
 from perdure.contracts.map import MapProgress, MapResult, OnError
-from perdure.contracts.messages import ContentPart, TextPart
+from perdure.contracts.messages import ContentPart
+from perdure.contracts.money import MoneyStatus
 from perdure.contracts.names import (
     AGENT_WORKFLOW,
     AMEND_PLAN_UPDATE,
     LIMIT_UPDATE,
+    LIMITS_MEMO,
     MAP_QUERY,
     MAP_WORKFLOW,
+    MONEY_QUERY,
     PLAN_QUERY,
     PLAN_WORKFLOW,
     RETRY_TASK_UPDATE,
-    STATUS_QUERY,
 )
 from perdure.contracts.plan import AmendPlanRequest, PlanAmendment, PlanResult, PlanStatus, RetryTaskRequest
-from perdure.contracts.run import RunInput, RunResult, RunStatus
+from perdure.contracts.run import RunResult
 from perdure.contracts.scores import Outcome, ScoreTable, scoreboard_id
 from perdure.contracts.steering import SendReceipt, Session
-from perdure.contracts.texts import one_line
 from perdure.contracts.times import TASK_TIMEOUT
 from perdure.contracts.waits import ApprovalRule
 from perdure.errors import (
@@ -78,7 +86,7 @@ from perdure.errors import (
     StillRunningError,
     revive,
 )
-from perdure.history import RunReader, read_output, read_run, readable_storage
+from perdure.history import RecordedRun, RunReader, read_output, read_run, readable_storage
 from perdure.telemetry.client import with_caller_context
 
 _UPDATE_SECONDS = 30
@@ -120,6 +128,7 @@ class PerdureClient(People):
         self._registry = registry
         self._scoreboard = scoreboard_id(scoreboard, task_queue)
         self._attributes = StartAttributes(client)
+        self.schedules = Schedules(client, task_queue=task_queue, registry=registry, attributes=self._attributes)
 
     async def start_agent(
         self,
@@ -153,34 +162,26 @@ class PerdureClient(People):
             PayloadTooLargeError: The input takes more than 1.5 MB, or 50 MB with external storage. Not retryable.
             RunExistsError: A run of that id is open. Not retryable.
         """
-        if self._registry is not None:
-            self._registry.agent(agent)
-        check_run_rules(approvals)
-        parts = (TextPart(text=input),) if isinstance(input, str) else tuple(input)
-        request = RunInput(
-            agent=agent,
-            input=parts,
-            limits=limits or Limits(),
-            context=dict(context) if context else None,
+        start = agent_start(
+            self.temporal,
+            self._registry,
+            agent,
+            input,
+            limits=limits,
+            context=context,
             tenant=tenant,
-            approvals=tuple(approvals),
+            approvals=approvals,
             session=session,
         )
-        check_input(len(request.to_bytes()), self.temporal)
-        text = "".join(part.text for part in parts if isinstance(part, TextPart))
         return await self._start(
-            AGENT_WORKFLOW,
-            [request],
+            start.workflow,
+            start.args,
             id or _new_id(agent),
-            f"{agent}: {one_line(text)}",
-            attributes=self._agent_attributes(agent, tenant),
+            start.summary,
+            attributes=start.attributes,
             tenant=tenant,
             priority=priority,
         )
-
-    def _agent_attributes(self, agent: str, tenant: str) -> dict[str, str]:
-        model = self._registry.agent(agent).models[0] if self._registry is not None else ""
-        return {"PerdureAgent": agent, "PerdureModel": model, "PerdureState": "working", "PerdureTenant": tenant}
 
     async def start_workflow(
         self,
@@ -188,17 +189,29 @@ class PerdureClient(People):
         args: Sequence[Any],
         *,
         id: str | None = None,
+        limits: Limits | None = None,
         tenant: str = "",
         priority: int | None = None,
     ) -> StartedRun:
-        """Start a workflow of the user's own. `tenant` and `priority` are those of `start_agent`.
+        """Start a workflow of the user's own, or a plan.
+
+        Args:
+            workflow: Its name.
+            args: Its arguments.
+            id: The workflow id; made from the workflow's name when not given.
+            limits: `max_cost_usd`, `max_total_tokens` and `allow_unknown_prices`: all that it starts shares them.
+            tenant: As for `start_agent`.
+            priority: As for `start_agent`.
 
         Raises:
-            InvalidInputError: Not retryable.
+            InvalidInputError: Other limits are given. Not retryable.
             RunExistsError: A run of that id is open. Not retryable.
         """
+        memo = {} if limits is None else {LIMITS_MEMO: only_shared(limits)}
         workflow_id = id or _new_id(workflow)
-        return await self._start(workflow, args, workflow_id, workflow, tenant=tenant, priority=priority)
+        return await self._start(
+            workflow, args, workflow_id, workflow, memo=memo, tenant=tenant, priority=priority
+        )
 
     async def start_map(
         self,
@@ -221,7 +234,8 @@ class PerdureClient(People):
             max_parallel: Runs of the agent open at once.
             on_error: `fail` ends it all at the first failure; `collect` goes on, and keeps failures as data.
             id: The workflow id; made from the agent's name when not given.
-            limits: Of each run, over the agent's own.
+            limits: `max_cost_usd` and `max_total_tokens` are shared by all runs; the others hold for each, over
+                the agent's own.
             context: Values for instructions and tools; readable in Event History, so no secrets.
             tenant: Who the runs are for; tenants get an even share of the workers.
             priority: 1 (first) to 5 (last), for all that the map does; 3 when None.
@@ -237,13 +251,16 @@ class PerdureClient(People):
             items,
             max_parallel=max_parallel,
             on_error=on_error,
-            limits=limits,
+            limits=None if limits is None else without_shared(limits),
             context=context,
             tenant=tenant,
         )
         summary = f"{agent} over {len(request.items)} items"
         workflow_id = id or _new_id(f"{agent}-map")
-        return await self._start(MAP_WORKFLOW, [request], workflow_id, summary, tenant=tenant, priority=priority)
+        memo = {} if limits is None else {LIMITS_MEMO: shared_part(limits)}
+        return await self._start(
+            MAP_WORKFLOW, [request], workflow_id, summary, memo=memo, tenant=tenant, priority=priority
+        )
 
     async def map_progress(self, workflow_id: str) -> MapProgress:
         """Say where a map stands, or the maps of a workflow of the user's own; a worker must be up.
@@ -263,6 +280,7 @@ class PerdureClient(People):
         summary: str,
         *,
         attributes: Mapping[str, str] = MappingProxyType({}),
+        memo: Mapping[str, Any] = MappingProxyType({}),
         tenant: str,
         priority: int | None,
     ) -> StartedRun:
@@ -277,6 +295,7 @@ class PerdureClient(People):
                 task_timeout=TASK_TIMEOUT,
                 id_conflict_policy=WorkflowIDConflictPolicy.FAIL,
                 static_summary=summary,
+                memo=memo or None,
                 search_attributes=await self._attributes.of(attributes) if has_attributes else None,
                 priority=run_priority(workflow_id, tenant=tenant, priority=priority),
             )
@@ -383,7 +402,7 @@ class PerdureClient(People):
             await run.read(event)
             await children.read(event)
         found = await details(info, described, run.run, self.temporal)
-        money = money_of(run.run, await self._status(info))
+        money = await self._money(info, run.run)
         since = await first_start(self.temporal, described)
         known = await with_earlier(self.temporal, info, list(children.children.values()), since)
         plan = await self._plan(info)
@@ -400,15 +419,17 @@ class PerdureClient(People):
             }
         )
 
-    async def _status(self, info: RunInfo) -> RunStatus | None:
-        """Ask an agent's run where it stands: None when nobody answers at once."""
-        if info.workflow != AGENT_WORKFLOW or info.status != "running":
-            return None
-        handle: WorkflowHandle[Any, Any] = self.temporal.get_workflow_handle(info.workflow_id, run_id=info.run_id)
-        with suppress(RPCError, WorkflowQueryFailedError, WorkflowQueryRejectedError, ValidationError):
-            if await has_pollers(self.temporal, info.task_queue):
-                return await handle.query(STATUS_QUERY, result_type=RunStatus, rpc_timeout=_PLAN_TIMEOUT)
-        return None
+    async def _money(self, info: RunInfo, run: RecordedRun) -> Money | None:
+        """Say how a run's limit stands: by itself while it is open, if it answers at once; else by its history."""
+        if info.status == "running":
+            handle: WorkflowHandle[Any, Any] = self.temporal.get_workflow_handle(
+                info.workflow_id, run_id=info.run_id
+            )
+            with suppress(RPCError, WorkflowQueryFailedError, WorkflowQueryRejectedError, ValidationError):
+                if await has_pollers(self.temporal, info.task_queue):
+                    answer = await handle.query(MONEY_QUERY, rpc_timeout=_PLAN_TIMEOUT)
+                    return None if answer is None else money_now(MoneyStatus.model_validate(answer))
+        return money_of(run)
 
     async def _plan(self, info: RunInfo) -> PlanStatus | None:
         """Ask a workflow for its plan: None when it has none, or nobody answers at once."""
@@ -466,6 +487,20 @@ class PerdureClient(People):
         reach = Reach.everything(depth) if is_all else Reach(depth=depth)
         return (await read_timeline(self.temporal, workflow_id, reach=reach)).timeline
 
+    async def report(self, workflow_id: str, *, depth: int = 2, is_all: bool = False) -> str:
+        """Return a run as one HTML page that needs no network; from history, no worker is needed.
+
+        Args:
+            workflow_id: The run.
+            depth: How many levels of child runs are read in.
+            is_all: Every child run; else at most 200, those in trouble or at work before those that are done.
+
+        Raises:
+            RunNotFoundError: There is no such run. Not retryable.
+        """
+        reach = Reach.everything(depth) if is_all else Reach(depth=depth, first=100, below=20)
+        return render(await read_timeline(self.temporal, workflow_id, reach=reach))
+
     def watch(self, workflow_id: str, *, with_tree: bool = False) -> AsyncIterator[WatchEvent]:
         """Yield what is there, then what comes, until the run is closed; with its tree, where that is wanted.
 
@@ -510,20 +545,18 @@ class PerdureClient(People):
             raise _no_worker(workflow_id, name) from None
 
     async def set_limits(self, workflow_id: str, limits: Limits) -> Limits:
-        """Set limits of an open run of an agent; those that are None stay as they are.
+        """Set limits of an open run; those that are None stay as they are. Runs that wait for them go on.
+
+        Of a plan, a map or a workflow of the user's own: those of money and tokens, if it was started with such.
 
         Returns:
             All limits that hold now.
 
         Raises:
             RunNotFoundError: There is no such run, or it is closed. Not retryable.
-            InvalidInputError: It is no run of an agent, or a limit is below what is spent. Not retryable.
+            InvalidInputError: It can't have such a limit, or has spent more. Not retryable.
             NoWorkerError: It wasn't done within 30 seconds; it may be yet. Retryable.
         """
-        described = await describe(self.temporal, workflow_id)
-        workflow = described.workflow_execution_info.type.name
-        if workflow != AGENT_WORKFLOW:
-            raise InvalidInputError(f"{workflow_id!r} is a run of {workflow}: limits are set on runs of agents.")
         return Limits.model_validate(await self.update(workflow_id, LIMIT_UPDATE, limits))
 
     async def send(
@@ -684,6 +717,82 @@ class PerdureClient(People):
         described = await describe(self.temporal, workflow_id)
         failure = await self._failure(to_info(described.workflow_execution_info, self.temporal))
         return await rerun(self.temporal, workflow_id, limits=limits, is_repeating=is_repeating, failure=failure)
+
+    async def fork(
+        self,
+        workflow_id: str,
+        *,
+        turn: int | None = None,
+        message: Content | None = None,
+        model: str | Sequence[str] = (),
+        instructions: str | None = None,
+        tool_results: Mapping[str, Content] | None = None,
+        limits: Limits | None = None,
+        id: str | None = None,
+    ) -> ForkResult:
+        """Start a new run whose conversation begins with the first turns of another, open or closed.
+
+        Nothing of these turns is asked or done again. The fork is pinned to what the other run was pinned to, but
+        for what is given here; its limits count what it does itself.
+
+        Args:
+            workflow_id: The run to fork.
+            turn: The last turn to keep, counted over the whole conversation; 0 for none. When None, the last after
+                which the model has something to do.
+            message: What the user says next, in place of what users said then.
+            model: In place of the model and its fallbacks.
+            instructions: In place of the agent's.
+            tool_results: Results of the last turn's tool calls, by the call's id, or its tool's name.
+            limits: Over those of the other run.
+            id: The workflow id of the fork; made from the other's when not given.
+
+        Raises:
+            RunNotFoundError: There is no such run. Not retryable.
+            InvalidInputError: It has no such turn, or the model would have nothing to do. Not retryable.
+            UnknownModelError, PayloadTooLargeError: Not retryable.
+            RunExistsError: There is a run of the fork's id. Not retryable.
+        """
+        request = ForkRequest(
+            workflow_id=workflow_id,
+            turn=turn,
+            message=message,
+            models=(model,) if isinstance(model, str) else tuple(model),
+            instructions=instructions,
+            tool_results=tool_results or {},
+            limits=limits,
+            id=id,
+        )
+        return await fork(self.temporal, request, self._attributes)
+
+    async def diff(self, a: str, b: str) -> RunDiff:
+        """Compare two runs of agents, open or closed, from history: it needs no worker.
+
+        Raises:
+            RunNotFoundError: There is no such run. Not retryable.
+            InvalidInputError: One is no run of an agent. Not retryable.
+        """
+        reads = [await self._read_side(workflow_id) for workflow_id in (a, b)]
+        said, others = (read.messages for read in reads)
+        place = common(said, others)
+        sides = [make_side(read, place, await self._output(read.info)) for read in reads]
+        return RunDiff(
+            a=sides[0],
+            b=sides[1],
+            common_messages=place,
+            common_turns=common_turns(said, place),
+            parting=parting(said, others, place),
+        )
+
+    async def _read_side(self, workflow_id: str) -> RunRead:
+        await agents_run(self.temporal, workflow_id)
+        return await read_side(self.temporal, workflow_id, await self.show(workflow_id, depth=0))
+
+    async def _output(self, info: RunInfo) -> JsonValue:
+        """Return the output of an agent's run, if it completed."""
+        if info.status != "completed":
+            return None
+        result: RunResult = await self.result(info.workflow_id)
+        return result.output
 
     async def terminate(self, workflow_id: str, *, reason: str) -> None:
         """End a run at once; nothing of it is asked.

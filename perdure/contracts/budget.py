@@ -82,9 +82,17 @@ class LeaseReport(Contract):
     """Grows with each report."""
     returned: Amount = NOTHING
     need: Amount | None = None
-    """The least that would help; None when it waits for nothing."""
+    """What it waits for; None when it waits for nothing."""
+    least: Amount | None = None
+    """What will do where so much can't be had: a call with a shorter reply."""
+    spent: Amount = NOTHING
+    """Settled, since the lease began."""
     is_busy: bool = False
     """More may come back, from a call that is open."""
+    is_patient: bool = False
+    """It waits for what it needs however long that takes, and is not to be denied."""
+    recalls: int = 0
+    """The last recall that it has heard of: what it did not use then is in `returned`."""
 
 
 class LeaseAnswer(Contract):
@@ -95,8 +103,12 @@ class LeaseAnswer(Contract):
     seq: int = 0
     """The report that it answers; 0 for none."""
     is_denied: bool = False
+    is_least: bool = False
+    """It was granted what will do, since there is no more."""
     is_recalled: bool = False
-    """Whatever is not used is to be given back, now and from now on."""
+    """Whether it was ever recalled; `recalls` says how often."""
+    recalls: int = 0
+    """Recalls so far: at each, what is not used, or comes free when an open call ends, is to be given back."""
 
 
 class Lease(Contract):
@@ -104,6 +116,8 @@ class Lease(Contract):
 
     parent: str
     """Workflow id."""
+    root: str = ""
+    """Workflow id of the run whose limit it is in the end: where that can be raised."""
     granted: Amount = NOTHING
     returned: Amount = NOTHING
     has_tokens: bool = False
@@ -113,11 +127,17 @@ class Lease(Contract):
     seq: int = 0
     """The last report."""
     is_recalled: bool = False
+    recalls: int = 0
+    """The last recall that it has heard of."""
+    honoured: int = 0
+    """The last recall after which nothing was left to give back."""
+    before: Amount = NOTHING
+    """What the child had spent before it was started again; its parent has counted that."""
 
     @property
     def budget(self) -> Budget:
         """What the lease lets the child spend in all."""
-        left = self.granted - self.returned
+        left = self.granted - self.returned + self.before
         return Budget(
             tokens=left.tokens if self.has_tokens else None, cost_usd=left.cost_usd if self.has_cost else None
         )

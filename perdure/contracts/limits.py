@@ -53,6 +53,9 @@ class Limits(Contract):
         return base.model_copy(update=mine) if mine else base
 
 
+SHARED_LIMITS = ("max_cost_usd", "max_total_tokens", "allow_unknown_prices")
+"""Those that a plan, a map or a workflow of the user's own can have: all below it shares them."""
+
 DEFAULT_LIMITS = Limits(
     max_turns=50,
     max_parallel_tool_calls=8,

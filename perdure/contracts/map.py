@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field, JsonValue
 
 from perdure.contracts._base import Contract
+from perdure.contracts.budget import Amount, Lease
 from perdure.contracts.limits import Limits
 from perdure.contracts.messages import ContentPart
 from perdure.contracts.run import EarlierRun
@@ -46,6 +47,8 @@ class MapSlice(Contract):
     """What the workflow ids of the items' runs begin with."""
     earlier: tuple[EarlierRun, ...] = ()
     """Nodes of before that had some of the items, where the map was started again."""
+    lease: Lease | None = None
+    """Set where the map has a limit of money or tokens: the node's part of that."""
 
 
 class MapFailure(Contract):
@@ -78,6 +81,8 @@ class MapPage(Contract):
     size: int = 0
     """Bytes of all outcomes."""
     usage: Usage = NO_USAGE
+    settled: Amount | None = None
+    """What the node's runs took of the map's budget; None where it has no lease."""
     outcomes: tuple[MapOutcome, ...] = ()
     """All of them when they are few bytes; otherwise the failures, and the outputs stay where they are."""
 

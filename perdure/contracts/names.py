@@ -51,6 +51,11 @@ SCOREBOARD_QUERY: Final = "perdure.scoreboard"
 LIMIT_UPDATE: Final = "perdure.limit"
 LEASE_SIGNAL: Final = "perdure.lease"
 LEASE_ANSWER_SIGNAL: Final = "perdure.lease_answer"
+MONEY_QUERY: Final = "perdure.money"
+LIMITS_MEMO: Final = "perdure.limits"
+"""What all that a workflow starts may spend together, where the workflow is no agent's run."""
+LEASE_HEADER: Final = "perdure.lease"
+LEDGER_HEADER: Final = "perdure.ledger"
 
 SEND_UPDATE: Final = "perdure.send"
 PAUSE_SIGNAL: Final = "perdure.pause"
@@ -58,6 +63,9 @@ PAUSE_SIGNAL: Final = "perdure.pause"
 OUTCOMES_SIGNAL: Final = "perdure.outcomes"
 
 MAIN_CONVERSATION: Final = "main"
+
+FORK_MEMO: Final = "perdure.fork"
+"""Memo of a fork: a `ForkedFrom`."""
 
 SHARED_QUEUE_SUFFIX: Final = "-shared"
 """Of the Task Queue on which calls shared by several runs are made, with slots of their own."""

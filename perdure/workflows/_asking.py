@@ -87,7 +87,8 @@ async def _ask_metered(
         if stop.is_asked:
             meter.give_back(hold)
             raise Interrupted
-        request = request.model_copy(update={"is_metered": True, "max_output_tokens": hold.output_tokens})
+        bounds = {"max_prompt_tokens": hold.prompt_tokens, "max_output_tokens": hold.output_tokens}
+        request = request.model_copy(update={"is_metered": True, **bounds})
         try:
             result = await call_model(spec, request, turn=turn, on_started=stop.watch)
         except BaseException as error:

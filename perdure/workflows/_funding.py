@@ -1,40 +1,84 @@
 """Running a child agent on a part of its parent's budget. Workflow side."""
 
+from collections.abc import Callable
+from typing import Any
+
+from pydantic import ValidationError
+
+from perdure.contracts.budget import NOTHING, Amount, amount_of
 from perdure.contracts.limits import Limits
 from perdure.contracts.run import EarlierRun, RunInput, RunResult
-from perdure.workflows._meter import Meter
+from perdure.errors import PerdureError
+from perdure.workflows._accounts import Account
 from perdure.workflows._subagents import new_child_id, run_child
+
+SETTLED = "settled"
+"""The attribute of a child's failure that says what it took of its parent's budget."""
 
 
 async def run_funded(
     request: RunInput,
-    meter: Meter | None,
+    account: Account | None,
     *,
-    of: int,
-    limits: Limits,
+    of: int | None = None,
+    limits: Limits | None = None,
     workflow_id: str | None = None,
     earlier: EarlierRun | None = None,
+    on_started: Callable[[], None] | None = None,
 ) -> RunResult:
     """Run an agent as a child, as `run_child` does.
 
     Args:
         request: The run's input.
-        meter: The parent's; None where no limit of money or tokens holds.
-        of: The child begins with one of so many equal parts of what is free.
-        limits: The parent's.
+        account: The parent's; None where no limit of money or tokens holds.
+        of: The child begins with one of so many equal parts of what is free; when None, with an equal part among
+            those that are at work.
+        limits: The parent's, as far as children take them over; those of the account when None.
         workflow_id: The child's id; by call order when None.
         earlier: The run to go on from.
+        on_started: Called when the server has its input.
     """
-    if meter is None:
-        return await run_child(request, workflow_id=workflow_id, earlier=earlier)
+    if account is None:
+        return await run_child(request, workflow_id=workflow_id, earlier=earlier, on_started=on_started)
     child = workflow_id or new_child_id(request.agent)
-    inherited = Limits(allow_unknown_prices=limits.allow_unknown_prices)
-    request = request.model_copy(update={"lease": meter.lend(child, of=of), "limits": inherited})
-    result: RunResult | None = None
+    lease = await account.lend(child) if of is None else account.lend_share(child, of=of)
+    inherited = inherit(request.limits, limits or account.limits)
+    request = request.model_copy(update={"lease": lease, "limits": inherited})
+    is_started, settled = False, None
+
+    def note_start() -> None:
+        nonlocal is_started
+        is_started = True
+        account.started(child)
+        if on_started is not None:
+            on_started()
+
     try:
-        result = await run_child(
-            request, workflow_id=child, earlier=earlier, on_started=lambda: meter.started(child)
-        )
+        result = await run_child(request, workflow_id=child, earlier=earlier, on_started=note_start)
+        settled = settled_by(result) if is_started else NOTHING  # else it was found: counted when it ran
         return result
+    except PerdureError as error:
+        settled = settled_by_failure(error)
+        raise
     finally:
-        meter.close(child, result)
+        account.close(child, settled)
+
+
+def inherit(own: Limits, parents: Limits) -> Limits:
+    """Return a child's limits with what it takes over: whether unknown prices are allowed."""
+    return own.over(Limits(allow_unknown_prices=parents.allow_unknown_prices))
+
+
+def settled_by(result: RunResult) -> Amount | None:
+    """Return what a child took of its parent's budget; None where that isn't known."""
+    usage = result.counters.usage
+    return result.settled or (None if usage.cost_usd is None else amount_of(usage))
+
+
+def settled_by_failure(error: PerdureError) -> Amount | None:
+    """Return what a child that failed says that it took; None where it doesn't."""
+    given: Any = error.attributes.get(SETTLED)
+    try:
+        return None if given is None else Amount.model_validate(given)
+    except ValidationError:
+        return None

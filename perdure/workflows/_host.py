@@ -17,7 +17,11 @@ from perdure.contracts.names import (
     AMEND_PLAN_UPDATE,
     ARTIFACT_QUERY,
     DECIDE_UPDATE,
+    LEASE_ANSWER_SIGNAL,
+    LEASE_SIGNAL,
+    LIMIT_UPDATE,
     MESSAGES_QUERY,
+    MONEY_QUERY,
     PAUSE_SIGNAL,
     PLAN_QUERY,
     RETRY_TASK_UPDATE,
@@ -40,6 +44,7 @@ from perdure.errors import InvalidInputError, UserError
 from perdure.workflows._calls import find_earlier
 from perdure.workflows._conversation import Conversation
 from perdure.workflows._details import ChildRuns
+from perdure.workflows._funds import Funds
 from perdure.workflows._outcomes import Outbox
 from perdure.workflows._pause import Pause
 from perdure.workflows._trace import RunTrace
@@ -98,6 +103,7 @@ class Host:
         reset: Whether the run was reset.
         first_run_id: First run of the chain that idempotency keys belong to; empty for the workflow's own.
         outcomes: What the scoreboard is to be told.
+        funds: What it may spend.
         waits: What it waits for people for.
         shows_state: Whether that is, or is not to be, shown to whoever lists runs.
         pause: Whether it is paused, and all that is below it.
@@ -113,6 +119,7 @@ class Host:
         self.reset = Reset()
         self._finding: asyncio.Task[FindEarlierResult] | None = None
         self.outcomes = Outbox()
+        self.funds = Funds()
         self.waits = WaitBook()
         self.shows_state = False
         self.pause = Pause()
@@ -257,6 +264,7 @@ def answer_outside() -> None:
         SPEC_QUERY: host.spec,
         PLAN_QUERY: host.plan,
         ARTIFACT_QUERY: host.artifact,
+        MONEY_QUERY: host.funds.status,
         WAITS_QUERY: host.waits_page,
     }
     for name, handler in handlers.items():
@@ -267,8 +275,13 @@ def answer_outside() -> None:
     updates: dict[str, tuple[Callable[..., object], Callable[..., None]]] = {
         AMEND_PLAN_UPDATE: (host.amend, host.check_amendment),
         RETRY_TASK_UPDATE: (host.retry, host.check_retry),
+        LIMIT_UPDATE: (host.funds.set_limits, host.funds.check_limits),
         DECIDE_UPDATE: (host.decide, host.check_decision),
     }
     for name, (handler, validator) in updates.items():
         if workflow.get_update_handler(name) is None:
             workflow.set_update_handler(name, handler, validator=validator)
+    signals = {LEASE_SIGNAL: host.funds.hear_from_child, LEASE_ANSWER_SIGNAL: host.funds.hear_from_parent}
+    for name, hear in signals.items():
+        if workflow.get_signal_handler(name) is None:
+            workflow.set_signal_handler(name, hear)

@@ -44,6 +44,8 @@ class Hold:
     """What was reserved for a call, and what the call may use."""
 
     amount: Amount
+    prompt_tokens: int
+    """The most that the prompt can be."""
     output_tokens: int
     """The most that the reply may have; lowered where that made the call fit."""
 
@@ -109,7 +111,14 @@ def _dearest_input(price: Price) -> Decimal:
 
 
 def reserve(
-    ledger: Ledger, budget: Budget, price: Price | None, *, prompt: int, output: int, kept: Amount = NOTHING
+    ledger: Ledger,
+    budget: Budget,
+    price: Price | None,
+    *,
+    prompt: int,
+    output: int,
+    least: int = LEAST_OUTPUT_TOKENS,
+    kept: Amount = NOTHING,
 ) -> tuple[Ledger, Hold] | None:
     """Hold back the worst case of a call, with as long a reply as there is room for.
 
@@ -119,13 +128,14 @@ def reserve(
         price: Of the model; None where unknown.
         prompt: The most tokens that the prompt can be.
         output: The most that the reply shall have.
+        least: The shortest reply that will do.
         kept: What must be left beside it.
 
     Returns:
         The new ledger and the hold; None when there is no room for the least reply.
     """
     taken = ledger.spent + ledger.reserved + kept
-    low, high = min(LEAST_OUTPUT_TOKENS, output), output
+    low, high = min(least, output), output
     if not budget.holds(taken + worst_case(price, prompt, low)):
         return None
     while low < high:
@@ -134,7 +144,7 @@ def reserve(
             low = middle
         else:
             high = middle - 1
-    hold = Hold(worst_case(price, prompt, low), low)
+    hold = Hold(worst_case(price, prompt, low), prompt, low)
     return ledger.model_copy(update={"reserved": ledger.reserved + hold.amount}), hold
 
 

@@ -7,13 +7,15 @@ from typing import Any
 from temporalio import workflow
 from temporalio.exceptions import ApplicationError, FailureError, is_cancelled_exception
 
+from perdure.contracts.budget import Amount
 from perdure.contracts.map import MapFailure, MapInput, MapItem, MapOutcome, MapPage, MapProgress, MapSlice
 from perdure.contracts.messages import ContentPart, TextPart
 from perdure.contracts.names import MAP_QUERY
 from perdure.contracts.run import RunInput, RunResult
 from perdure.contracts.usage import NO_USAGE
 from perdure.errors import PerdureError, RunCancelled, revive
-from perdure.workflows._subagents import run_child
+from perdure.workflows._funding import run_funded
+from perdure.workflows._host import current_host
 from perdure.workflows.gathering import gather, to_failure
 
 MAX_NODE_BYTES = 2_000_000
@@ -124,7 +126,8 @@ class ItemRuns:
         try:
             await self._budget.reserve(child_id, len(request.to_bytes()))
             started = partial(self._budget.release, child_id)
-            result = await run_child(request, workflow_id=child_id, on_started=started)
+            account = current_host().funds.account
+            result = await run_funded(request, account, workflow_id=child_id, on_started=started)
         except FailureError as error:
             if is_stopping():
                 raise
@@ -165,8 +168,14 @@ class ItemRuns:
             failed=sum(isinstance(result, PerdureError) for result in self.results.values()),
             size=self.size,
             usage=usage,
+            settled=_settled(),
             outcomes=tuple(outcomes),
         )
+
+
+def _settled() -> Amount | None:
+    account = current_host().funds.account
+    return None if account is None else account.purse.settled
 
 
 def start_budget() -> StartBudget:

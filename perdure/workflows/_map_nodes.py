@@ -6,6 +6,7 @@ from temporalio import workflow
 from temporalio.exceptions import ChildWorkflowError, is_cancelled_exception
 from temporalio.workflow import ChildWorkflowCancellationType, ParentClosePolicy
 
+from perdure.contracts.budget import Amount
 from perdure.contracts.map import MapInput, MapOutcome, MapPage, MapSlice, ReadPageRequest
 from perdure.contracts.names import MAP_NODE
 from perdure.contracts.rerun import ResumeRunRequest
@@ -14,6 +15,7 @@ from perdure.contracts.times import TASK_TIMEOUT
 from perdure.contracts.usage import NO_USAGE, Usage
 from perdure.errors import PerdureError, RunCancelled, RunTerminated, revive
 from perdure.workflows._calls import read_page, resume_run
+from perdure.workflows._funding import inherit
 from perdure.workflows._host import current_host
 from perdure.workflows._map_items import Progress, is_stopping, start_budget, to_outcome, typed_failure
 from perdure.workflows._map_slices import Slices, lane_windows
@@ -47,6 +49,7 @@ class Nodes:
         self._slices = Slices(sizes, len(self._windows))
         self._sizes = sizes
         self._budget = start_budget()
+        self._account = current_host().funds.account
 
     async def run(self) -> list[MapPage]:
         """Run every node, and return their pages in order. Waits for every child, also after a failure.
@@ -69,7 +72,6 @@ class Nodes:
                 self._on_page(page)
 
     async def _node(self, start: int, stop: int, window: int) -> MapPage:
-        share = self._request.model_copy(update={"items": self._request.items[start:stop], "max_parallel": window})
         node_id = f"{self._prefix}/items-{start}-{stop - 1}"
         await current_host().find_earlier()
         earlier = self._earlier(start, stop)
@@ -79,11 +81,13 @@ class Nodes:
                 return MapPage.model_validate(found.result)
         await self._budget.reserve(node_id, sum(self._sizes[start:stop]))
         self.progress.nodes[node_id] = min(window, stop - start)
+        settled: Amount | None = None
         try:
+            given = await self._slice(start, stop, window, node_id)
             with current_host().child_runs.entered(node_id, self._request.agent) as note_run:
                 handle = await workflow.start_child_workflow(
                     MAP_NODE,
-                    MapSlice(map=share, start=start, prefix=self._prefix, earlier=earlier),
+                    given.model_copy(update={"earlier": earlier}),
                     id=node_id,
                     result_type=MapPage,
                     task_timeout=TASK_TIMEOUT,
@@ -93,7 +97,11 @@ class Nodes:
                 )
                 note_run(handle.first_execution_run_id or "")
                 self._budget.release(node_id)
-                return await handle
+                if self._account is not None:
+                    self._account.started(node_id)
+                page = await handle
+                settled = page.settled
+                return page
         except ChildWorkflowError as error:
             if is_stopping():
                 raise
@@ -101,6 +109,18 @@ class Nodes:
         finally:
             self._budget.release(node_id)
             del self.progress.nodes[node_id]
+            if self._account is not None and node_id in self._account.purse.book:
+                self._account.close(node_id, settled)
+
+    async def _slice(self, start: int, stop: int, window: int, node_id: str) -> MapSlice:
+        """Return what a node is given to do, and to spend."""
+        changes: dict[str, object] = {"items": self._request.items[start:stop], "max_parallel": window}
+        lease = None
+        if self._account is not None:
+            lease = await self._account.lend(node_id)
+            changes["limits"] = inherit(self._request.limits, self._account.limits)
+        share = self._request.model_copy(update=changes)
+        return MapSlice(map=share, start=start, prefix=self._prefix, lease=lease)
 
     def _earlier(self, start: int, stop: int) -> tuple[EarlierRun, ...]:
         """Return the nodes of before that had some of these items: slices may be cut otherwise this time."""

@@ -42,12 +42,12 @@ from perdure.errors import (
     suggest,
 )
 from perdure.workflows._calls import check_plan, read_output
+from perdure.workflows._funding import run_funded
 from perdure.workflows._guard import typed_activity_failure
 from perdure.workflows._host import current_host
 from perdure.workflows._plan_outgoing import Outgoing
 from perdure.workflows._plan_state import PlanState
 from perdure.workflows._planning import ask_replanner
-from perdure.workflows._subagents import run_child
 from perdure.workflows.gathering import to_failure
 from perdure.workflows.selecting import choose, note_failure, note_success, request_of, told
 
@@ -269,7 +269,7 @@ class Execution:
         workflow_id = f"{self._prefix}/{name}" + (f".{attempt}" if attempt > 1 else "")
         self._state.note_run(name, workflow_id)
         self._since[name] = workflow.now()
-        return await run_child(request, workflow_id=workflow_id)
+        return await run_funded(request, current_host().funds.account, workflow_id=workflow_id)
 
     async def _agent(self, task: Task, given: Sequence[InputPart]) -> str:
         """Return who does a task now, and choose where the plan leaves that open."""

@@ -16,10 +16,11 @@ from perdure.contracts.references import as_text
 from perdure.contracts.run import RunInput, RunResult
 from perdure.errors import InvalidPlanError
 from perdure.workflows._calls import describe_agents, read_output
+from perdure.workflows._funding import run_funded
 from perdure.workflows._guard import typed_activity_failure
 from perdure.workflows._host import current_host
 from perdure.workflows._plan_state import PlanState
-from perdure.workflows._subagents import new_child_id, run_child
+from perdure.workflows._subagents import new_child_id
 
 _SHOWN_CHARS = 2_000
 """Of each result, for a planner."""
@@ -72,17 +73,21 @@ async def ask_synthesiser(goal: str, agent: str, result: PlanResult) -> PlanResu
     """Return the result with the answer that an agent gives from it."""
     text = f"{goal}\n\nThis was found out:\n\n{_results(result.tasks)}"
     child_id = new_child_id(agent)
-    answer = await run_child(RunInput(agent=agent, input=_parts(text), depth=_depth()), workflow_id=child_id)
+    answer = await _run(RunInput(agent=agent, input=_parts(text), depth=_depth()), child_id)
     return result.model_copy(update={"answer": answer.output, "answered_by": child_id})
 
 
 async def _ask(request: RunInput, workflow_id: str | None) -> Plan:
     child_id = workflow_id or new_child_id(request.agent)
-    value = await _output(await run_child(request, workflow_id=child_id), child_id)
+    value = await _output(await _run(request, child_id), child_id)
     try:
         return Plan.model_validate(value)
     except ValidationError as error:
         raise InvalidPlanError(f"The planner {request.agent!r} gave no plan: {error}", faults=[]) from None
+
+
+async def _run(request: RunInput, workflow_id: str) -> RunResult:
+    return await run_funded(request, current_host().funds.account, workflow_id=workflow_id)
 
 
 async def _output(result: RunResult, workflow_id: str) -> JsonValue:

@@ -2,10 +2,13 @@
 
 It says what is to be sent and sends nothing itself: `outbox` is emptied by whoever owns it. One level at a time: a
 run talks to its parent and to its children, never beyond.
+
+Who needs more is in a hurry, and then is denied when nothing can come back any more; or is patient, and then waits
+until something does: an end of another run, or somebody who raises the limit of the root.
 """
 
 from perdure.contracts.budget import NOTHING, Amount, Budget, Lease, LeaseAnswer, LeaseReport, Ledger
-from perdure.workflows._leases import LeaseBook, less
+from perdure.workflows._leases import LeaseBook, Need, less
 
 Letter = tuple[str, LeaseReport | LeaseAnswer]
 
@@ -19,15 +22,22 @@ class Purse:
         outbox: What is to be sent, and to whom.
     """
 
-    def __init__(self, ledger: Ledger, *, name: str = "") -> None:
-        """Go on with a ledger; no child is open."""
+    def __init__(self, ledger: Ledger, *, name: str = "", key: str = "") -> None:
+        """Go on with a ledger; no child is open.
+
+        Args:
+            ledger: What is spent and reserved.
+            name: The workflow id, where children write to.
+            key: What the parent knows it by, if that isn't its workflow id.
+        """
         self.ledger = ledger
         self.book = LeaseBook()
         self.outbox: list[Letter] = []
         self._name = name
-        self._need: Amount | None = None
+        self._key = key or name
+        self._need: Need | None = None
         self._held: Amount | None = None
-        self._asked: Amount | None = None
+        self._asked: Need | None = None
         self._is_refused = False
         self._told_busy = True
 
@@ -48,18 +58,28 @@ class Purse:
         return less(self.budget, self.taken)
 
     @property
+    def settled(self) -> Amount | None:
+        """What the parent is told at the end; None where there is no lease."""
+        lease = self.ledger.lease
+        return None if lease is None else self.ledger.spent - lease.before
+
+    @property
     def is_waiting(self) -> bool:
         """Whether the run waits for an answer to `ask`."""
         return self._need is not None
 
-    def ask(self, need: Amount) -> None:
-        """Wait until so much is held back for a call, or denied."""
+    def could_get(self, need: Amount) -> bool:
+        """Say whether the parent could grant so much: no limit of the run's own is in the way."""
+        return self._has_parent and less(self.ledger.budget, self.taken).holds(need)
+
+    def ask(self, need: Need) -> None:
+        """Wait until so much is held back for a call, or what will do, or it is denied."""
         self._need = need
         self.rebalance()
 
     def take_held(self) -> bool:
-        """Free what was held back after `ask`, to be reserved at once; False when it was denied."""
-        held, self._held = self._held, None
+        """Free what was held back after `ask`, to be reserved at once; False when nothing is, and ask no more."""
+        held, self._held, self._need = self._held, None, None
         if held is not None:
             self.ledger = self.ledger.model_copy(update={"reserved": self.ledger.reserved - held})
         return held is not None
@@ -67,9 +87,10 @@ class Purse:
     def lend(self, child: str, amount: Amount) -> Lease:
         """Return the lease of a child that starts."""
         self.book.open(child, amount)
-        budget = self.budget
+        budget, lease = self.budget, self.ledger.lease
         return Lease(
             parent=self._name,
+            root=self._name if lease is None else lease.root or lease.parent,
             granted=amount,
             has_tokens=budget.tokens is not None,
             has_cost=budget.cost_usd is not None,
@@ -96,62 +117,126 @@ class Purse:
             tokens=lease.granted.tokens + max(more.tokens, 0),
             cost_usd=lease.granted.cost_usd + max(more.cost_usd, NOTHING.cost_usd),
         )
-        self._set_lease(lease, granted=granted, is_recalled=lease.is_recalled or answer.is_recalled)
+        recalls = max(lease.recalls, answer.recalls)
+        self._set_lease(lease, granted=granted, recalls=recalls, is_recalled=recalls > 0)
         if answer.seq == lease.seq and self._asked is not None:
-            self._asked, self._is_refused = None, answer.is_denied
+            self._asked, self._is_refused = None, answer.is_denied or answer.is_least
         self.rebalance()
+
+    def give_back(self) -> None:
+        """Give back what is free, since the run ends."""
+        self._need = None
+        if self._has_parent:
+            self._report(None)
 
     def rebalance(self) -> None:
         """Give what there is to whoever waits; ask for what there isn't; give back what was recalled."""
         self.outbox += self.book.grant(self.free)
-        if self._need is not None and self.free.holds(self._need):
-            self._held, self._need = self._need, None
-            self.ledger = self.ledger.model_copy(update={"reserved": self.ledger.reserved + self._held})
-        unmet = self._need or self.book.need
-        if unmet is None:
-            self._is_refused, self._asked = False, None
-        else:
-            self._seek(unmet)
+        if self._need is not None and self.free.holds(self._need.amount):
+            self._hold(self._need.amount)
+        unmet = self._unmet(is_patient=False)
+        if unmet is None or not self._seek(unmet):
+            unmet = self._unmet(is_patient=True)
+            if unmet is None:
+                self._asked, self._is_refused = None, False
+            else:
+                self._seek(unmet)
+        self._give_back_recalled()
+
+    def _give_back_recalled(self) -> None:
         lease = self.ledger.lease
-        if lease is not None and lease.is_recalled and self._asked is None and not self._waits:
+        if lease is None or not self._has_parent:
+            return
+        if self._asked is not None:
+            if (self._told_busy and not self._is_busy) or self._spare != NOTHING:
+                self._report(self._asked)
+        elif lease.recalls > lease.honoured and not self._waits:
+            self.outbox += self.book.recall()
             self._report(None)
-        elif self._asked is not None and self._told_busy and not self._is_busy:
-            self._report(self._asked)
+
+    def _unmet(self, *, is_patient: bool) -> Need | None:
+        if self._need is not None and self._need.is_patient is is_patient:
+            return self._need
+        return self.book.need(is_patient=is_patient)
+
+    def _hold(self, amount: Amount) -> None:
+        self._held, self._need = amount, None
+        self.ledger = self.ledger.model_copy(update={"reserved": self.ledger.reserved + amount})
 
     @property
     def _waits(self) -> bool:
-        return self._need is not None or self.book.need is not None
+        return self._unmet(is_patient=False) is not None or self._unmet(is_patient=True) is not None
+
+    @property
+    def _has_parent(self) -> bool:
+        return self.ledger.lease is not None and self.ledger.lease.parent != ""
 
     @property
     def _is_busy(self) -> bool:
         return self.ledger.reserved != NOTHING or self.book.is_busy
 
-    def _seek(self, unmet: Amount) -> None:
+    def _seek(self, unmet: Need) -> bool:
+        """Look for what is needed; False when it was denied, since nothing can come back."""
         if self._name:
             self.outbox += self.book.recall()
-        lease = self.ledger.lease
-        could_grow = lease is not None and lease.parent != "" and not self._is_refused
-        if could_grow and less(self.ledger.budget, self.taken).holds(unmet):
-            if self._asked is None:
-                self._report(unmet)
-            return
-        if not self._is_busy:
-            self.outbox += self.book.deny()
-            self._need, self._is_refused = None, False
+        if self.could_get(unmet.least) and not self._is_refused:
+            self._ask_parent(unmet)
+            return True
+        if self._is_busy:
+            return True
+        self._is_refused = False
+        if self._make_do():
+            return True
+        if unmet.is_patient:
+            if self.could_get(unmet.least):
+                self._ask_parent(unmet)
+            return True
+        self.outbox += self.book.deny()
+        if self._need is not None and not self._need.is_patient:
+            self._need = None
+        return False
 
-    def _report(self, need: Amount | None) -> None:
+    def _ask_parent(self, unmet: Need) -> None:
+        if self._asked is None or (self._asked.is_patient and not unmet.is_patient):
+            self._report(unmet)
+
+    def _make_do(self) -> bool:
+        """Give those who wait what will do; False where there isn't even that."""
+        if self._need is not None and self.free.holds(self._need.least):
+            self._hold(self._need.least)
+            return True
+        given = self.book.grant_least(self.free)
+        self.outbox += given
+        return bool(given)
+
+    @property
+    def _spare(self) -> Amount:
+        assert self.ledger.lease is not None, "only a run with a lease has something to give back"
+        spare = less(self.ledger.lease.budget, self.taken)
+        return Amount(tokens=spare.tokens or 0, cost_usd=spare.cost_usd or NOTHING.cost_usd)
+
+    def _report(self, need: Need | None) -> None:
         """Give back what is free, and say what is needed; say nothing that is known."""
         lease = self.ledger.lease
         assert lease is not None, "only a run with a lease has somebody to report to"
-        spare = less(lease.budget, self.taken)
-        spare_amount = Amount(tokens=spare.tokens or 0, cost_usd=spare.cost_usd or NOTHING.cost_usd)
-        is_busy = self._is_busy
-        if need is None and spare_amount == NOTHING and is_busy == self._told_busy and lease.seq:
-            return
-        returned, seq = lease.returned + spare_amount, lease.seq + 1
-        self._set_lease(lease, returned=returned, seq=seq)
+        spare, is_busy = self._spare, self._is_busy
+        if need is None and spare == NOTHING and is_busy:
+            return  # it will be told when that is over
+        returned, seq = lease.returned + spare, lease.seq + 1
+        honoured = lease.honoured if is_busy else lease.recalls
+        self._set_lease(lease, returned=returned, seq=seq, honoured=honoured)
         self._asked, self._told_busy = need, is_busy
-        report = LeaseReport(child=self._name, seq=seq, returned=returned, need=need, is_busy=is_busy)
+        report = LeaseReport(
+            child=self._key,
+            seq=seq,
+            returned=returned,
+            need=None if need is None else need.amount,
+            least=None if need is None else need.least,
+            spent=self.ledger.spent - lease.before,
+            is_busy=is_busy,
+            is_patient=need is not None and need.is_patient,
+            recalls=lease.recalls,
+        )
         self.outbox.append((lease.parent, report))
 
     def _set_lease(self, lease: Lease, **changes: object) -> None:

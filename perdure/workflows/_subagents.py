@@ -51,6 +51,8 @@ async def run_child(
         if found.carried is not None:
             request = request.model_copy(update={"carried": found.carried})
     text = "".join(part.text for part in request.input if isinstance(part, TextPart))
+    funds = current_host().funds
+    funds.open_children += 1
     try:
         with current_host().child_runs.entered(child_id, name) as note_run:
             handle = await workflow.start_child_workflow(
@@ -71,6 +73,8 @@ async def run_child(
         if is_cancelled_exception(error):
             raise
         raise _child_failure(error, name, child_id) from error
+    finally:
+        funds.open_children -= 1
 
 
 def subagent_request(

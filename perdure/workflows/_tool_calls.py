@@ -24,6 +24,7 @@ from perdure.contracts.messages import Message, ToolCallPart, tool_message
 from perdure.contracts.run import AnswersCall, ResumedTurn, answer_message
 from perdure.contracts.spec import AgentSpec, ToolSpec
 from perdure.errors import InvalidInputError, LimitExceeded, PerdureError, TaskFailed, ToolError, UserError, revive
+from perdure.workflows._accounts import Account
 from perdure.workflows._approvals import Call as ApprovalCall
 from perdure.workflows._approvals import permission
 from perdure.workflows._calls import call_tool
@@ -32,7 +33,6 @@ from perdure.workflows._decisions import call_summary, is_ok, objection, unknown
 from perdure.workflows._funding import run_funded
 from perdure.workflows._host import current_host
 from perdure.workflows._known import KnownResults, call_digest
-from perdure.workflows._meter import Meter
 from perdure.workflows._questions import answer_question
 from perdure.workflows._subagents import subagent_request
 from perdure.workflows._waiting import Suspended, wait_id
@@ -85,7 +85,7 @@ class ToolCalls:
         tenant: str,
         known: KnownResults,
         limits: Limits,
-        meter: Callable[[], Meter | None],
+        account: Callable[[], Account | None],
         should_suspend: Callable[[], bool] = lambda: False,
     ) -> None:
         """Work for this conversation.
@@ -97,13 +97,13 @@ class ToolCalls:
             tenant: Who the run is for.
             known: Results that identical calls are answered with.
             limits: What holds now.
-            meter: Returns what pays for subagents, if a limit of money or tokens holds.
+            account: Returns what pays for subagents, if a limit of money or tokens holds.
             should_suspend: Says that the run is to continue as new, as soon as nothing is at work.
         """
         self._should_suspend = should_suspend
         self._at_work = 0
         self._is_suspended = False
-        self._meter = meter
+        self._account = account
         self._subagents_left = 0
         self.limits = limits
         self._depth = depth
@@ -322,7 +322,7 @@ class ToolCalls:
             parts = self._subagents_left + 1
             self._subagents_left -= 1
             result = await run_funded(
-                request, self._meter(), of=parts, limits=self.limits, workflow_id=child_id, earlier=earlier
+                request, self._account(), of=parts, limits=self.limits, workflow_id=child_id, earlier=earlier
             )
             if result.output_slot is not None:
                 raise TaskFailed(f"The answer of {tool.agent} is too long to pass on. Ask it for less.")

@@ -7,11 +7,11 @@ from perdure.contracts.messages import ArtifactPart, Message, TextPart
 from perdure.contracts.run import RunInput
 from perdure.contracts.spec import AgentSpec
 from perdure.errors import AgentBug
+from perdure.workflows._accounts import Account
 from perdure.workflows._calls import verify
 from perdure.workflows._conversation import Conversation
 from perdure.workflows._funding import run_funded
 from perdure.workflows._guard import typed_activity_failure
-from perdure.workflows._meter import Meter
 
 _QUESTION_CHARS = 20_000
 _ANSWER_CHARS = 300_000
@@ -24,7 +24,7 @@ async def judge(
     *,
     depth: int,
     tenant: str,
-    meter: Meter | None = None,
+    account: Account | None = None,
     limits: Limits | None = None,
 ) -> Verdict:
     """Return what the agent's verifier says of the last message of a conversation.
@@ -38,7 +38,7 @@ async def judge(
         asked = _judge_request(spec.verify, conversation, answer, depth, tenant).model_copy(
             update={"approvals": spec.run_approvals}
         )
-        result = await run_funded(asked, meter, of=2, limits=limits or Limits())
+        result = await run_funded(asked, account, of=2, limits=limits or Limits())
         if not isinstance(result.output, dict):
             raise AgentBug(f"The verifier {spec.verify!r} gave no verdict.")
         return Verdict.model_validate(result.output)

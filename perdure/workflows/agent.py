@@ -16,6 +16,7 @@ from perdure.contracts.budget import NOTHING, LeaseAnswer, LeaseReport, Ledger, 
 from perdure.contracts.calls import CopyConversationRequest, LoadAgentRequest
 from perdure.contracts.limits import Limits
 from perdure.contracts.messages import Message
+from perdure.contracts.money import MoneyStatus
 from perdure.contracts.names import (
     AGENT_WORKFLOW,
     DECIDE_UPDATE,
@@ -24,6 +25,7 @@ from perdure.contracts.names import (
     LIMIT_UPDATE,
     MAIN_CONVERSATION,
     MESSAGES_QUERY,
+    MONEY_QUERY,
     SEND_UPDATE,
     SPEC_QUERY,
     STATUS_QUERY,
@@ -43,10 +45,12 @@ from perdure.contracts.run import (
 from perdure.contracts.spec import AgentSpec
 from perdure.contracts.steering import SendReceipt, SendRequest
 from perdure.contracts.waits import DecideRequest, Decision, WaitsPage
-from perdure.errors import InvalidInputError, PerdureError, UserError
+from perdure.errors import InvalidInputError, PerdureError, RunError, UserError
+from perdure.workflows._accounts import Account
 from perdure.workflows._calls import copy_conversation, load_agent
 from perdure.workflows._conversation import INLINE_BYTES, Conversation
 from perdure.workflows._details import agent_details
+from perdure.workflows._funding import SETTLED
 from perdure.workflows._guard import typed_activity_failure, typed_failures
 from perdure.workflows._host import current_host
 from perdure.workflows._known import KnownResults
@@ -96,7 +100,7 @@ class AgentWorkflow:
         self._is_short = False
         if carried is None:
             message = Message(role="user", parts=request.input)
-            self._conversation.append(message, is_recorded=len(message.to_bytes()) > INLINE_BYTES)
+            self._conversation.append(message, is_recorded=_is_long(message))
 
     @workflow.run
     async def run(self, request: RunInput) -> RunResult:
@@ -108,9 +112,9 @@ class AgentWorkflow:
         with typed_failures():
             try:
                 result = await self._work(request)
-            except PerdureError:
+            except PerdureError as error:
                 self._close("failed")
-                raise
+                raise self._with_costs(error) from error.__cause__
             except (FailureError, asyncio.CancelledError) as error:
                 self._note_cancellation(error)
                 raise
@@ -122,6 +126,7 @@ class AgentWorkflow:
         host.waits, host.shows_state = self._waits, True
         self._waits.on_change = self._show
         spec = await self._pin(request)
+        ledger = _first_ledger(request, spec)
         loop = AgentLoop(
             spec,
             self._conversation,
@@ -132,18 +137,18 @@ class AgentWorkflow:
             known=KnownResults(() if request.carried is None else request.carried.known_results),
             reload=lambda name: self._load(name, spec.context),
             on_progress=self._show,
-            ledger=_first_ledger(request, spec),
+            new_account=_new_account,
+            account=None if ledger is None else _new_account(ledger),
             raised=None if request.carried is None else request.carried.raised,
-            workflow_id=workflow.info().workflow_id,
             should_suspend=self._is_copying_due,
             steering=self._steering,
             answered_turns=0 if request.carried is None else request.carried.answered_turns,
             prompt=None if request.carried is None else request.carried.prompt,
         )
         self._loop = loop
-        if loop.meter is not None:
+        if self._account is not None:
             for answer in self._early_answers:
-                loop.meter.on_letter(answer)
+                self._account.on_letter(answer)
         if request.carried is None or request.carried.resumed is not None:
             self._write_attributes(
                 PerdureAgent=spec.name,
@@ -234,10 +239,14 @@ class AgentWorkflow:
 
     async def _copy(self, carried: Carried) -> AgentSpec:
         spec: AgentSpec | None = None
+        given = {} if carried.fork is None else {each.slot: each.message for each in carried.fork.given}
         while spec is None or len(self._conversation) < carried.conversation_slots:
-            page = await copy_conversation(
-                self._copy_request(carried, len(self._conversation), carried.conversation_slots)
-            )
+            start = len(self._conversation)
+            if spec is not None and start in given:
+                self._conversation.append(given[start], is_recorded=_is_long(given[start]))
+                continue
+            stop = min((slot for slot in given if slot >= start), default=carried.conversation_slots)
+            page = await copy_conversation(self._copy_request(carried, start, stop))
             spec = spec or page.spec
             for message in page.messages:
                 self._conversation.append(message, is_recorded=True)
@@ -251,6 +260,8 @@ class AgentWorkflow:
             stop=stop,
             epoch=carried.epoch,
             limits=Limits() if carried.resumed is None else self._request.limits,
+            from_workflow_id="" if carried.fork is None else carried.fork.workflow_id,
+            changes=carried.fork.changes if carried.fork is not None and start == 0 else None,
         )
 
     def _note_base(self) -> None:
@@ -298,6 +309,7 @@ class AgentWorkflow:
             answers=self._request.answers,
             verify=self._request.verify,
             task_kind=self._request.task_kind,
+            forked=self._request.forked,
             approvals=self._request.approvals,
             session=self._request.session,
             carried=Carried(
@@ -309,7 +321,7 @@ class AgentWorkflow:
                 counters=loop.counters,
                 known_results=loop.known.latest(),
                 first_run_id=current_host().first_run_id,
-                ledger=None if loop.meter is None else loop.meter.ledger,
+                ledger=None if self._account is None else self._account.ledger,
                 raised=loop.raised,
                 resumed=loop.suspended,
                 waits=self._waits.state(),
@@ -336,8 +348,25 @@ class AgentWorkflow:
             limit=answer.limit,
             model=answer.model,
             score=answer.score,
-            settled=None if loop.meter is None or loop.meter.ledger.lease is None else loop.meter.ledger.spent,
+            settled=None if self._account is None else self._account.purse.settled,
         )
+
+    def _with_costs(self, error: PerdureError) -> PerdureError:
+        """Return an error that says what the run has cost, and what it took of its parent's budget."""
+        if not isinstance(error, RunError):
+            return error
+        counters = self._loop.counters if self._loop is not None else self._counters
+        cost = counters.usage.cost_usd
+        known: dict[str, object] = {"cost_usd": None if cost is None else float(cost)}
+        settled = None if self._account is None else self._account.purse.settled
+        if settled is not None:
+            known[SETTLED] = settled.model_dump(mode="json")
+        return error.told_by("", **known)
+
+    @property
+    def _account(self) -> Account | None:
+        meter = None if self._loop is None else self._loop.meter
+        return None if meter is None else meter.account
 
     def _close(self, state: RunState) -> None:
         self._end = state
@@ -382,9 +411,9 @@ class AgentWorkflow:
             epoch=self._conversation.epoch,
             counters=self._counters if loop is None else loop.counters,
             limits=self._request.limits if loop is None else loop.limits,
-            spent=None if loop is None or loop.meter is None else loop.meter.ledger.spent,
-            reserved=None if loop is None or loop.meter is None else loop.meter.held,
-            budget=None if loop is None or loop.meter is None else loop.meter.budget,
+            spent=None if self._account is None else self._account.ledger.spent,
+            reserved=None if self._account is None else self._account.held,
+            budget=None if self._account is None else self._account.budget,
             activity="" if loop is None or self._end else self._waits.told() or loop.activity,
             conversation=MAIN_CONVERSATION,
             spec="" if loop is None else loop.spec.digest,
@@ -392,6 +421,11 @@ class AgentWorkflow:
             received=self._steering.inbox.received,
             is_session=self._request.session is not None,
         )
+
+    @workflow.query(name=MONEY_QUERY)
+    def money(self) -> MoneyStatus | None:
+        """Return how the run's limit of money or tokens stands; None where none holds."""
+        return None if self._account is None else self._account.status()
 
     def _state(self) -> RunState:
         if self._end is not None:
@@ -406,16 +440,16 @@ class AgentWorkflow:
     @workflow.signal(name=LEASE_SIGNAL)
     def hear_from_child(self, report: LeaseReport) -> None:
         """Take what a child gives back of its lease, and what it needs."""
-        if self._loop is not None and self._loop.meter is not None:
-            self._loop.meter.on_letter(report)
+        if self._account is not None:
+            self._account.on_letter(report)
 
     @workflow.signal(name=LEASE_ANSWER_SIGNAL)
     def hear_from_parent(self, answer: LeaseAnswer) -> None:
         """Take what the parent grants, denies or recalls."""
-        if self._loop is None or self._loop.meter is None:
+        if self._account is None:
             self._early_answers.append(answer)
         else:
-            self._loop.meter.on_letter(answer)
+            self._account.on_letter(answer)
 
     @workflow.update(name=LIMIT_UPDATE)
     def set_limits(self, given: Limits) -> Limits:
@@ -471,6 +505,11 @@ class AgentWorkflow:
         return spec if spec is not None and digest in ("", spec.digest) else None
 
 
+def _is_long(message: Message) -> bool:
+    """Say whether a message of the run's input is looked up there, not recorded with the next model call."""
+    return len(message.to_bytes()) > INLINE_BYTES
+
+
 def _told_state() -> str | None:
     """Return the state that the run's search attributes tell."""
     return workflow.info().typed_search_attributes.get(SearchAttributeKey.for_keyword("PerdureState"))
@@ -488,12 +527,20 @@ def _sums(counters: Counters) -> dict[str, float | None]:
 
 def _first_ledger(request: RunInput, spec: AgentSpec) -> Ledger | None:
     """Return the ledger that the run goes on with; a new one where its parent lends it something."""
-    if request.carried is not None and request.carried.ledger is not None:
-        return request.carried.ledger
-    if request.lease is None:
-        return None
-    spent = NOTHING if request.carried is None else amount_of(request.carried.counters.usage)
-    return Ledger(budget=budget_of(spec.limits), lease=request.lease, spent=spent)
+    carried = request.carried
+    if carried is not None and carried.ledger is not None:
+        return carried.ledger
+    spent = request.spent or (NOTHING if carried is None else amount_of(carried.counters.usage))
+    raised = Limits() if carried is None else carried.raised
+    budget = budget_of(raised.over(spec.limits))
+    if request.lease is not None:
+        # What runs before this one took is their parent's business, and is counted there already.
+        return Ledger(budget=budget, lease=request.lease.model_copy(update={"before": spent}), spent=spent)
+    return Ledger(budget=budget, spent=spent) if request.spent is not None and budget.is_bound else None
+
+
+def _new_account(ledger: Ledger) -> Account:
+    return Account(ledger, workflow_id=workflow.info().workflow_id)
 
 
 def _attribute(name: str, value: str | float) -> SearchAttributeUpdate[Any]:

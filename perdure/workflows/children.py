@@ -14,9 +14,10 @@ from perdure.contracts.spec import AgentSpec
 from perdure.errors import HistoryFullError, PayloadTooLargeError, RunError
 from perdure.workflows._calls import load_agent, read_output
 from perdure.workflows._conversation import Conversation
+from perdure.workflows._funding import inherit, run_funded
 from perdure.workflows._guard import typed_activity_failure
 from perdure.workflows._host import current_host
-from perdure.workflows._subagents import new_child_id, run_child
+from perdure.workflows._subagents import new_child_id
 from perdure.workflows.loop import AgentLoop
 from perdure.workflows.selecting import note_failure, note_success
 
@@ -113,7 +114,7 @@ async def run_agent(
 async def _run_apart(request: RunInput, kind: str | None, workflow_id: str | None) -> Any:
     child_id = workflow_id or new_child_id(request.agent)
     since = workflow.now()
-    result = await run_child(request, workflow_id=child_id)
+    result = await run_funded(request, current_host().funds.account, workflow_id=child_id)
     if kind is not None:
         usage = result.counters.usage
         note_success(request.agent, kind, usage, since, model=result.model, score=result.score)
@@ -128,14 +129,18 @@ async def _run_inline(request: RunInput, kind: str | None) -> Any:
     conversation = Conversation(f"{request.agent}-{host.number(request.agent)}")
     conversation.append(Message(role="user", parts=request.input), is_recorded=False)
 
+    funds = host.funds
+    limits = request.limits if funds.account is None else inherit(request.limits, funds.account.limits)
+
     async def load(name: str) -> AgentSpec:
-        asked = LoadAgentRequest(agent=name, limits=request.limits, context=request.context)
+        asked = LoadAgentRequest(agent=name, limits=limits, context=request.context)
         with typed_activity_failure():
             loaded = await load_agent(asked)
         host.add(loaded, conversation)
         return loaded
 
     spec = await load(request.agent)
+    account = await funds.open_inline(conversation.name, spec.limits)
     loop = AgentLoop(
         spec,
         conversation,
@@ -144,8 +149,13 @@ async def _run_inline(request: RunInput, kind: str | None) -> Any:
         depth=request.depth,
         reload=load,
         on_progress=lambda: None,
+        new_account=funds.open_own,
+        account=account,
     )
-    answer = await loop.run(should_stop=_is_history_full)
+    try:
+        answer = await loop.run(should_stop=_is_history_full)
+    finally:
+        funds.close_inline(conversation.name, account)
     if answer is None:
         raise HistoryFullError(
             f"Agent {spec.name!r} took {loop.counters.turns} turns inline, and the history of this workflow "

@@ -6,10 +6,11 @@ scoreboard.
 """
 
 import asyncio
-from typing import Any
+from typing import Any, NoReturn
 
 from temporalio import workflow
 from temporalio.worker import (
+    ContinueAsNewInput,
     ExecuteWorkflowInput,
     HandleSignalInput,
     HandleUpdateInput,
@@ -20,6 +21,8 @@ from temporalio.worker import (
     WorkflowOutboundInterceptor,
 )
 
+from perdure.contracts.budget import NOTHING
+from perdure.contracts.names import AGENT_WORKFLOW, MAP_NODE
 from perdure.workflows._details import UI_URL
 from perdure.workflows._guard import typed_failures
 from perdure.workflows._host import Reset, answer_outside, current_host
@@ -55,17 +58,22 @@ class _Inbound(WorkflowInboundInterceptor):
         current_host().reset = self._reset
         answer_outside()
         with typed_failures():
-            outcomes = current_host().outcomes
+            outcomes, funds = current_host().outcomes, current_host().funds
+            if workflow.info().workflow_type != AGENT_WORKFLOW:
+                funds.open(input.headers)
             try:
                 result = await super().execute_workflow(input)
             except (
                 Exception,
                 asyncio.CancelledError,
                 workflow.ContinueAsNewError,
-            ):  # not GeneratorExit: no loop then
+            ) as error:  # not GeneratorExit: no loop then
                 await outcomes.flush()
+                if not isinstance(error, workflow.ContinueAsNewError):
+                    await funds.settle_up()
                 raise
             await outcomes.flush()
+            await funds.settle_up()
             return result
 
     async def handle_signal(self, input: HandleSignalInput) -> None:
@@ -78,11 +86,37 @@ class _Inbound(WorkflowInboundInterceptor):
 
 
 class _Outbound(WorkflowOutboundInterceptor):
+    """Starts no child while the workflow is paused, and shares the workflow's limit with what is no agent's run.
+
+    A child of the user's, or the run that continues this one: their inputs are the user's own, so that what they
+    are lent goes into headers.
+    """
+
     async def start_child_workflow(self, input: StartChildWorkflowInput) -> workflow.ChildWorkflowHandle[Any, Any]:
-        """Start no child while the workflow is paused, and tell children of it."""
+        """Start a child, and tell it of pauses."""
         pause = current_host().pause
         await pause.passed()
-        handle = await super().start_child_workflow(input)
+        handle = await self._start_funded(input)
         pause.started(handle.id)
         handle.add_done_callback(lambda _: pause.ended(handle.id))
         return handle
+
+    async def _start_funded(self, input: StartChildWorkflowInput) -> workflow.ChildWorkflowHandle[Any, Any]:
+        funds, child = current_host().funds, input.id
+        account = funds.account
+        if account is None or input.workflow in (AGENT_WORKFLOW, MAP_NODE):
+            return await super().start_child_workflow(input)
+        input.headers = {**input.headers, **funds.headers_for(child)}
+        try:
+            handle = await super().start_child_workflow(input)
+        except BaseException:
+            account.close(child, NOTHING)
+            raise
+        account.started(child)
+        handle.add_done_callback(lambda _: account.close(child, None))
+        return handle
+
+    def continue_as_new(self, input: ContinueAsNewInput) -> NoReturn:
+        """Tell the run that continues this one what is spent."""
+        input.headers = {**input.headers, **current_host().funds.headers_on()}
+        super().continue_as_new(input)

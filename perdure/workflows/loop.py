@@ -11,7 +11,7 @@ from typing import Any
 from temporalio import workflow
 
 from perdure.contracts.answers import is_answer, output_text, output_value
-from perdure.contracts.budget import Ledger, PromptSize, amount_of
+from perdure.contracts.budget import Amount, Ledger, PromptSize, amount_of
 from perdure.contracts.calls import CallModelRequest, CallModelResult
 from perdure.contracts.limits import Limits
 from perdure.contracts.messages import Message
@@ -19,6 +19,7 @@ from perdure.contracts.run import Counters, ResumedTurn, RunState
 from perdure.contracts.spec import AgentSpec
 from perdure.contracts.usage import NO_USAGE
 from perdure.errors import LimitExceeded, PerdureError, UnexpectedModelBehavior, UserError
+from perdure.workflows._accounts import Account, new_ledger
 from perdure.workflows._asking import ContextTooLong, ask_models
 from perdure.workflows._compactor import Compactor
 from perdure.workflows._conversation import Conversation
@@ -39,7 +40,7 @@ from perdure.workflows._guard import CancelWatch
 from perdure.workflows._host import current_host
 from perdure.workflows._interruption import Interrupted, Interruption
 from perdure.workflows._known import KnownResults
-from perdure.workflows._meter import Meter, OutOfBudget, new_ledger
+from perdure.workflows._meter import Meter, OutOfBudget
 from perdure.workflows._repeats import Repeats
 from perdure.workflows._steering import Steering
 from perdure.workflows._tool_calls import ToolCalls
@@ -88,9 +89,9 @@ class AgentLoop:
         known: KnownResults | None = None,
         reload: Callable[[str], Awaitable[AgentSpec]],
         on_progress: Callable[[], None],
-        ledger: Ledger | None = None,
+        new_account: Callable[[Ledger], Account],
+        account: Account | None = None,
         raised: Limits | None = None,
-        workflow_id: str = "",
         should_suspend: Callable[[], bool] = lambda: False,
         steering: Steering | None = None,
         answered_turns: int = 0,
@@ -99,8 +100,8 @@ class AgentLoop:
         """Go on with a conversation whose last message awaits the model."""
         self.spec = spec
         self.raised = raised or Limits()
-        self._workflow_id = workflow_id
-        self.meter = None if ledger is None else Meter(ledger, conversation, workflow_id=workflow_id)
+        self._new_account = new_account
+        self.meter = None if account is None else Meter(account, conversation)
         self._limits_set = 0
         self.conversation = conversation
         self.counters = counters
@@ -161,6 +162,7 @@ class AgentLoop:
         return await self._take(CallModelResult(message=last, usage=NO_USAGE))
 
     async def _turn(self, should_stop: Callable[[], bool]) -> Answer | None:
+        need: Amount | None = None
         counters = self.counters.model_copy(update={"turns": self.counters.turns - self.answered_turns})
         limit = limit_reached(self._counted_limits(), counters, workflow.now() - self._started_at)
         if limit is None:
@@ -168,9 +170,9 @@ class AgentLoop:
                 reply = await self._ask()
                 return None if reply is None else await self._take(reply)
             except OutOfBudget as reached:
-                limit = reached.limit
+                limit, need = reached.limit, reached.need
         if self.spec.on_limit == "ask":
-            await self._wait_for_limits(limit, should_stop)
+            await self._wait_for_limits(limit, need, should_stop)
             return None
         return await self._finish(limit)
 
@@ -184,7 +186,7 @@ class AgentLoop:
         self.raised = given.over(self.raised)
         self._tools.limits = self.limits
         if self.meter is not None:
-            self.meter.raise_to(given)
+            self.meter.account.raise_to(given)
         self._limits_set += 1
 
     def _counted_limits(self) -> Limits:
@@ -198,10 +200,14 @@ class AgentLoop:
         if self.meter is None and self.spec.is_metered:
             ledger = new_ledger(amount_of(self.counters.usage), self.limits)
             if ledger.budget.is_bound:
-                self.meter = Meter(ledger, self.conversation, workflow_id=self._workflow_id)
-        if self.meter is not None and self.meter.budget.cost_usd is not None:
+                self.meter = Meter(self._new_account(ledger), self.conversation)
+        if self.meter is not None and self.meter.account.budget.cost_usd is not None:
             self._check_prices()
         return self.meter
+
+    def _open_account(self) -> Account | None:
+        meter = self._open_meter()
+        return None if meter is None else meter.account
 
     def _check_prices(self) -> None:
         """Refuse to spend of a parent's dollars what can't be counted."""
@@ -209,12 +215,23 @@ class AgentLoop:
         if unknown and not self.limits.allow_unknown_prices:
             raise UserError(f"max_cost_usd can't hold: the price of {', '.join(unknown)} is not known.")
 
-    async def _wait_for_limits(self, limit: str, should_stop: Callable[[], bool]) -> None:
-        """Wait until somebody sets a limit; no worker is needed meanwhile."""
+    async def _wait_for_limits(self, limit: str, need: Amount | None, should_stop: Callable[[], bool]) -> None:
+        """Wait until somebody sets a limit, here or above; no worker is needed meanwhile."""
+        account = None if self.meter is None else self.meter.account
+        lease = None if account is None or need is None else account.could_get(need)
         self.state = "waiting_limit"
-        self._show(f"the limit {limit} is reached · waits for `perdure limit`")
+        at = "" if lease is None else f" {lease.root or lease.parent}"
+        reached = f"the limit {limit} is reached" if lease is None else f"the limit of{at} is reached"
+        self._show(f"{reached} · waits for `perdure limit{at}`")
         seen = self._limits_set
-        await workflow.wait_condition(lambda: self._limits_set > seen or should_stop())
+
+        def is_over() -> bool:
+            return self._limits_set > seen or should_stop()
+
+        if account is not None and need is not None and lease is not None:
+            await account.obtain(need, need, is_patient=True, unless=is_over)
+        else:
+            await workflow.wait_condition(is_over)
         self.state = "working"
         self._show("")
 
@@ -238,14 +255,14 @@ class AgentLoop:
         if self.spec.verify is None:
             return answer
         await current_host().pause.passed()
-        self._show(f"turn {self.counters.turns} · verified by {self.spec.verify}")
+        self._show(f"turn {self.counters.turn} · verified by {self.spec.verify}")
         verdict = await judge(
             self.spec,
             self.conversation,
             message,
             depth=self._depth,
             tenant=self._tenant,
-            meter=self._open_meter(),
+            account=self._open_account(),
             limits=self.limits,
         )
         if verdict.accept:
@@ -285,7 +302,7 @@ class AgentLoop:
         self.spec = await self._reload(target)
         self._tools = self._new_tools()
         if self.meter is not None:
-            self.meter.tighten(self.spec.limits)
+            self.meter.account.tighten(self.spec.limits)
         self.counters = self.counters.model_copy(update={"handoffs": path})
 
     async def _ask(self, *, is_final: bool = False) -> CallModelResult | None:
@@ -300,7 +317,7 @@ class AgentLoop:
         self._cancel.check()
         while True:
             request = self._request(is_final=is_final)
-            turn = self.counters.turns + 1
+            turn = self.counters.turn + 1
             try:
                 result = await ask_models(
                     self.spec, request, turn=turn, show=self._show, meter=meter, interruption=stop
@@ -344,7 +361,7 @@ class AgentLoop:
 
     async def _run_tools(self, message: Message) -> None:
         calls = message.tool_calls
-        self._show(f"turn {self.counters.turns} · " + ", ".join(call_summary(call) for call in calls[:5]))
+        self._show(f"turn {self.counters.turn} · " + ", ".join(call_summary(call) for call in calls[:5]))
         made = self.counters.tool_calls
         room = (self.limits.max_tool_calls or _UNBOUNDED) - made
         self.counters = self.counters.model_copy(update={"tool_calls": made + min(len(calls), max(room, 0))})
@@ -451,7 +468,7 @@ class AgentLoop:
             tenant=self._tenant,
             known=self.known,
             limits=self.limits,
-            meter=self._open_meter,
+            account=self._open_account,
             should_suspend=self._should_suspend,
         )
 

@@ -3,6 +3,7 @@
 from pydantic import ValidationError
 from temporalio import workflow
 
+from perdure.contracts.budget import Ledger
 from perdure.contracts.map import MapInput, MapPage, MapResult, MapSlice
 from perdure.contracts.names import MAP_NODE, MAP_WORKFLOW
 from perdure.contracts.rerun import ResumeRunRequest
@@ -30,6 +31,8 @@ class MapNode:
     async def run(self, given: MapSlice) -> MapPage:
         """Run them, and return what became of them, or where that is."""
         with typed_failures():
+            if given.lease is not None:
+                current_host().funds.open_with(Ledger(lease=given.lease), given.map.limits)
             for earlier in given.earlier:
                 found = await resume_run(ResumeRunRequest(run=earlier))
                 current_host().note_earlier(found.runs)

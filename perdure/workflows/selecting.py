@@ -158,7 +158,16 @@ def note_failure(agent: str, kind: str, error: BaseException, since: datetime) -
     """
     is_agents = isinstance(error, RunError) and not isinstance(error, RunCancelled | RunTerminated)
     if is_agents and not is_cancelled_exception(error):
-        current_host().outcomes.add(Outcome(agent=agent, kind=kind, is_success=False, seconds=_seconds(since)))
+        cost = error.attributes.get("cost_usd") if isinstance(error, RunError) else None
+        current_host().outcomes.add(
+            Outcome(
+                agent=agent,
+                kind=kind,
+                is_success=False,
+                cost_usd=cost if isinstance(cost, float) else None,
+                seconds=_seconds(since),
+            )
+        )
 
 
 def _valid(cls: type[T], fields: Mapping[str, Any]) -> T:

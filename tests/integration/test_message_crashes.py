@@ -5,7 +5,6 @@ import os
 import random
 import signal
 from collections.abc import Awaitable, Callable
-from contextlib import AsyncExitStack
 from datetime import timedelta
 from itertools import pairwise
 from pathlib import Path
@@ -25,8 +24,7 @@ SEED = 5
 
 
 async def test_no_message_is_lost_or_read_twice(tmp_path: Path) -> None:
-    async with AsyncExitStack() as stack:
-        server = await stack.enter_async_context(DevServer(tmp_path, port=0, ui_port=0))
+    async with DevServer(tmp_path, port=0, ui_port=0) as server:
         client = PerdureClient(await connect(address=server.address), task_queue="q")
         async with WorkerProcess(server.address, "q", "tests.support.crash_messages_app:app") as process:
             session = Session(idle_timeout=timedelta(hours=1))
@@ -42,8 +40,8 @@ async def test_no_message_is_lost_or_read_twice(tmp_path: Path) -> None:
                 if kills == 2:
                     assert server.pid is not None
                     os.kill(server.pid, signal.SIGKILL)
-                    port = int(server.address.rpartition(":")[2])
-                    server = await stack.enter_async_context(DevServer(tmp_path, port=port, ui_port=0))
+                    await server.wait()
+                    await server.start()
                 await process.start()
                 if kills == 4:
                     break

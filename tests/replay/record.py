@@ -3,17 +3,22 @@
 import asyncio
 import json
 import tempfile
+from contextlib import suppress
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 from temporalio.client import WorkflowHistory
 
 import perdure
+from perdure import Limits
 from perdure.client import PerdureClient, StartedRun
 from perdure.connection import connect
-from perdure.contracts.names import PLAN_WORKFLOW
+from perdure.contracts.names import PLAN_WORKFLOW, STATUS_QUERY
 from perdure.contracts.plan import Plan, PlanAmendment, PlanRunInput, Task
+from perdure.contracts.run import RunStatus
 from perdure.contracts.selection import SelectBy, Strategy
+from perdure.contracts.steering import Session
 from perdure.devserver import DevServer
 from perdure.errors import PerdureError
 from tests.replay.app import CASES, MAP_ITEMS, TIME, make_app
@@ -40,6 +45,8 @@ async def record(folder: Path) -> None:
                         continue
                     await _record_case(case, slow if case == "cancelled" else client, folder)
                 await _record_map(client, folder)
+                await _record_fork(client, folder)
+                await _record_session(slow, folder)
             queues = {"model_task_queue": "replay-models", "tool_task_queue": "replay-tools"}
             async with worker(make_app(), temporal, **queues) as client:
                 await _record_case("queues", client, folder)
@@ -64,6 +71,30 @@ async def _record_case(case: str, client: PerdureClient, folder: Path) -> None:
     await _record_chain(client, run, case, folder)
 
 
+async def _record_session(client: PerdureClient, folder: Path) -> None:
+    """Interrupt the first call, pause and go on, send another message, cancel; `client` has a slow model."""
+    session = Session(idle_timeout=timedelta(hours=1))
+    run = await client.start_agent("plain", "tools", id="replay-session", session=session)
+    await asyncio.sleep(1)
+    await client.send(run.workflow_id, "more", interrupt=True, message_id="one")
+    await client.pause(run.workflow_id)
+    await asyncio.sleep(1)
+    await client.resume(run.workflow_id)
+    await _until_idle(client, run.workflow_id)
+    await client.send(run.workflow_id, "again", message_id="two")
+    await asyncio.sleep(1)
+    await _until_idle(client, run.workflow_id)
+    await client.cancel(run.workflow_id)
+    with suppress(PerdureError):
+        await client.result(run.workflow_id, timeout=TIME)
+    await _record_chain(client, run, "session", folder)
+
+
+async def _until_idle(client: PerdureClient, workflow_id: str) -> None:
+    while RunStatus.model_validate(await client.query(workflow_id, STATUS_QUERY)).state != "idle":
+        await asyncio.sleep(0.2)
+
+
 async def _record_chain(client: PerdureClient, run: StartedRun, case: str, folder: Path) -> None:
     number, run_id = 0, run.run_id
     while run_id:
@@ -78,6 +109,22 @@ async def _record_map(client: PerdureClient, folder: Path) -> None:
     await client.result(run.workflow_id, timeout=TIME)
     for name, workflow_id in {"map-0": "replay-map", "map-node-0": "replay-map/items-0-3"}.items():
         _write(await client.temporal.get_workflow_handle(workflow_id).fetch_history(), folder / f"{name}.json")
+
+
+async def _record_fork(client: PerdureClient, folder: Path) -> None:
+    """Fork a run that continued as new, with everything changed that can be; the fork continues as new too."""
+    changes: dict[str, Any] = {"model": "scripted:y", "instructions": "Do it well."}
+    run = await client.fork(
+        "replay-continued",
+        turn=3,
+        message="Go on.",
+        tool_results={"look": "another page"},
+        limits=Limits(max_repeats=100),
+        id="replay-fork",
+        **changes,
+    )
+    await client.result(run.workflow_id, timeout=TIME)
+    await _record_chain(client, StartedRun(workflow_id=run.workflow_id, run_id=run.run_id), "fork", folder)
 
 
 async def _record_selection(client: PerdureClient, folder: Path) -> None:

@@ -40,6 +40,7 @@ def _replayer(*, is_sandboxed: bool) -> Replayer:
 
 def test_there_are_histories_of_every_ending() -> None:
     cases = {_case(path) for path in HISTORIES}
+    assert cases >= {"session"}
     assert cases >= {"plan-written", "plan-steered"}
     assert cases >= {
         "tools",
@@ -56,6 +57,7 @@ def test_there_are_histories_of_every_ending() -> None:
         "forgetful",
     }
     assert cases >= {"select-rules", "select-learned", "select-model", "scoreboard"}
+    assert "fork" in cases
     assert cases >= {"approvals", "questions", "asking", "stepping"}
     assert cases >= {"plan-before", "plan-auto"}  # the first was recorded before plans told of outcomes
 

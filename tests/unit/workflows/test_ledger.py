@@ -109,7 +109,7 @@ def test_a_limit_of_tokens_holds_too() -> None:
 def test_what_the_vendor_does_not_say_counts_at_its_worst(
     usage: Usage, price: Price | None, used: Amount | None
 ) -> None:
-    hold = Hold(Amount(tokens=100, cost_usd=Decimal(1)), 50)
+    hold = Hold(Amount(tokens=100, cost_usd=Decimal(1)), 50, 50)
     assert used_by(usage, price, hold) == (hold.amount if used is None else used)
 
 

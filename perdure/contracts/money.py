@@ -1,0 +1,15 @@
+"""How a run's limit of money or tokens stands. Both sides."""
+
+from perdure.contracts._base import Contract
+from perdure.contracts.budget import NOTHING, Amount, Budget
+
+
+class MoneyStatus(Contract):
+    """What a run, and all below it, has taken of its limit; the answer to the query `perdure.money`."""
+
+    budget: Budget
+    """What may be spent in all."""
+    spent: Amount = NOTHING
+    """Settled, as limits count it."""
+    reserved: Amount = NOTHING
+    """Held back for open calls, and lent to runs below."""

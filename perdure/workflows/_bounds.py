@@ -1,0 +1,62 @@
+"""Whether limits of money and tokens can be set on what is at work. Workflow side; pure."""
+
+from datetime import timedelta
+from decimal import Decimal
+from typing import Any
+
+from perdure.contracts.budget import Budget
+from perdure.contracts.limits import Limits
+from perdure.errors import InvalidInputError
+from perdure.workflows._accounts import Account
+
+
+def check_amounts(given: Limits, account: Account, *, open_children: int) -> None:
+    """Refuse limits of money and tokens that an account can't keep any more.
+
+    Raises:
+        InvalidInputError: They are below what is spent, held back or lent; or it is another run's limit that is
+            reached. Not retryable.
+    """
+    taken = account.purse.taken
+    check_not_below(given, "max_total_tokens", taken.tokens, "spent or held back")
+    check_not_below(given, "max_cost_usd", taken.cost_usd, "spent or held back")
+    check_new_bound(given, account.ledger.budget, open_children)
+    lease = account.ledger.lease
+    is_bound = given.max_total_tokens is not None or given.max_cost_usd is not None
+    if is_bound and lease is not None and account.purse.is_waiting and lease.parent:
+        root = lease.root or lease.parent
+        raise InvalidInputError(
+            f"The run waits for its share of the limit of {root!r}, not at one of its own: "
+            f"`perdure limit {root}` raises it."
+        )
+
+
+def check_new_bound(given: Limits, budget: Budget, open_children: int) -> None:
+    """Refuse to begin to count what runs that are at work don't count.
+
+    Raises:
+        InvalidInputError: Not retryable.
+    """
+    for name, bound in (("max_total_tokens", budget.tokens), ("max_cost_usd", budget.cost_usd)):
+        if getattr(given, name) is not None and bound is None and open_children:
+            raise InvalidInputError(
+                f"{name} can't be set while {open_children} runs below this one are at work, which were started "
+                "without it: set it when they are over, or at the start of the run."
+            )
+
+
+def check_not_below(given: Limits, name: str, used: Any, what: str = "spent already") -> None:
+    """Refuse a limit that is exceeded already.
+
+    Raises:
+        InvalidInputError: Not retryable.
+    """
+    limit = getattr(given, name)
+    if limit is not None and limit < used:
+        raise InvalidInputError(f"{name}={_shown(limit)} is below what is {what}: {_shown(used)}.")
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, timedelta):
+        return f"{value.total_seconds():.0f} s"
+    return f"{value:f}" if isinstance(value, Decimal) else str(value)

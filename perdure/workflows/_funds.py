@@ -1,0 +1,151 @@
+"""`Funds`: what a workflow may spend that is no agent's run: a plan, a map, a class of the user's. Workflow side.
+
+Its limit comes with its start, in the memo. A lease of its parent's comes in a header, since its input is the
+user's own, and what it had spent before it continued as new comes in another.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from temporalio import workflow
+from temporalio.api.common.v1 import Payload
+
+from perdure.contracts.budget import NOTHING, Lease, LeaseAnswer, LeaseReport, Ledger
+from perdure.contracts.limits import SHARED_LIMITS, Limits
+from perdure.contracts.money import MoneyStatus
+from perdure.contracts.names import LEASE_HEADER, LEDGER_HEADER, LIMITS_MEMO
+from perdure.errors import InvalidInputError
+from perdure.workflows._accounts import Account
+from perdure.workflows._bounds import check_amounts
+from perdure.workflows._ledger import budget_of
+
+
+class Funds:
+    """The accounts of one workflow.
+
+    Attributes:
+        account: What is shared by all that it starts; None where no limit holds.
+        open_children: Runs of agents that are at work below it.
+    """
+
+    def __init__(self) -> None:
+        """Have nothing, and no limit."""
+        self.account: Account | None = None
+        self.open_children = 0
+        self._inline: list[Account] = []
+        self._has_letter_home = False
+
+    def open(self, headers: Mapping[str, Payload]) -> None:
+        """Take what the workflow was started with."""
+        limits: Limits = workflow.memo_value(LIMITS_MEMO, Limits(), type_hint=Limits)
+        lease: Lease | None = _read(headers, LEASE_HEADER, Lease)
+        ledger: Ledger | None = _read(headers, LEDGER_HEADER, Ledger)
+        if ledger is None:
+            ledger = Ledger(budget=budget_of(limits), lease=lease)
+        self._has_letter_home = ledger.lease is not None
+        if ledger.lease is not None or ledger.budget.is_bound:
+            self.open_with(ledger, limits)
+
+    def open_with(self, ledger: Ledger, limits: Limits) -> None:
+        """Share a budget among all that the workflow starts."""
+        self.account = Account(ledger, workflow_id=workflow.info().workflow_id, limits=limits)
+
+    def open_own(self, ledger: Ledger) -> Account:
+        """Return the account of an inline agent that has a limit of its own, and no other above it."""
+        account = Account(ledger, workflow_id=workflow.info().workflow_id)
+        self._inline.append(account)
+        return account
+
+    async def open_inline(self, key: str, limits: Limits) -> Account | None:
+        """Return the account of an inline agent that shares the workflow's; None where there is none."""
+        if self.account is None:
+            return None
+        account = await self.account.open_inner(key, budget_of(limits))
+        self._inline.append(account)
+        return account
+
+    def close_inline(self, key: str, account: Account | None) -> None:
+        """Count an inline agent that shared the workflow's account and ended."""
+        if account is not None and self.account is not None:
+            self._inline.remove(account)
+            self.account.close_inner(key)
+
+    def headers_for(self, child: str) -> dict[str, Payload]:
+        """Lend to a child that is no run of an agent, and return what tells it so."""
+        assert self.account is not None, "without an account there is nothing to lend"
+        return _written(LEASE_HEADER, self.account.lend_nothing(child))
+
+    def headers_on(self) -> dict[str, Payload]:
+        """Return what tells the run that continues this one; children that are open end with this run."""
+        if self.account is None:
+            return {}
+        spent = self.account.purse.taken
+        return _written(
+            LEDGER_HEADER, self.account.ledger.model_copy(update={"spent": spent, "reserved": NOTHING})
+        )
+
+    async def settle_up(self) -> None:
+        """Tell the parent what was not spent: the result is the user's own, and can't."""
+        if self.account is not None and self._has_letter_home:
+            await self.account.settle_up()
+
+    def hear_from_child(self, report: LeaseReport) -> None:
+        """Take what a child gives back of its lease, and what it needs."""
+        for account in (*([self.account] if self.account else ()), *self._inline):
+            if report.child in account.purse.book:
+                account.on_letter(report)
+                return
+
+    def hear_from_parent(self, answer: LeaseAnswer) -> None:
+        """Take what the parent grants, denies or recalls."""
+        if self.account is not None:
+            self.account.on_letter(answer)
+
+    def status(self) -> MoneyStatus | None:
+        """Answer `perdure.money`; None where no limit holds."""
+        return None if self.account is None else self.account.status()
+
+    def set_limits(self, given: Limits) -> Limits:
+        """Do the update `perdure.limit`."""
+        assert self.account is not None, "the validator has refused it"
+        self.account.limits = given.over(self.account.limits)
+        self.account.raise_to(given)
+        budget = self.account.ledger.budget
+        return self.account.limits.model_copy(
+            update={"max_total_tokens": budget.tokens, "max_cost_usd": budget.cost_usd}
+        )
+
+    def check_limits(self, given: Limits) -> None:
+        """Refuse limits that can't be set."""
+        check_shared(given)
+        if self.account is None:
+            raise InvalidInputError(
+                "The run was started without a limit of money or tokens, and it isn't known what it has spent: "
+                "give one at the start, with --limit."
+            )
+        check_amounts(given, self.account, open_children=self.open_children)
+
+
+def check_shared(given: Limits) -> None:
+    """Refuse limits that only the run of an agent can have.
+
+    Raises:
+        InvalidInputError: There is such a one, or none at all. Not retryable.
+    """
+    names = [name for name in Limits.model_fields if getattr(given, name) is not None]
+    others = [name for name in names if name not in SHARED_LIMITS]
+    if others or not names:
+        told = f"{', '.join(others)} can't be" if others else "Nothing is"
+        raise InvalidInputError(
+            f"{told} set on a run that is no agent's: it takes {', '.join(SHARED_LIMITS[:-1])} and "
+            f"{SHARED_LIMITS[-1]}."
+        )
+
+
+def _read(headers: Mapping[str, Payload], name: str, kind: type[Any]) -> Any:
+    payload = headers.get(name)
+    return None if payload is None else workflow.payload_converter().from_payload(payload, kind)
+
+
+def _written(name: str, value: Any) -> dict[str, Payload]:
+    return {name: workflow.payload_converter().to_payload(value)}
