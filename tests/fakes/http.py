@@ -92,7 +92,7 @@ class HttpServer:
     async def __aenter__(self) -> Self:
         self._tasks: set[asyncio.Task[None]] = set()
         free: dict[str, Any] = {"host": "127.0.0.1", "port": 0}
-        place = free if self.listener is None else {"sock": self.listener}
+        place: dict[str, Any] = free if self.listener is None else {"sock": self.listener}
         self._server = await asyncio.start_server(self._serve, **place, limit=2**20, backlog=2048)
         self.port: int = self._server.sockets[0].getsockname()[1]
         return self
