@@ -26,6 +26,7 @@ FIND_EARLIER: Final = "perdure.find_earlier"
 RESUME_RUN: Final = "perdure.resume_run"
 SELECT_AGENT: Final = "perdure.select_agent"
 RECORD_OUTCOMES: Final = "perdure.record_outcomes"
+DESCRIBE_WORKER: Final = "perdure.describe_worker"
 CHECK_APPROVAL: Final = "perdure.check_approval"
 OPEN_WAIT: Final = "perdure.open_wait"
 
@@ -62,6 +63,9 @@ PAUSE_SIGNAL: Final = "perdure.pause"
 OUTCOMES_SIGNAL: Final = "perdure.outcomes"
 
 MAIN_CONVERSATION: Final = "main"
+
+FORK_MEMO: Final = "perdure.fork"
+"""Memo of a fork: a `ForkedFrom`."""
 
 SHARED_QUEUE_SUFFIX: Final = "-shared"
 """Of the Task Queue on which calls shared by several runs are made, with slots of their own."""

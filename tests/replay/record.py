@@ -11,6 +11,7 @@ from typing import Any
 from temporalio.client import WorkflowHistory
 
 import perdure
+from perdure import Limits
 from perdure.client import PerdureClient, StartedRun
 from perdure.connection import connect
 from perdure.contracts.names import PLAN_WORKFLOW, STATUS_QUERY
@@ -44,6 +45,7 @@ async def record(folder: Path) -> None:
                         continue
                     await _record_case(case, slow if case == "cancelled" else client, folder)
                 await _record_map(client, folder)
+                await _record_fork(client, folder)
                 await _record_session(slow, folder)
             queues = {"model_task_queue": "replay-models", "tool_task_queue": "replay-tools"}
             async with worker(make_app(), temporal, **queues) as client:
@@ -107,6 +109,22 @@ async def _record_map(client: PerdureClient, folder: Path) -> None:
     await client.result(run.workflow_id, timeout=TIME)
     for name, workflow_id in {"map-0": "replay-map", "map-node-0": "replay-map/items-0-3"}.items():
         _write(await client.temporal.get_workflow_handle(workflow_id).fetch_history(), folder / f"{name}.json")
+
+
+async def _record_fork(client: PerdureClient, folder: Path) -> None:
+    """Fork a run that continued as new, with everything changed that can be; the fork continues as new too."""
+    changes: dict[str, Any] = {"model": "scripted:y", "instructions": "Do it well."}
+    run = await client.fork(
+        "replay-continued",
+        turn=3,
+        message="Go on.",
+        tool_results={"look": "another page"},
+        limits=Limits(max_repeats=100),
+        id="replay-fork",
+        **changes,
+    )
+    await client.result(run.workflow_id, timeout=TIME)
+    await _record_chain(client, StartedRun(workflow_id=run.workflow_id, run_id=run.run_id), "fork", folder)
 
 
 async def _record_selection(client: PerdureClient, folder: Path) -> None:

@@ -57,6 +57,7 @@ def test_there_are_histories_of_every_ending() -> None:
         "forgetful",
     }
     assert cases >= {"select-rules", "select-learned", "select-model", "scoreboard"}
+    assert "fork" in cases
     assert cases >= {"approvals", "questions", "asking", "stepping"}
     assert cases >= {"plan-before", "plan-auto"}  # the first was recorded before plans told of outcomes
 

@@ -15,6 +15,7 @@ from perdure.contracts import (
     budget,
     calls,
     compaction,
+    fork,
     limits,
     messages,
     money,
@@ -27,6 +28,7 @@ from perdure.contracts import (
     steering,
     usage,
     waits,
+    workers,
 )
 from perdure.contracts import map as map_
 from perdure.contracts._base import Contract
@@ -35,6 +37,7 @@ MODULES = (
     budget,
     calls,
     compaction,
+    fork,
     limits,
     map_,
     messages,
@@ -48,6 +51,7 @@ MODULES = (
     steering,
     usage,
     waits,
+    workers,
 )
 CONTRACTS: list[type[Contract]] = sorted(
     {
