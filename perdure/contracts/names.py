@@ -27,6 +27,7 @@ FIND_EARLIER: Final = "perdure.find_earlier"
 RESUME_RUN: Final = "perdure.resume_run"
 SELECT_AGENT: Final = "perdure.select_agent"
 RECORD_OUTCOMES: Final = "perdure.record_outcomes"
+DESCRIBE_WORKER: Final = "perdure.describe_worker"
 CHECK_APPROVAL: Final = "perdure.check_approval"
 OPEN_WAIT: Final = "perdure.open_wait"
 

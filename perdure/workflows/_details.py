@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import cast
 from urllib.parse import quote
 
 from temporalio import workflow
@@ -132,7 +133,7 @@ def _run_line(workflow_id: str, run: _Open) -> str:
 
 def ui_address(workflow_id: str, run_id: str) -> str:
     """Return the page of a run in the web UI; empty where the UI's address isn't known."""
-    outside: Mapping[str, Callable[[], str]] = workflow.extern_functions()
+    outside = cast("Mapping[str, Callable[[], str]]", workflow.extern_functions())
     base = outside[UI_URL]().rstrip("/") if UI_URL in outside else ""
     if not base:
         return ""

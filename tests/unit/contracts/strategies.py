@@ -29,6 +29,7 @@ from perdure.contracts import (
     steering,
     usage,
     waits,
+    workers,
 )
 from perdure.contracts import map as map_
 from perdure.contracts._base import Contract
@@ -52,6 +53,7 @@ MODULES = (
     steering,
     usage,
     waits,
+    workers,
 )
 CONTRACTS: list[type[Contract]] = sorted(
     {
