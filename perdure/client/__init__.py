@@ -1,6 +1,7 @@
 """What the command line, and users' own services, call. Client side."""
 
 from perdure._task_queues import has_pollers, pollers
+from perdure.client._attempts import ModelTrouble
 from perdure.client._children import ChildRun
 from perdure.client._cost import CostBy, CostReport, CostRow
 from perdure.client._limits import only_shared
@@ -22,6 +23,7 @@ __all__ = [
     "CostReport",
     "CostRow",
     "FullTranscript",
+    "ModelTrouble",
     "Money",
     "PendingCall",
     "PerdureClient",

@@ -17,6 +17,7 @@ from perdure.contracts.selection import SelectBy, Strategy
 from perdure.devserver import DevServer
 from perdure.errors import PerdureError
 from tests.replay.app import CASES, MAP_ITEMS, TIME, make_app
+from tests.replay.record_money import main as record_money
 from tests.replay.record_people import record_people
 from tests.support.approval_app import app as approval_app
 from tests.support.select_app import app as select_app
@@ -48,7 +49,8 @@ async def record(folder: Path) -> None:
             async with worker(steer_app, temporal) as client:
                 await _record_plans(client, folder)
             async with worker(approval_app, temporal) as client:
-                await record_people(client, folder, _record_chain)
+                await record_people(client, folder, record_chain)
+    await record_money(folder, record_chain)
 
 
 async def _record_case(case: str, client: PerdureClient, folder: Path) -> None:
@@ -61,10 +63,11 @@ async def _record_case(case: str, client: PerdureClient, folder: Path) -> None:
         await client.result(run.workflow_id, timeout=TIME)
     except PerdureError as error:
         print(f"{case}: {error}")
-    await _record_chain(client, run, case, folder)
+    await record_chain(client, run, case, folder)
 
 
-async def _record_chain(client: PerdureClient, run: StartedRun, case: str, folder: Path) -> None:
+async def record_chain(client: PerdureClient, run: StartedRun, case: str, folder: Path) -> None:
+    """Write the history of each run of a chain."""
     number, run_id = 0, run.run_id
     while run_id:
         history = await client.temporal.get_workflow_handle(run.workflow_id, run_id=run_id).fetch_history()
@@ -86,7 +89,7 @@ async def _record_selection(client: PerdureClient, folder: Path) -> None:
         name = f"select-{strategy}"
         run = await client.start_workflow("Choosing", [["glass", "inline", "china"], options], id=f"replay-{name}")
         await client.result(run.workflow_id, timeout=TIME)
-        await _record_chain(client, run, name, folder)
+        await record_chain(client, run, name, folder)
     tasks = [
         Task(
             id=strategy,
@@ -102,20 +105,20 @@ async def _record_selection(client: PerdureClient, folder: Path) -> None:
         PLAN_WORKFLOW, [PlanRunInput(plan=Plan(tasks=tuple(tasks)))], id="replay-plan-auto"
     )
     await client.result(run.workflow_id, timeout=TIME)
-    await _record_chain(client, run, "plan-auto", folder)
+    await record_chain(client, run, "plan-auto", folder)
     for _ in range(25):
         await client.score("replay-select-rules/deft-1", 0.5)
         await asyncio.sleep(0.1)  # so that each has a workflow task of its own, and the history gets long
     described = await client.temporal.get_workflow_handle("replay-scoreboard").describe()
     first = described.raw_description.workflow_execution_info.first_run_id
-    await _record_chain(client, StartedRun(workflow_id="replay-scoreboard", run_id=first), "scoreboard", folder)
+    await record_chain(client, StartedRun(workflow_id="replay-scoreboard", run_id=first), "scoreboard", folder)
 
 
 async def _record_plans(client: PerdureClient, folder: Path) -> None:
     request = PlanRunInput(goal="Find out.", planner="planner", synthesiser="writer")
     run = await client.start_workflow(PLAN_WORKFLOW, [request], id="replay-plan-written")
     await client.result(run.workflow_id, timeout=TIME)
-    await _record_chain(client, run, "plan-written", folder)
+    await record_chain(client, run, "plan-written", folder)
     request = PlanRunInput(plan=steered_plan(), goal="again")
     run = await client.start_workflow(PLAN_WORKFLOW, [request], id="replay-plan-steered")
     await asyncio.sleep(1.5)
@@ -123,7 +126,7 @@ async def _record_plans(client: PerdureClient, folder: Path) -> None:
     await client.amend_plan(run.workflow_id, PlanAmendment(tasks=(new,), drop=("extra",)))
     await client.retry_task(run.workflow_id, "skipped")
     await client.result(run.workflow_id, timeout=TIME)
-    await _record_chain(client, run, "plan-steered", folder)
+    await record_chain(client, run, "plan-steered", folder)
 
 
 def _without_traces(value: Any) -> Any:
