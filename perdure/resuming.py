@@ -180,21 +180,11 @@ class ResumeReader:
         conversation = self._reader.run.conversation()
         length = _filled(conversation)
         if before is not None and self._base.epoch == before.epoch and length < before.conversation_slots:
-            # It ended before it had its own copy.
-            resumed = before.resumed or ResumedTurn()
-            inbox = self.inbox(before.conversation_slots)
-            return before.model_copy(
-                update={
-                    "resumed": resumed,
-                    "started_at": self._spent(before),
-                    "inbox": inbox,
-                    "raised": self._spending.raised,
-                }
-            )
+            return self._anew(before)  # it ended before it had its own copy
         length = self._good(conversation, length, copied=self._base.slots)
         spec = self._spec(length)
         if length == 0 or spec is None or not any(conversation[n].role == "assistant" for n in range(length)):
-            return None
+            return None if before is None else self._anew(before)
         counters, length, turn = self._count(conversation, length)
         return Carried(
             from_run_id=self._run_id,
@@ -210,6 +200,13 @@ class ResumeReader:
             inbox=self.inbox(length),
             answered_turns=before.answered_turns if before is not None else 0,
         )
+
+    def _anew(self, before: Carried) -> Carried:
+        """Return what the run began with, to begin with it again."""
+        resumed = before.resumed or ResumedTurn()
+        inbox = self.inbox(before.conversation_slots)
+        known = {"started_at": self._spent(before), "inbox": inbox, "raised": self._spending.raised}
+        return before.model_copy(update={"resumed": resumed, **known})
 
     def inbox(self, length: int) -> CarriedInbox | None:
         """Return the messages to the run that are not in the first `length` slots of its conversation."""
@@ -331,6 +328,7 @@ class ResumeReader:
             saved_tool_calls=counters.saved_tool_calls + self._saved(length),
             saved_model_calls=counters.saved_model_calls + sum(result.saved is not None for result in results),
             saved_usage=saved_usage,
+            copied_turns=counters.copied_turns,
         )
 
     def _saved(self, length: int) -> int:

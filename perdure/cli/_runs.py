@@ -13,6 +13,7 @@ from perdure.cli._people import waiting_pairs
 from perdure.cli._render import console, print_pairs, print_table, status_text
 from perdure.cli._tree import print_tree
 from perdure.client import ModelTrouble, PendingCall, RunDetails, RunInfo
+from perdure.contracts.fork import ForkedFrom
 from perdure.contracts.run import Counters
 
 _MAX_SELECTIONS = 10
@@ -78,7 +79,10 @@ def print_details(run: RunDetails) -> None:
 def _agent_pairs(run: RunDetails) -> Iterator[tuple[str, str]]:
     counters, usage = run.counters, run.counters.usage
     yield "model", ", ".join(run.models)
-    yield "turns", f"{counters.turns} of {run.limits.get('max_turns') or '∞'}"
+    if run.forked is not None:
+        yield "fork of", describe_fork(run.forked)
+    copied = f", after {counters.copied_turns} that were copied" if counters.copied_turns else ""
+    yield "turns", f"{counters.turns} of {run.limits.get('max_turns') or '∞'}{copied}"
     yield "tool calls", str(counters.tool_calls)
     cached = f" ({usage.cached_tokens:,} cached)" if usage.cached_tokens else ""
     yield "tokens", f"{usage.input_tokens:,} in{cached}, {usage.output_tokens:,} out"
@@ -90,6 +94,12 @@ def _agent_pairs(run: RunDetails) -> Iterator[tuple[str, str]]:
     others = {key: value for key, value in run.limits.items() if key != "max_turns"}
     yield "limits", ", ".join(f"{key}={value}" for key, value in others.items())
     yield "messages", str(run.messages)
+
+
+def describe_fork(forked: ForkedFrom) -> str:
+    """Return where a fork comes from, and what is not as there."""
+    changes = f": other {', '.join(forked.changes)}" if forked.changes else ""
+    return clean(f"{forked.workflow_id} at turn {forked.turn}{changes}")
 
 
 def _selection_pairs(run: RunDetails) -> Iterator[tuple[str, Text]]:

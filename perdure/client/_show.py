@@ -15,6 +15,7 @@ from perdure.client._tree import Tree
 from perdure.client._waits import RunWaits
 from perdure.contracts.budget import Amount, Budget
 from perdure.contracts.calls import Progress
+from perdure.contracts.fork import ForkedFrom
 from perdure.contracts.money import MoneyStatus
 from perdure.contracts.plan import PlanStatus
 from perdure.contracts.run import Counters
@@ -80,6 +81,8 @@ class RunDetails(BaseModel):
     """The tasks of its plan, where it has one and a worker answered."""
     tree: Tree = Tree()
     """The runs below it, and the tasks of its plan."""
+    forked: ForkedFrom | None = None
+    """The run that it was forked from, and at which turn."""
     waits: tuple[RunWaits, ...] = ()
     """What it, and the runs below it, wait for people for."""
     task_attempt: int = 1
@@ -94,7 +97,7 @@ async def details(
     pending = [await _pending(each, client) for each in described.pending_activities]
     text = ""
     if run.request is not None:
-        text = "".join(getattr(part, "text", "") for part in run.request.input)
+        text = "".join(getattr(part, "text", "") for part in run.request.input) or _first_text(run)
     return RunDetails(
         info=info if info.agent or spec is None else info.model_copy(update={"agent": spec.name}),
         counters=count(run),
@@ -104,6 +107,7 @@ async def details(
         pending=tuple(pending),
         input=text,
         selections=tuple(run.selections),
+        forked=None if run.request is None else run.request.forked,
         task_attempt=max(described.pending_workflow_task.attempt, 1),
     )
 
@@ -147,7 +151,14 @@ def count(run: RecordedRun) -> Counters:
         saved_tool_calls=base.saved_tool_calls + len(run.saved),
         saved_model_calls=base.saved_model_calls + sum(result.saved is not None for result in results),
         saved_usage=saved_usage,
+        copied_turns=base.copied_turns,
     )
+
+
+def _first_text(run: RecordedRun) -> str:
+    """Return what a person said first, for a run that has copied it from another."""
+    first = run.conversation().get(0)
+    return first.text if first is not None and first.role == "user" and not first.author else ""
 
 
 def _limits(spec: AgentSpec | None) -> dict[str, JsonValue]:

@@ -6,9 +6,10 @@ Temporal's UI asks the workflow for them by a query: they are in no history, and
 import asyncio
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import cast
 from urllib.parse import quote
 
 from temporalio import workflow
@@ -44,7 +45,7 @@ class ChildRuns:
         self._written = ""
 
     @contextmanager
-    def entered(self, workflow_id: str, agent: str) -> Iterator[Callable[[str], None]]:
+    def entered(self, workflow_id: str, agent: str) -> Generator[Callable[[str], None]]:
         """Tell of a run while it is open; yields what takes its run id once that is known."""
 
         def note(run_id: str) -> None:
@@ -132,8 +133,8 @@ def _run_line(workflow_id: str, run: _Open) -> str:
 
 def ui_address(workflow_id: str, run_id: str) -> str:
     """Return the page of a run in the web UI; empty where the UI's address isn't known."""
-    ask = workflow.extern_functions().get(UI_URL)
-    base = "" if ask is None else str(ask()).rstrip("/")
+    outside = cast("Mapping[str, Callable[[], str]]", workflow.extern_functions())
+    base = outside[UI_URL]().rstrip("/") if UI_URL in outside else ""
     if not base:
         return ""
     place = (

@@ -99,7 +99,7 @@ class AgentWorkflow:
         self._is_short = False
         if carried is None:
             message = Message(role="user", parts=request.input)
-            self._conversation.append(message, is_recorded=len(message.to_bytes()) > INLINE_BYTES)
+            self._conversation.append(message, is_recorded=_is_long(message))
 
     @workflow.run
     async def run(self, request: RunInput) -> RunResult:
@@ -238,10 +238,14 @@ class AgentWorkflow:
 
     async def _copy(self, carried: Carried) -> AgentSpec:
         spec: AgentSpec | None = None
+        given = {} if carried.fork is None else {each.slot: each.message for each in carried.fork.given}
         while spec is None or len(self._conversation) < carried.conversation_slots:
-            page = await copy_conversation(
-                self._copy_request(carried, len(self._conversation), carried.conversation_slots)
-            )
+            start = len(self._conversation)
+            if spec is not None and start in given:
+                self._conversation.append(given[start], is_recorded=_is_long(given[start]))
+                continue
+            stop = min((slot for slot in given if slot >= start), default=carried.conversation_slots)
+            page = await copy_conversation(self._copy_request(carried, start, stop))
             spec = spec or page.spec
             for message in page.messages:
                 self._conversation.append(message, is_recorded=True)
@@ -255,6 +259,8 @@ class AgentWorkflow:
             stop=stop,
             epoch=carried.epoch,
             limits=Limits() if carried.resumed is None else self._request.limits,
+            from_workflow_id="" if carried.fork is None else carried.fork.workflow_id,
+            changes=carried.fork.changes if carried.fork is not None and start == 0 else None,
         )
 
     def _note_base(self) -> None:
@@ -302,6 +308,7 @@ class AgentWorkflow:
             answers=self._request.answers,
             verify=self._request.verify,
             task_kind=self._request.task_kind,
+            forked=self._request.forked,
             approvals=self._request.approvals,
             session=self._request.session,
             carried=Carried(
@@ -495,6 +502,11 @@ class AgentWorkflow:
         """Return the pinned spec; None before it is loaded, or when it is another one."""
         spec = None if self._loop is None else self._loop.spec
         return spec if spec is not None and digest in ("", spec.digest) else None
+
+
+def _is_long(message: Message) -> bool:
+    """Say whether a message of the run's input is looked up there, not recorded with the next model call."""
+    return len(message.to_bytes()) > INLINE_BYTES
 
 
 def _told_state() -> str | None:

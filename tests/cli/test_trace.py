@@ -2,11 +2,14 @@
 
 import json
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
 from perdure.cli._trace import print_trace, rows_of
+from perdure.cli._written import write_page
 from perdure.client import ChainLink, Step, Timeline
+from perdure.errors import InvalidInputError
 from tests.support.histories import stored
 
 AT = datetime(2026, 1, 1, tzinfo=UTC)
@@ -104,3 +107,13 @@ def test_child_runs_that_were_read_are_drawn_below_their_line() -> None:
         ("└─ ", "turn 2", "w/c"),
         ("", "timer", "w"),
     ]
+
+
+def test_a_page_is_written_where_it_is_wanted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_page("<p>x</p>", None, "a/b ../c", "text")
+    assert [path.name for path in tmp_path.iterdir()] == ["a-b-..-c.html"]
+    write_page("<p>y</p>", "here.html", "w", "json")
+    assert Path("here.html").read_text() == "<p>y</p>"
+    with pytest.raises(InvalidInputError, match="Choose another by --out"):
+        write_page("", "nowhere/run.html", "w", "text")

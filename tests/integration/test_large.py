@@ -59,7 +59,7 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
 async def stored(server: DevServer, settings: Settings) -> AsyncIterator[PerdureClient]:
     """A client and a worker with external storage, and a cache that holds nothing: all is looked up."""
     temporal = await connect(address=server.address, storage=external_storage(settings))
-    values = {"storage": TABLE, "project_dir": settings.project_dir, "message_cache_bytes": 0}
+    values: dict[str, Any] = {"storage": TABLE, "project_dir": settings.project_dir, "message_cache_bytes": 0}
     async with worker(APP, temporal, **values) as client:
         yield client
 

@@ -3,17 +3,23 @@
 import asyncio
 import json
 import tempfile
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from temporalio.client import WorkflowHistory
 
 import perdure
+from perdure import Limits
 from perdure.client import PerdureClient, StartedRun
 from perdure.connection import connect
-from perdure.contracts.names import PLAN_WORKFLOW
+from perdure.contracts.memory import MemoryBatch, MemoryEntry, MemoryState, memory_id
+from perdure.contracts.names import MEMORY_WORKFLOW, PLAN_WORKFLOW, REMEMBER_SIGNAL, STATUS_QUERY
 from perdure.contracts.plan import Plan, PlanAmendment, PlanRunInput, Task
+from perdure.contracts.run import RunStatus
 from perdure.contracts.selection import SelectBy, Strategy
+from perdure.contracts.steering import Session
 from perdure.devserver import DevServer
 from perdure.errors import PerdureError
 from tests.replay.app import CASES, MAP_ITEMS, TIME, make_app
@@ -41,6 +47,9 @@ async def record(folder: Path) -> None:
                         continue
                     await _record_case(case, slow if case == "cancelled" else client, folder)
                 await _record_map(client, folder)
+                await _record_fork(client, folder)
+                await _record_memory(client, folder)
+                await _record_session(slow, folder)
             queues = {"model_task_queue": "replay-models", "tool_task_queue": "replay-tools"}
             async with worker(make_app(), temporal, **queues) as client:
                 await _record_case("queues", client, folder)
@@ -66,6 +75,30 @@ async def _record_case(case: str, client: PerdureClient, folder: Path) -> None:
     await record_chain(client, run, case, folder)
 
 
+async def _record_session(client: PerdureClient, folder: Path) -> None:
+    """Interrupt the first call, pause and go on, send another message, cancel; `client` has a slow model."""
+    session = Session(idle_timeout=timedelta(hours=1))
+    run = await client.start_agent("plain", "tools", id="replay-session", session=session)
+    await asyncio.sleep(1)
+    await client.send(run.workflow_id, "more", interrupt=True, message_id="one")
+    await client.pause(run.workflow_id)
+    await asyncio.sleep(1)
+    await client.resume(run.workflow_id)
+    await _until_idle(client, run.workflow_id)
+    await client.send(run.workflow_id, "again", message_id="two")
+    await asyncio.sleep(1)
+    await _until_idle(client, run.workflow_id)
+    await client.cancel(run.workflow_id)
+    with suppress(PerdureError):
+        await client.result(run.workflow_id, timeout=TIME)
+    await record_chain(client, run, "session", folder)
+
+
+async def _until_idle(client: PerdureClient, workflow_id: str) -> None:
+    while RunStatus.model_validate(await client.query(workflow_id, STATUS_QUERY)).state != "idle":
+        await asyncio.sleep(0.2)
+
+
 async def record_chain(client: PerdureClient, run: StartedRun, case: str, folder: Path) -> None:
     """Write the history of each run of a chain."""
     number, run_id = 0, run.run_id
@@ -81,6 +114,44 @@ async def _record_map(client: PerdureClient, folder: Path) -> None:
     await client.result(run.workflow_id, timeout=TIME)
     for name, workflow_id in {"map-0": "replay-map", "map-node-0": "replay-map/items-0-3"}.items():
         _write(await client.temporal.get_workflow_handle(workflow_id).fetch_history(), folder / f"{name}.json")
+
+
+async def _record_memory(client: PerdureClient, folder: Path) -> None:
+    """Remember, recall and forget, until it has continued as new for its length and for what it forgot."""
+    owner = memory_id(client.task_queue, tenant="", user="ada")
+    at = datetime.now(UTC)
+    for number in range(30):
+        entry = MemoryEntry(key=f"k{number % 7}", text="x" * 50, at=at, expires_at=at + timedelta(days=number + 1))
+        batch = MemoryBatch(id=str(number), entries=(entry,), recalled=(f"k{number % 3}",), max_bytes=700)
+        run = await client.temporal.start_workflow(
+            MEMORY_WORKFLOW,
+            MemoryState(),
+            id=owner,
+            task_queue=client.task_queue,
+            start_signal=REMEMBER_SIGNAL,
+            start_signal_args=[batch],
+        )
+        await asyncio.sleep(0.05)
+    await client.memory.forget("ada", keys=["k1"])
+    await asyncio.sleep(1)
+    first = (await run.describe()).raw_description.workflow_execution_info.first_run_id
+    await record_chain(client, StartedRun(workflow_id=owner, run_id=first), "memory", folder)
+
+
+async def _record_fork(client: PerdureClient, folder: Path) -> None:
+    """Fork a run that continued as new, with everything changed that can be; the fork continues as new too."""
+    changes: dict[str, Any] = {"model": "scripted:y", "instructions": "Do it well."}
+    run = await client.fork(
+        "replay-continued",
+        turn=3,
+        message="Go on.",
+        tool_results={"look": "another page"},
+        limits=Limits(max_repeats=100),
+        id="replay-fork",
+        **changes,
+    )
+    await client.result(run.workflow_id, timeout=TIME)
+    await record_chain(client, StartedRun(workflow_id=run.workflow_id, run_id=run.run_id), "fork", folder)
 
 
 async def _record_selection(client: PerdureClient, folder: Path) -> None:

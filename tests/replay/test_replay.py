@@ -11,6 +11,7 @@ from perdure.wiring import sandboxed_runner
 from perdure.workflows.agent import AgentWorkflow
 from perdure.workflows.interceptor import PerdureInterceptor
 from perdure.workflows.map_workflows import MapNode, MapWorkflow
+from perdure.workflows.memory import Memory
 from perdure.workflows.plan_workflow import PlanWorkflow
 from perdure.workflows.scoreboard import Scoreboard
 from tests.support.approval_workflows import Asking, Stepping
@@ -32,7 +33,7 @@ def _read(path: Path) -> WorkflowHistory:
 def _replayer(*, is_sandboxed: bool) -> Replayer:
     ours: list[type] = [AgentWorkflow, MapNode, MapWorkflow, PlanWorkflow, Scoreboard]
     return Replayer(
-        workflows=[*ours, Asking, Choosing, Generations, Spending, Stepping],
+        workflows=[*ours, Asking, Choosing, Generations, Memory, Spending, Stepping],
         data_converter=pydantic_data_converter,
         interceptors=[PerdureInterceptor()],
         workflow_runner=sandboxed_runner(),
@@ -42,6 +43,7 @@ def _replayer(*, is_sandboxed: bool) -> Replayer:
 
 def test_there_are_histories_of_every_ending() -> None:
     cases = {_case(path) for path in HISTORIES}
+    assert cases >= {"session"}
     assert cases >= {"plan-written", "plan-steered"}
     assert cases >= {
         "tools",
@@ -69,6 +71,7 @@ def test_there_are_histories_of_every_ending() -> None:
         "money-own",
     }
     assert cases >= {"money-below", "money-again", "money-asking", "money-asking-node", "money-asking-item"}
+    assert cases >= {"fork", "memory"}
     assert cases >= {"approvals", "questions", "asking", "stepping"}
     assert cases >= {"plan-before", "plan-auto"}  # the first was recorded before plans told of outcomes
 

@@ -13,6 +13,7 @@ from temporalio.api.history.v1 import HistoryEvent
 
 from perdure.client._children import time_of
 from perdure.client._timeline.book import outcome_of, why
+from perdure.client._timeline.plans import note_answer, note_planner
 from perdure.client._timeline.reading import Reading, ends
 from perdure.contracts.calls import (
     CallModelRequest,
@@ -163,6 +164,7 @@ async def on_child(run: Reading, event: HistoryEvent, held: Any) -> None:
         workflow=child.workflow_type.name,
         agent="" if request is None else request.agent,
     )
+    note_planner(run, event.event_id, request)
     if request is not None and request.answers is not None:
         call = request.answers
         run.book.change(event.event_id, slot=call.slot)
@@ -183,6 +185,7 @@ async def on_child_end(run: Reading, event: HistoryEvent, held: Any) -> None:
     if word == "completed" and known is not None and known.workflow in _RESULTS:
         held = held or await run.decode(attributes.result.payloads, _RESULTS[known.workflow])
         facts = _child_facts(held)
+        note_answer(run, attributes.initiated_event_id, held)
     elif word == "failed":
         facts = {"failure": why(attributes.failure)}
     run.book.end(attributes.initiated_event_id, event, outcome=outcome, **facts)

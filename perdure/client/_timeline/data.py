@@ -4,6 +4,7 @@ from datetime import datetime, timedelta
 
 from pydantic import BaseModel, ConfigDict
 
+from perdure.contracts.plan import Plan
 from perdure.contracts.run import Counters
 from perdure.contracts.usage import Usage
 
@@ -101,6 +102,8 @@ class Timeline(BaseModel):
     before: Counters | None = None
     """What runs of the chain had used that aren't in `links`: the server no longer has them."""
     steps: tuple[Step, ...] = ()
+    plan: Plan | None = None
+    """The plan that it executes, where an input or a planner has it; of several, the first."""
     unread: int = 0
     """Events whose content could not be decoded; they are here without it."""
     read_at: datetime

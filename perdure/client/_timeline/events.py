@@ -7,6 +7,7 @@ from temporalio.api.enums.v1 import EventType, TimeoutType, WorkflowTaskFailedCa
 from temporalio.api.history.v1 import HistoryEvent
 
 from perdure.client._timeline.book import why
+from perdure.client._timeline.plans import note_applied, note_input, note_update
 from perdure.client._timeline.reading import Reading, ends
 
 _STATE = "PerdureState"
@@ -21,6 +22,8 @@ _NEXUS_ENDS = ends("NEXUS_OPERATION", ("completed", "failed", "canceled", "timed
 async def on_start(run: Reading, event: HistoryEvent, _: Any) -> None:
     run.started = event
     run.summary = await run.label(event)
+    started = event.workflow_execution_started_event_attributes
+    await note_input(run, started.workflow_type.name, started.input.payloads)
 
 
 async def on_end(run: Reading, event: HistoryEvent, _: Any) -> None:
@@ -65,12 +68,15 @@ async def on_sent_failed(run: Reading, event: HistoryEvent, _: Any) -> None:
 async def on_update(run: Reading, event: HistoryEvent, _: Any) -> None:
     request = event.workflow_execution_update_accepted_event_attributes.accepted_request
     run.book.begin(event, "update", request.input.name or "update", worker=request.meta.identity)
+    await note_update(run, event.event_id, request.input.name, request.input.args.payloads)
 
 
 async def on_update_done(run: Reading, event: HistoryEvent, _: Any) -> None:
     completed = event.workflow_execution_update_completed_event_attributes
     failure = completed.outcome.failure if completed.outcome.HasField("failure") else None
     facts = {"outcome": "ok"} if failure is None else {"outcome": "failed", "failure": why(failure)}
+    if failure is None:
+        note_applied(run, completed.accepted_event_id)
     run.book.end(completed.accepted_event_id, event, **facts)
 
 
@@ -104,7 +110,7 @@ async def on_attributes(run: Reading, event: HistoryEvent, _: Any) -> None:
         return
     state = run.attribute(fields[_STATE])
     _end_wait(run, event)
-    if state == "paused" or state.startswith("waiting"):
+    if state in ("paused", "idle") or state.startswith("waiting"):
         run.book.begin(event, "wait", state)
         run.open_wait = event.event_id
 

@@ -10,6 +10,7 @@ from temporalio.api.history.v1 import HistoryEvent
 from temporalio.converter import DataConverter
 
 from perdure.client._timeline.book import StepBook
+from perdure.contracts.plan import Plan, PlanAmendment
 from perdure.history import RunReader
 
 
@@ -27,6 +28,9 @@ class Reading:
         open_wait: The event since which the run waits; 0 while it doesn't.
         latest_at: Time of the latest event.
         activities: The steps of activities, by Temporal's id of each.
+        plan: The plan that it executes, as far as history tells; of several, the first.
+        planners: The steps of child runs that write plans.
+        amendments: Changes to the plan that were asked for, by the update's step.
     """
 
     def __init__(self, converter: DataConverter) -> None:
@@ -41,6 +45,9 @@ class Reading:
         self.open_wait = 0
         self.latest_at = datetime.min.replace(tzinfo=UTC)
         self.activities: dict[str, int] = {}
+        self.plan: Plan | None = None
+        self.planners: set[int] = set()
+        self.amendments: dict[int, PlanAmendment] = {}
         self._converter = converter
 
     @property
