@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from perdure.cli._context import say
-from perdure.cli._format import clean, one_line, plural, size, stamp
+from perdure.cli._format import clean, one_line, size, stamp
 from perdure.cli._render import console, print_items, print_json, print_table
 from perdure.contracts.memory import MemoryEntry, MemoryView
 
@@ -20,9 +20,8 @@ def print_memory(view: MemoryView, output: str) -> None:
         say("Nothing is remembered.")
     else:
         print_table(console(), _COLUMNS, [_cells(each) for each in view.entries])
-        made_room = (
-            f", {plural(view.dropped, 'entry').replace('entrys', 'entries')} made room" if view.dropped else ""
-        )
+        entries = "1 entry" if view.dropped == 1 else f"{view.dropped:,} entries"
+        made_room = f", {entries} made room" if view.dropped else ""
         say(f"{size(view.bytes)} of {size(view.max_bytes)}{made_room}")
 
 

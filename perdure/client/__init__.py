@@ -1,6 +1,7 @@
 """What the command line, and users' own services, call. Client side."""
 
 from perdure._task_queues import has_pollers, pollers
+from perdure.client._attempts import ModelTrouble
 from perdure.client._children import ChildRun
 from perdure.client._cost import CostBy, CostReport, CostRow
 from perdure.client._diff import Parting, RunDiff, Side
@@ -28,6 +29,7 @@ __all__ = [
     "CostRow",
     "ForkResult",
     "FullTranscript",
+    "ModelTrouble",
     "MemoryReader",
     "Money",
     "Parting",

@@ -8,11 +8,12 @@ from temporalio.api.workflow.v1 import PendingActivityInfo
 from temporalio.api.workflowservice.v1 import DescribeWorkflowExecutionResponse
 from temporalio.client import Client
 
+from perdure.client._attempts import ModelTrouble
 from perdure.client._runs import RunInfo
 from perdure.client._transcript import said
 from perdure.client._tree import Tree
 from perdure.client._waits import RunWaits
-from perdure.contracts.budget import Amount, Budget, amount_of
+from perdure.contracts.budget import Amount, Budget
 from perdure.contracts.calls import Progress
 from perdure.contracts.fork import ForkedFrom
 from perdure.contracts.money import MoneyStatus
@@ -22,6 +23,7 @@ from perdure.contracts.selection import Selection
 from perdure.contracts.spec import AgentSpec
 from perdure.contracts.usage import NO_USAGE
 from perdure.history import RecordedRun
+from perdure.spending import SpendingReader
 
 
 class PendingCall(BaseModel):
@@ -67,6 +69,8 @@ class RunDetails(BaseModel):
     limits: dict[str, JsonValue] = {}
     money: Money | None = None
     """None where no limit of money or tokens holds."""
+    troubles: tuple[ModelTrouble, ...] = ()
+    """Model calls that failed, or were answered after a failure only, in order."""
     pending: tuple[PendingCall, ...] = ()
     input: str = ""
     failure: str = ""
@@ -118,13 +122,13 @@ def money_now(status: MoneyStatus) -> Money:
     return Money(budget=budget, spent=status.spent, reserved=status.reserved, left=left)
 
 
-def money_of(run: RecordedRun) -> Money | None:
-    """Return what a run has spent, as its history has it."""
+def money_of(run: RecordedRun, spending: SpendingReader) -> Money | None:
+    """Return what a run has spent of its limit, as its history has it."""
     spec = next(iter(run.specs.values()), None)
-    if spec is None or run.request is None:
-        return None
-    budget = Budget(tokens=spec.limits.max_total_tokens, cost_usd=spec.limits.max_cost_usd)
-    return Money(budget=budget, spent=amount_of(count(run).usage)) if budget.is_bound else None
+    base = spending.shared if run.request is None or spec is None else spec.limits
+    limits = spending.raised.over(base)
+    budget = Budget(tokens=limits.max_total_tokens, cost_usd=limits.max_cost_usd)
+    return Money(budget=budget, spent=spending.spent(run.specs)) if budget.is_bound else None
 
 
 def count(run: RecordedRun) -> Counters:

@@ -24,6 +24,7 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from perdure._task_queues import has_pollers
 from perdure.agents.registry import Registry
+from perdure.client._attempts import AttemptReader
 from perdure.client._attributes import StartAttributes
 from perdure.client._children import ChildReader
 from perdure.client._cost import CostBy, CostReport, read_costs
@@ -87,7 +88,8 @@ from perdure.errors import (
     StillRunningError,
     revive,
 )
-from perdure.history import RecordedRun, RunReader, read_output, read_run, readable_storage
+from perdure.history import RunReader, read_output, read_run, readable_storage
+from perdure.spending import SpendingReader
 from perdure.telemetry.client import with_caller_context
 
 _UPDATE_SECONDS = 30
@@ -398,13 +400,16 @@ class PerdureClient(People):
         """
         described = await describe(self.temporal, workflow_id)
         info = to_info(described.workflow_execution_info, self.temporal)
-        run, children = RunReader(self.temporal.data_converter), ChildReader(self.temporal.data_converter)
+        converter = self.temporal.data_converter
+        run, children, attempts = RunReader(converter), ChildReader(converter), AttemptReader(converter)
+        spending = SpendingReader(converter)
+        readers = (run, children, attempts, spending)
         handle = self.temporal.get_workflow_handle(workflow_id, run_id=info.run_id)
         async for event in handle.fetch_history_events():
-            await run.read(event)
-            await children.read(event)
+            for reader in readers:
+                await reader.read(event)
         found = await details(info, described, run.run, self.temporal)
-        money = await self._money(info, run.run)
+        money = await self._money(info) or money_of(run.run, spending)
         since = await first_start(self.temporal, described)
         known = await with_earlier(self.temporal, info, list(children.children.values()), since)
         plan = await self._plan(info)
@@ -417,12 +422,13 @@ class PerdureClient(People):
                 "plan": plan,
                 "tree": tree,
                 "money": money,
+                "troubles": attempts.troubles(run.run.specs),
                 "waits": tuple(await WaitReader(self.temporal).of_tree(info)),
             }
         )
 
-    async def _money(self, info: RunInfo, run: RecordedRun) -> Money | None:
-        """Say how a run's limit stands: by itself while it is open, if it answers at once; else by its history."""
+    async def _money(self, info: RunInfo) -> Money | None:
+        """Ask an open run how its limit stands: None when it has none, or nobody answers at once."""
         if info.status == "running":
             handle: WorkflowHandle[Any, Any] = self.temporal.get_workflow_handle(
                 info.workflow_id, run_id=info.run_id
@@ -431,7 +437,7 @@ class PerdureClient(People):
                 if await has_pollers(self.temporal, info.task_queue):
                     answer = await handle.query(MONEY_QUERY, rpc_timeout=_PLAN_TIMEOUT)
                     return None if answer is None else money_now(MoneyStatus.model_validate(answer))
-        return money_of(run)
+        return None
 
     async def _plan(self, info: RunInfo) -> PlanStatus | None:
         """Ask a workflow for its plan: None when it has none, or nobody answers at once."""

@@ -12,7 +12,7 @@ from temporalio import workflow
 from temporalio.common import SearchAttributeKey, SearchAttributeUpdate
 from temporalio.exceptions import FailureError, is_cancelled_exception
 
-from perdure.contracts.budget import NOTHING, LeaseAnswer, LeaseReport, Ledger, amount_of
+from perdure.contracts.budget import NOTHING, SETTLED, LeaseAnswer, LeaseReport, Ledger, amount_of
 from perdure.contracts.calls import CopyConversationRequest, LoadAgentRequest
 from perdure.contracts.limits import Limits
 from perdure.contracts.messages import Message
@@ -50,7 +50,6 @@ from perdure.workflows._accounts import Account
 from perdure.workflows._calls import copy_conversation, load_agent
 from perdure.workflows._conversation import INLINE_BYTES, Conversation
 from perdure.workflows._details import agent_details
-from perdure.workflows._funding import SETTLED
 from perdure.workflows._guard import typed_activity_failure, typed_failures
 from perdure.workflows._host import current_host
 from perdure.workflows._known import KnownResults
@@ -528,7 +527,7 @@ def _sums(counters: Counters) -> dict[str, float | None]:
 def _first_ledger(request: RunInput, spec: AgentSpec) -> Ledger | None:
     """Return the ledger that the run goes on with; a new one where its parent lends it something."""
     carried = request.carried
-    if carried is not None and carried.ledger is not None:
+    if carried is not None and carried.ledger is not None and request.spent is None:
         return carried.ledger
     spent = request.spent or (NOTHING if carried is None else amount_of(carried.counters.usage))
     raised = Limits() if carried is None else carried.raised

@@ -37,6 +37,10 @@ async def test_a_limit_holds_and_most_of_it_is_used(temporal: Client) -> None:
     async with worker(make_app(biller, Limits(max_total_tokens=20_000)), temporal) as client:
         run = await client.start_agent("worker", "go")
         result = await finished(client, run.workflow_id)
+        troubles = (await client.show(run.workflow_id)).troubles
+    assert {"busy", "cut"} <= {trouble.failure for trouble in troubles}
+    assert {trouble.model for trouble in troubles} == {"biller:x"}
+    assert any(trouble.is_answered and trouble.attempts > 1 for trouble in troubles)
     assert result.limit == "max_total_tokens=20000"
     assert result.output == "that is all"
     assert 8_000 < biller.billed_tokens <= 20_000

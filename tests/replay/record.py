@@ -23,6 +23,7 @@ from perdure.contracts.steering import Session
 from perdure.devserver import DevServer
 from perdure.errors import PerdureError
 from tests.replay.app import CASES, MAP_ITEMS, TIME, make_app
+from tests.replay.record_money import main as record_money
 from tests.replay.record_people import record_people
 from tests.support.approval_app import app as approval_app
 from tests.support.select_app import app as select_app
@@ -57,7 +58,8 @@ async def record(folder: Path) -> None:
             async with worker(steer_app, temporal) as client:
                 await _record_plans(client, folder)
             async with worker(approval_app, temporal) as client:
-                await record_people(client, folder, _record_chain)
+                await record_people(client, folder, record_chain)
+    await record_money(folder, record_chain)
 
 
 async def _record_case(case: str, client: PerdureClient, folder: Path) -> None:
@@ -70,7 +72,7 @@ async def _record_case(case: str, client: PerdureClient, folder: Path) -> None:
         await client.result(run.workflow_id, timeout=TIME)
     except PerdureError as error:
         print(f"{case}: {error}")
-    await _record_chain(client, run, case, folder)
+    await record_chain(client, run, case, folder)
 
 
 async def _record_session(client: PerdureClient, folder: Path) -> None:
@@ -89,7 +91,7 @@ async def _record_session(client: PerdureClient, folder: Path) -> None:
     await client.cancel(run.workflow_id)
     with suppress(PerdureError):
         await client.result(run.workflow_id, timeout=TIME)
-    await _record_chain(client, run, "session", folder)
+    await record_chain(client, run, "session", folder)
 
 
 async def _until_idle(client: PerdureClient, workflow_id: str) -> None:
@@ -97,7 +99,8 @@ async def _until_idle(client: PerdureClient, workflow_id: str) -> None:
         await asyncio.sleep(0.2)
 
 
-async def _record_chain(client: PerdureClient, run: StartedRun, case: str, folder: Path) -> None:
+async def record_chain(client: PerdureClient, run: StartedRun, case: str, folder: Path) -> None:
+    """Write the history of each run of a chain."""
     number, run_id = 0, run.run_id
     while run_id:
         history = await client.temporal.get_workflow_handle(run.workflow_id, run_id=run_id).fetch_history()
@@ -132,7 +135,7 @@ async def _record_memory(client: PerdureClient, folder: Path) -> None:
     await client.memory.forget("ada", keys=["k1"])
     await asyncio.sleep(1)
     first = (await run.describe()).raw_description.workflow_execution_info.first_run_id
-    await _record_chain(client, StartedRun(workflow_id=owner, run_id=first), "memory", folder)
+    await record_chain(client, StartedRun(workflow_id=owner, run_id=first), "memory", folder)
 
 
 async def _record_fork(client: PerdureClient, folder: Path) -> None:
@@ -148,7 +151,7 @@ async def _record_fork(client: PerdureClient, folder: Path) -> None:
         **changes,
     )
     await client.result(run.workflow_id, timeout=TIME)
-    await _record_chain(client, StartedRun(workflow_id=run.workflow_id, run_id=run.run_id), "fork", folder)
+    await record_chain(client, StartedRun(workflow_id=run.workflow_id, run_id=run.run_id), "fork", folder)
 
 
 async def _record_selection(client: PerdureClient, folder: Path) -> None:
@@ -157,7 +160,7 @@ async def _record_selection(client: PerdureClient, folder: Path) -> None:
         name = f"select-{strategy}"
         run = await client.start_workflow("Choosing", [["glass", "inline", "china"], options], id=f"replay-{name}")
         await client.result(run.workflow_id, timeout=TIME)
-        await _record_chain(client, run, name, folder)
+        await record_chain(client, run, name, folder)
     tasks = [
         Task(
             id=strategy,
@@ -173,20 +176,20 @@ async def _record_selection(client: PerdureClient, folder: Path) -> None:
         PLAN_WORKFLOW, [PlanRunInput(plan=Plan(tasks=tuple(tasks)))], id="replay-plan-auto"
     )
     await client.result(run.workflow_id, timeout=TIME)
-    await _record_chain(client, run, "plan-auto", folder)
+    await record_chain(client, run, "plan-auto", folder)
     for _ in range(25):
         await client.score("replay-select-rules/deft-1", 0.5)
         await asyncio.sleep(0.1)  # so that each has a workflow task of its own, and the history gets long
     described = await client.temporal.get_workflow_handle("replay-scoreboard").describe()
     first = described.raw_description.workflow_execution_info.first_run_id
-    await _record_chain(client, StartedRun(workflow_id="replay-scoreboard", run_id=first), "scoreboard", folder)
+    await record_chain(client, StartedRun(workflow_id="replay-scoreboard", run_id=first), "scoreboard", folder)
 
 
 async def _record_plans(client: PerdureClient, folder: Path) -> None:
     request = PlanRunInput(goal="Find out.", planner="planner", synthesiser="writer")
     run = await client.start_workflow(PLAN_WORKFLOW, [request], id="replay-plan-written")
     await client.result(run.workflow_id, timeout=TIME)
-    await _record_chain(client, run, "plan-written", folder)
+    await record_chain(client, run, "plan-written", folder)
     request = PlanRunInput(plan=steered_plan(), goal="again")
     run = await client.start_workflow(PLAN_WORKFLOW, [request], id="replay-plan-steered")
     await asyncio.sleep(1.5)
@@ -194,7 +197,7 @@ async def _record_plans(client: PerdureClient, folder: Path) -> None:
     await client.amend_plan(run.workflow_id, PlanAmendment(tasks=(new,), drop=("extra",)))
     await client.retry_task(run.workflow_id, "skipped")
     await client.result(run.workflow_id, timeout=TIME)
-    await _record_chain(client, run, "plan-steered", folder)
+    await record_chain(client, run, "plan-steered", folder)
 
 
 def _without_traces(value: Any) -> Any:
