@@ -9,6 +9,7 @@ from perdure.client._runs import RunInfo, RunStatusName
 from perdure.client._show import Money, PendingCall, RunDetails
 from perdure.client._timeline.data import ChainLink, Step, Timeline
 from perdure.client._timeline.sums import Sum, Totals, totals
+from perdure.client._top import QueueLoad, Top, TopRun
 from perdure.client._transcript import FullTranscript, TranscriptEntry
 from perdure.client._tree import Tree, TreeNode
 from perdure.client._waits import RecordedDecision, RunWaits
@@ -25,6 +26,7 @@ __all__ = [
     "Money",
     "PendingCall",
     "PerdureClient",
+    "QueueLoad",
     "RecordedDecision",
     "RerunResult",
     "RunDetails",
@@ -35,6 +37,8 @@ __all__ = [
     "Step",
     "Sum",
     "Timeline",
+    "Top",
+    "TopRun",
     "Totals",
     "TranscriptEntry",
     "Tree",

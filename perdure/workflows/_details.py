@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import cast
 from urllib.parse import quote
 
 from temporalio import workflow
@@ -114,10 +115,14 @@ def _used(status: RunStatus) -> str:
             + _of(None if most_usd is None else f"${most_usd}")
             + (f", ${held:.4f} reserved" if held else ""),
             f"{tokens:,} tokens" + _of(None if most_tokens is None else f"{most_tokens:,}"),
-            f"{counters.turns} turns" + _of(limits.max_turns),
-            f"{counters.tool_calls} tool calls" + _of(limits.max_tool_calls),
+            _counted(counters.turns, "turn") + _of(limits.max_turns),
+            _counted(counters.tool_calls, "tool call") + _of(limits.max_tool_calls),
         )
     )
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def _of(limit: object) -> str:
@@ -132,7 +137,7 @@ def _run_line(workflow_id: str, run: _Open) -> str:
 
 def ui_address(workflow_id: str, run_id: str) -> str:
     """Return the page of a run in the web UI; empty where the UI's address isn't known."""
-    outside: Mapping[str, Callable[[], str]] = workflow.extern_functions()
+    outside = cast("Mapping[str, Callable[[], str]]", workflow.extern_functions())
     base = outside[UI_URL]().rstrip("/") if UI_URL in outside else ""
     if not base:
         return ""

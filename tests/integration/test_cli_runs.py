@@ -130,6 +130,21 @@ def test_report(project: CliProject, finished: str) -> None:
     assert (project.folder / told["path"]).stat().st_size == told["bytes"]
 
 
+def test_top(project: CliProject, order: str) -> None:
+    napping = project.out("start", "calc", "-i", "nap 5").strip()
+    text = project.out("top", "--once")
+    assert " open" in text.splitlines()[0]
+    assert any(line.startswith(f"{QUEUE}  workflow") and "  1: " in line for line in text.splitlines()), text
+    looked = json.loads(project.out("top", "-o", "json", "--agent", "calc"))
+    runs = {run["info"]["workflow_id"]: run for run in looked["runs"]}
+    assert order not in runs
+    assert runs[napping]["info"]["state"] == "working"
+    assert runs[napping]["activity"].startswith("turn "), "a worker tells what it does"
+    assert len(project.out("top", "--once", "-o", "jsonl", "--limit", "1").splitlines()) == 1
+    assert "No run has the state 'wrking'" in project.invoke("top", "--state", "wrking", code=2).stderr
+    project.invoke("terminate", order)
+
+
 def test_list(project: CliProject, finished: str) -> None:
     lines = project.out("list", "--agent", "calc", "--status", "completed").splitlines()
     assert lines[0].split() == ["STATUS", "AGENT", "STARTED", "TIME", "COST", "EVENTS", "ID"]
