@@ -173,7 +173,7 @@ def test_watch_a_finished_run(project: CliProject, finished: str) -> None:
 
 
 def test_watch_on_a_terminal_shows_what_goes_on(project: CliProject) -> None:
-    workflow_id = project.out("start", "calc", "-i", "nap 2.5").strip()
+    workflow_id = project.out("start", "calc", "-i", "nap 6").strip()
     ours, theirs = pty.openpty()
     watching = subprocess.Popen(
         command("watch", workflow_id),
@@ -191,7 +191,7 @@ def test_watch_on_a_terminal_shows_what_goes_on(project: CliProject) -> None:
         pass
     os.close(ours)
     assert watching.wait() == 0
-    assert "runs nap(seconds=2.5)" in shown.decode()
+    assert "runs nap(seconds=6.0)" in shown.decode()
     assert "\x1b[" in shown.decode()
 
 
