@@ -121,7 +121,7 @@ async def details_of(described: ScheduleDescription) -> ScheduleDetails:
         catch_up_seconds=(schedule.policy.catchup_window or timedelta()).total_seconds(),
         task_queue=action.task_queue if is_start else "",
         tenant=str(values.get("tenant", "")) if memo.agent else "",
-        input=_said(values) if memo.agent else request,
+        input=_said(values) if memo.agent else cast("JsonValue", request),
         started=info.num_actions,
         missed=info.num_actions_missed_catchup_window,
         skipped=info.num_actions_skipped_overlap,

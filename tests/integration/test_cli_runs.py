@@ -21,8 +21,6 @@ def project(server: DevServer, tmp_path_factory: pytest.TempPathFactory) -> Iter
     """A project with a worker."""
     environ = {"TEMPORAL_ADDRESS": server.address, "PERDURE_TASK_QUEUE": QUEUE}
     made = CliProject(tmp_path_factory.mktemp("cli"), environ)
-    with (made.folder / "pyproject.toml").open("a") as file:
-        file.write('\n[tool.perdure.storage]\ndriver = "local"\n')
     worker = made.start("worker")
     worker.wait_for("serves the Task Queue")
     yield made
@@ -90,25 +88,6 @@ def test_a_full_transcript(project: CliProject, finished: str) -> None:
     entries = json.loads(project.out("transcript", finished, "--full", "-o", "json"))
     assert [entry["slot"] for entry in entries] == [0, 1, 2, 3]
     assert all(entry["run_id"] for entry in entries)
-
-
-def test_a_run_whose_input_is_in_external_storage(project: CliProject) -> None:
-    """It is opened like any other, and what it refers to is not collected."""
-    file = project.folder / "input.txt"
-    file.write_text("1 + 2 " + "x" * 3_000_000)
-    workflow_id = project.out("start", "calc", "-i", f"@{file}").strip()
-    assert "is 3." in project.out("result", workflow_id)
-    assert "completed" in project.out("show", workflow_id)
-    assert len(project.out("transcript", workflow_id)) > 3_000_000
-    status = json.loads(project.out("storage", "status", "-o", "json"))
-    assert (status["driver"], status["threshold_bytes"]) == ("local", 32768)
-    assert status["size_bytes"] > 3_000_000
-    assert "payloads" in project.out("storage", "status")
-    told = json.loads(project.out("storage", "gc", "--dry-run", "-o", "json"))
-    assert (told["deleted"], told["is_dry"]) == (0, True)
-    assert told["runs"] >= 1
-    assert "deleted" in project.out("storage", "gc")
-    assert len(project.out("transcript", workflow_id)) > 3_000_000
 
 
 def test_trace(project: CliProject, finished: str) -> None:

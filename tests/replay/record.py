@@ -123,7 +123,7 @@ async def _record_memory(client: PerdureClient, folder: Path) -> None:
     for number in range(30):
         entry = MemoryEntry(key=f"k{number % 7}", text="x" * 50, at=at, expires_at=at + timedelta(days=number + 1))
         batch = MemoryBatch(id=str(number), entries=(entry,), recalled=(f"k{number % 3}",), max_bytes=700)
-        run = await client.temporal.start_workflow(
+        await client.temporal.start_workflow(
             MEMORY_WORKFLOW,
             MemoryState(),
             id=owner,
@@ -134,7 +134,8 @@ async def _record_memory(client: PerdureClient, folder: Path) -> None:
         await asyncio.sleep(0.05)
     await client.memory.forget("ada", keys=["k1"])
     await asyncio.sleep(1)
-    first = (await run.describe()).raw_description.workflow_execution_info.first_run_id
+    described = await client.temporal.get_workflow_handle(owner).describe()
+    first = described.raw_description.workflow_execution_info.first_run_id
     await record_chain(client, StartedRun(workflow_id=owner, run_id=first), "memory", folder)
 
 

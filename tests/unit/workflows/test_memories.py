@@ -66,8 +66,14 @@ def test_what_is_forgotten_is_in_no_state() -> None:
 
 
 _names = st.sampled_from("abcdef")
+
+
+def _batch(number: int, written: list[str], recalled: tuple[str, ...], most: int | None) -> MemoryBatch:
+    return batch(str(number), *map(entry, written), recalled=recalled, most=most)
+
+
 _batches = st.builds(
-    lambda number, written, recalled, most: batch(str(number), *map(entry, written), recalled=recalled, most=most),
+    _batch,
     st.integers(0, 30),
     st.lists(_names, max_size=3),
     st.lists(_names, max_size=3).map(tuple),
