@@ -19,8 +19,10 @@ from bench.fairness import measure_fairness
 from bench.flood import measure_flood
 from bench.histories import measure_history
 from bench.limiter import measure_limiter
+from bench.limits import measure_limits
 from bench.mapping import measure_map
 from bench.memory import measure_memory
+from bench.money import measure_money
 from bench.planning import measure_plan
 from bench.report import Report, say
 from bench.stack import Stack, open_stack
@@ -41,6 +43,8 @@ _PARTS: dict[str, _Part] = {
     "plan": measure_plan,
     "limiter": measure_limiter,
     "fairness": measure_fairness,
+    "money": measure_money,
+    "limits": measure_limits,
     "flood": measure_flood,
     "context": measure_context,
     "waiting": measure_waiting,

@@ -1,12 +1,14 @@
 """Part `limiter`: many runs against a vendor that enforces 20 requests a second and 40,000 tokens a minute.
 
-Two workers; the same once more with the limiter switched off. The vendor runs in this process.
+Two workers; the same once more with the limiter switched off. With short calls it is the requests that bind, with
+long ones the tokens. The vendor runs in this process.
 """
 
 import asyncio
 import time
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
 from datetime import timedelta
 from uuid import uuid4
 
@@ -17,49 +19,75 @@ from bench.stack import Child, Stack, start_child
 from bench.worker import WorkerConfig
 
 _LATENCY_SECONDS = 0.5
-_TOKENS = 40
 _MIN_GOODPUT = 0.85
 _MAX_REFUSED = 0.03
 _DEADLINE = timedelta(minutes=5)
 
 
+@dataclass(frozen=True)
+class Workload:
+    """What the runs ask for."""
+
+    name: str
+    """Which limit binds."""
+    runs: int
+    calls: int
+    """Of each run, one after the other."""
+    tokens: int
+    """Of each call."""
+
+
+_FULL = (Workload("requests", 300, 4, 25), Workload("tokens", 300, 1, 300))
+_QUICK = (Workload("requests", 100, 3, 25), Workload("tokens", 120, 1, 500))
+
+
 async def measure_limiter(stack: Stack, *, is_quick: bool) -> Report:
-    """Measure with the limiter, and without."""
+    """Measure each workload with the limiter, and without."""
     report = Report("limiter")
-    runs, calls = (100, 3) if is_quick else (300, 4)
-    rows: list[list[str]] = []
-    for is_limited in (True, False):
-        name = "with" if is_limited else "without"
-        vendor, seconds = await _run(stack, runs, calls, is_limited=is_limited)
-        asked = vendor.accepted + vendor.refused
-        allowed = min(
-            vendor.requests.limit + vendor.requests.rate * seconds,
-            (vendor.tokens.limit + vendor.tokens.rate * seconds) / _TOKENS,
-        )
-        goodput, refused = vendor.accepted / allowed, vendor.refused / asked
-        say(f"{name}: {vendor.accepted} of {runs * calls} calls in {seconds:.1f} s, {vendor.refused} refused")
-        rows.append([name, f"{seconds:.1f}", f"{goodput:.0%}", str(vendor.refused), f"{refused:.1%}"])
-        report.figures[name] = {"seconds": seconds, "goodput": goodput, "refused": refused, "calls": asked}
-        if is_limited:
-            report.target(f"goodput {goodput:.0%} (at least {_MIN_GOODPUT:.0%})", is_met=goodput >= _MIN_GOODPUT)
-            report.target(f"refused {refused:.1%} (at most {_MAX_REFUSED:.0%})", is_met=refused <= _MAX_REFUSED)
-    print_table(f"{runs} runs of {calls} calls", ("limiter", "seconds", "goodput", "429s", "of all calls"), rows)
+    for work in _QUICK if is_quick else _FULL:
+        rows = [await _measure(report, stack, work, is_limited=is_limited) for is_limited in (True, False)]
+        title = f"{work.runs} runs of {work.calls} calls of {work.tokens} tokens: {work.name} bind"
+        print_table(title, ("limiter", "seconds", "goodput", "429s", "of all calls"), rows)
     report.print_targets()
     return report
 
 
-async def _run(stack: Stack, runs: int, calls: int, *, is_limited: bool) -> tuple[Vendor, float]:
+async def _measure(report: Report, stack: Stack, work: Workload, *, is_limited: bool) -> list[str]:
+    name = "with" if is_limited else "without"
+    vendor, seconds = await _run(stack, work, is_limited=is_limited)
+    asked = vendor.accepted + vendor.refused
+    allowed = min(
+        vendor.requests.limit + vendor.requests.rate * seconds,
+        (vendor.tokens.limit + vendor.tokens.rate * seconds) / work.tokens,
+    )
+    goodput, refused = vendor.accepted / allowed, vendor.refused / asked
+    say(f"{work.name}, {name}: {vendor.accepted} calls in {seconds:.1f} s, {vendor.refused} refused")
+    report.figures[f"{work.name} {name}"] = {
+        "seconds": seconds,
+        "goodput": goodput,
+        "refused": refused,
+        "calls": asked,
+    }
+    if is_limited:
+        text = f"{work.name}: goodput {goodput:.0%} (at least {_MIN_GOODPUT:.0%})"
+        report.target(text, is_met=goodput >= _MIN_GOODPUT)
+        text = f"{work.name}: refused {refused:.1%} (at most {_MAX_REFUSED:.0%})"
+        report.target(text, is_met=refused <= _MAX_REFUSED)
+    return [name, f"{seconds:.1f}", f"{goodput:.0%}", str(vendor.refused), f"{refused:.1%}"]
+
+
+async def _run(stack: Stack, work: Workload, *, is_limited: bool) -> tuple[Vendor, float]:
     """Return what the vendor counted, and the seconds from its first call to its last."""
-    model = f"bench-T{calls - 1}-S10-fetch_local"
+    model = f"bench-T{work.calls - 1}-S10-fetch_local"
     queue = f"limiter-{uuid4().hex[:6]}"
-    async with _vendor() as (vendor, times, url):
+    async with _vendor(work.tokens) as (vendor, times, url):
         workers = [await _start_worker(stack, queue, url, model, is_limited=is_limited) for _ in range(2)]
         client = stack.client(queue)
-        started = await client.start_map(model, ["go"] * runs, max_parallel=runs)
+        started = await client.start_map(model, ["go"] * work.runs, max_parallel=work.runs)
         await client.result(started.workflow_id, timeout=_DEADLINE)
         for worker in workers:
             await worker.stop()
-        assert vendor.accepted >= runs * calls
+        assert vendor.accepted >= work.runs * work.calls
         return vendor, times[-1] - times[0]
 
 
@@ -79,7 +107,7 @@ async def _start_worker(stack: Stack, queue: str, url: str, model: str, *, is_li
 
 
 @asynccontextmanager
-async def _vendor() -> AsyncGenerator[tuple[Vendor, list[float], str]]:
+async def _vendor(tokens: int) -> AsyncGenerator[tuple[Vendor, list[float], str]]:
     vendor, times = Vendor(), list[float]()
     began = time.monotonic()
 
@@ -90,7 +118,7 @@ async def _vendor() -> AsyncGenerator[tuple[Vendor, list[float], str]]:
                 length = int(head.lower().partition(b"content-length:")[2].split(b"\r\n")[0])
                 body = await reader.readexactly(length)
                 now = time.monotonic() - began
-                wait = vendor.ask(now, _TOKENS)
+                wait = vendor.ask(now, tokens)
                 extra = "".join(f"{name}: {value}\r\n" for name, value in vendor.headers().items())
                 if wait is not None:
                     extra += f"retry-after-ms: {max(1, round(wait * 1000))}\r\n"
@@ -98,7 +126,7 @@ async def _vendor() -> AsyncGenerator[tuple[Vendor, list[float], str]]:
                     writer.write(f"{line}{extra}\r\n".encode())
                     continue
                 times.append(now)
-                answer = reply(_script(body), body.count(b'"role":"assistant"'), (_TOKENS - 20) * 4)
+                answer = reply(_script(body), body.count(b'"role":"assistant"'), (tokens - 20) * 4)
                 first, rest = answer.split(b"\r\n", 1)
                 writer.write(first + b"\r\n" + extra.encode() + rest[: rest.index(b"\r\n\r\n") + 4])
                 await asyncio.sleep(_LATENCY_SECONDS)

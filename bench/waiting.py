@@ -8,11 +8,13 @@ import asyncio
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from statistics import median
 from typing import Any
 from uuid import uuid4
 
 from temporalio.client import Client, WorkflowHandle
+from temporalio.service import RPCError
 
 from bench.report import Report, print_table, say
 from bench.stack import Child, Stack
@@ -32,6 +34,7 @@ _SETTLE_SECONDS = 10
 _START_SECONDS = 600
 _FINISH_SECONDS = 600
 _FEW_CACHED = 200
+_QUERY_TIMEOUT = timedelta(seconds=10)
 
 
 @dataclass(frozen=True)
@@ -200,8 +203,13 @@ async def _read_waits(temporal: Client, ids: list[str]) -> dict[str, str]:
     async def read(workflow_id: str) -> str:
         async with gate:
             handle: WorkflowHandle[Any, Any] = temporal.get_workflow_handle(workflow_id)
-            page = await handle.query(WAITS_QUERY, result_type=WaitsPage)
-            return page.waits[0].id
+            while True:
+                try:
+                    page = await handle.query(WAITS_QUERY, result_type=WaitsPage, rpc_timeout=_QUERY_TIMEOUT)
+                    return page.waits[0].id
+                except RPCError as error:
+                    say(f"waiting: {workflow_id}: {error}")
+                    await asyncio.sleep(0.5)
 
     return dict(zip(ids, await asyncio.gather(*(read(each) for each in ids)), strict=True))
 

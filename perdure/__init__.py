@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from perdure.agents.approvals import ApprovalCall
     from perdure.agents.compaction import Compaction
     from perdure.agents.context import ToolContext
+    from perdure.agents.memory import memory_tools
     from perdure.agents.questions import ask_human_tool
     from perdure.agents.tool import Tool, tool
     from perdure.app import App
@@ -32,6 +33,7 @@ _HOMES = {
     "ToolContext": "perdure.agents.context",
     "ToolRetry": "perdure.errors",
     "ask_human_tool": "perdure.agents.questions",
+    "memory_tools": "perdure.agents.memory",
     "tool": "perdure.agents.tool",
 }
 
@@ -48,6 +50,7 @@ __all__ = [
     "ToolRetry",
     "Verdict",
     "ask_human_tool",
+    "memory_tools",
     "tool",
 ]
 __version__ = "0.1.0"

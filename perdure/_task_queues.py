@@ -1,6 +1,7 @@
-"""Who polls a Task Queue, as far as the server knows. Client and activity side."""
+"""Who polls a Task Queue, as far as the server knows, and where each worker is asked. Client and activity side."""
 
 from datetime import UTC, datetime, timedelta
+from hashlib import sha256
 
 from temporalio.api.enums.v1 import TaskQueueType, WorkerStatus
 from temporalio.api.taskqueue.v1 import TaskQueue
@@ -14,6 +15,11 @@ ACTIVITY_TASKS = TaskQueueType.TASK_QUEUE_TYPE_ACTIVITY
 _FRESH = timedelta(seconds=75)
 """A poll lasts a minute, and the server lists who polled for five: older ones are gone."""
 _GONE = (WorkerStatus.WORKER_STATUS_SHUTTING_DOWN, WorkerStatus.WORKER_STATUS_SHUTDOWN)
+
+
+def worker_queue(task_queue: str, identity: str) -> str:
+    """Return the Task Queue that only the worker of this identity polls, to be asked there."""
+    return f"{task_queue}-worker-{sha256(identity.encode()).hexdigest()[:16]}"
 
 
 async def has_pollers(client: Client, task_queue: str) -> bool:

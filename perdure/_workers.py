@@ -6,9 +6,10 @@ from datetime import timedelta
 from typing import Any
 
 from temporalio.client import Client
-from temporalio.worker import Worker
+from temporalio.worker import PollerBehaviorSimpleMaximum, Worker
 
 from perdure._slots import activity_options, version_options, workflow_options
+from perdure._task_queues import worker_queue
 from perdure.contracts.names import SHARED_QUEUE_SUFFIX
 from perdure.settings import Settings
 from perdure.wiring import Parts
@@ -39,6 +40,7 @@ def make_main_worker(client: Client, settings: Settings, parts: Parts, *, is_dra
     return Worker(
         client,
         task_queue=settings.task_queue,
+        identity=_identity(client, parts),
         workflows=parts.workflows,
         activities=parts.activities,
         no_remote_activities=is_draining,
@@ -49,8 +51,10 @@ def make_main_worker(client: Client, settings: Settings, parts: Parts, *, is_dra
     )
 
 
-def make_workers_beside(client: Client, settings: Settings, parts: Parts, *, task_queue: str = "") -> list[Worker]:
-    """Return the workers of calls that have a Task Queue of their own.
+def make_workers_beside(
+    client: Client, settings: Settings, parts: Parts, *, task_queue: str = "", identity: str = ""
+) -> list[Worker]:
+    """Return the workers of calls that have a Task Queue of their own, and the one that says how all stand.
 
     Where the app has calls that several runs share, each queue has one more beside it, with slots of its own: who
     waits for a shared call holds a slot of the queue that it runs on.
@@ -60,15 +64,17 @@ def make_workers_beside(client: Client, settings: Settings, parts: Parts, *, tas
         settings: Queues, sizes and times.
         parts: What they run.
         task_queue: Of the main worker, where that is not the one in the settings.
+        identity: Of the main worker, where somebody else makes it.
     """
+    main, identity = task_queue or settings.task_queue, identity or _identity(client, parts)
     queues = [*_call_queues(settings, parts)]
-    found = [_make_call_worker(client, settings, parts, queue) for queue in queues]
+    found = [_make_call_worker(client, settings, parts, queue, identity) for queue in queues]
     if parts.app.registry.shares_calls:
         names = [queue.name for queue in queues]
         if "workflows" in settings.serve:
-            names.insert(0, task_queue or settings.task_queue)
+            names.insert(0, main)
         found += [_make_shared_worker(client, settings, parts, name) for name in names]
-    return found
+    return [*found, _make_describing_worker(client, parts, main, identity)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,10 +109,28 @@ def _call_queues(settings: Settings, parts: Parts) -> Iterator[_CallQueue]:
         )
 
 
-def _make_call_worker(client: Client, settings: Settings, parts: Parts, queue: _CallQueue) -> Worker:
+def _identity(client: Client, parts: Parts) -> str:
+    return f"{client.identity}/{parts.mark}"
+
+
+def _make_describing_worker(client: Client, parts: Parts, task_queue: str, identity: str) -> Worker:
+    """Return the worker that is asked how those beside it stand, on a Task Queue that no other process polls."""
+    return Worker(
+        client,
+        task_queue=worker_queue(task_queue, identity),
+        identity=identity,
+        activities=[parts.describing.describe_worker],
+        activity_task_poller_behavior=PollerBehaviorSimpleMaximum(maximum=1),
+    )
+
+
+def _make_call_worker(
+    client: Client, settings: Settings, parts: Parts, queue: _CallQueue, identity: str
+) -> Worker:
     return Worker(
         client,
         task_queue=queue.name,
+        identity=identity,
         activities=queue.activities,
         interceptors=parts.interceptors,
         max_task_queue_activities_per_second=queue.rate,

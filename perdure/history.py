@@ -74,7 +74,8 @@ class RecordedRun:
     Attributes:
         conversations: Messages by slot, by (conversation, epoch).
         specs: Pinned specs by digest.
-        model_results: Results of model calls by (conversation, epoch, slot).
+        asked: Model calls, also those without a result, by (conversation, epoch, slot of the reply).
+        model_results: Results of model calls, likewise.
         saved: Tool results, likewise, that were another call's.
         selections: The agents that it chose, in order.
         request: The run's input, when it is an agent's run.
@@ -87,6 +88,9 @@ class RecordedRun:
 
     conversations: dict[tuple[str, int], Conversation] = field(default_factory=dict[tuple[str, int], Conversation])
     specs: dict[str, AgentSpec] = field(default_factory=dict[str, AgentSpec])
+    asked: dict[tuple[str, int, int], CallModelRequest] = field(
+        default_factory=dict[tuple[str, int, int], CallModelRequest]
+    )
     model_results: dict[tuple[str, int, int], CallModelResult] = field(
         default_factory=dict[tuple[str, int, int], CallModelResult]
     )
@@ -266,6 +270,9 @@ class RunReader:
             self._known_before.update(inbox.known)
         if request.carried is None:
             self.run.put(MAIN_CONVERSATION, 0, 0, Message(role="user", parts=request.input))
+        elif request.carried.fork is not None:
+            for given in request.carried.fork.given:
+                self.run.put(MAIN_CONVERSATION, request.carried.epoch, given.slot, given.message)
 
     async def _update_accepted(self, event: HistoryEvent) -> None:
         accepted = event.workflow_execution_update_accepted_event_attributes.accepted_request.input
@@ -283,6 +290,8 @@ class RunReader:
             return
         request = await self._decode(list(scheduled.input.payloads), _REQUESTS[name])
         self._scheduled[event.event_id] = (name, request)
+        if isinstance(request, CallModelRequest) and request.summary is None:
+            self.run.asked[(request.conversation, request.epoch, request.slots)] = request
         if isinstance(request, CallModelRequest | CompactRequest):
             for new in request.new:
                 self._enter_new(request, new)

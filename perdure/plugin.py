@@ -81,7 +81,10 @@ class PerdurePlugin(SimplePlugin):
         config = worker.client.config(active_config=True)
         config["plugins"] = []  # else this plugin would add itself again
         client = Client(**config)
-        return make_workers_beside(client, self._settings, self._parts, task_queue=worker.task_queue)
+        identity = worker.config(active_config=True).get("identity") or client.identity
+        return make_workers_beside(
+            client, self._settings, self._parts, task_queue=worker.task_queue, identity=identity
+        )
 
 
 def compose_converter(converter: DataConverter | None) -> DataConverter:

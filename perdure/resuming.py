@@ -17,16 +17,24 @@ from temporalio.client import Client
 from temporalio.converter import DataConverter
 
 from perdure.contracts.answers import is_answer
+from perdure.contracts.budget import Amount
 from perdure.contracts.calls import CallModelRequest, CallToolRequest
 from perdure.contracts.compaction import moved_slots
 from perdure.contracts.map import MapSlice
 from perdure.contracts.messages import Message
-from perdure.contracts.names import AGENT_WORKFLOW, CALL_MODEL, CALL_TOOL, MAIN_CONVERSATION, MAP_NODE
+from perdure.contracts.names import (
+    AGENT_WORKFLOW,
+    CALL_MODEL,
+    CALL_TOOL,
+    MAIN_CONVERSATION,
+    MAP_NODE,
+)
 from perdure.contracts.run import Carried, Counters, EarlierRun, KnownResult, ResumedCall, ResumedTurn, RunInput
 from perdure.contracts.spec import AgentSpec
 from perdure.contracts.steering import MAX_KNOWN_IDS, CarriedInbox
 from perdure.contracts.usage import NO_USAGE
 from perdure.history import Conversation, RunReader
+from perdure.spending import SpendingReader
 
 _BAD_STOPS = ("refusal", "interrupted")
 _UNBOUNDED = 1_000_000_000
@@ -72,11 +80,13 @@ class ResumeReader:
         """Slot and workflow id of a subagent's run, by the event that asked for it."""
         self._subagents: dict[int, EarlierRun] = {}
         self._base = _Base(0, ())
+        self._spending = SpendingReader(converter)
 
     async def read(self, event: HistoryEvent) -> None:
         """Take an event in."""
         self._closed_at = event.event_time.ToDatetime(tzinfo=UTC)
         await self._reader.read(event)
+        await self._spending.read(event)
         self._note_epoch()
         match event.event_type:
             case EventType.EVENT_TYPE_WORKFLOW_EXECUTION_STARTED:
@@ -156,6 +166,11 @@ class ResumeReader:
         assert self._reader.run.request is not None, "the history of a run begins with its input"
         return self._reader.run.request
 
+    @property
+    def spent(self) -> Amount:
+        """What the run, and those before it, have taken of their limits of money and tokens."""
+        return self._spending.spent(self._reader.run.specs)
+
     def carried(self) -> Carried | None:
         """Return from where an agent's run goes on; None where there is nothing to keep."""
         request = self._reader.run.request
@@ -165,16 +180,11 @@ class ResumeReader:
         conversation = self._reader.run.conversation()
         length = _filled(conversation)
         if before is not None and self._base.epoch == before.epoch and length < before.conversation_slots:
-            # It ended before it had its own copy.
-            resumed = before.resumed or ResumedTurn()
-            inbox = self.inbox(before.conversation_slots)
-            return before.model_copy(
-                update={"resumed": resumed, "started_at": self._spent(before), "inbox": inbox}
-            )
+            return self._anew(before)  # it ended before it had its own copy
         length = self._good(conversation, length, copied=self._base.slots)
         spec = self._spec(length)
         if length == 0 or spec is None or not any(conversation[n].role == "assistant" for n in range(length)):
-            return None
+            return None if before is None else self._anew(before)
         counters, length, turn = self._count(conversation, length)
         return Carried(
             from_run_id=self._run_id,
@@ -185,10 +195,18 @@ class ResumeReader:
             counters=counters,
             first_run_id=(before.first_run_id if before is not None else "") or self._first_run_id,
             resumed=turn,
+            raised=self._spending.raised,
             known_results=self._known_results(before),
             inbox=self.inbox(length),
             answered_turns=before.answered_turns if before is not None else 0,
         )
+
+    def _anew(self, before: Carried) -> Carried:
+        """Return what the run began with, to begin with it again."""
+        resumed = before.resumed or ResumedTurn()
+        inbox = self.inbox(before.conversation_slots)
+        known = {"started_at": self._spent(before), "inbox": inbox, "raised": self._spending.raised}
+        return before.model_copy(update={"resumed": resumed, **known})
 
     def inbox(self, length: int) -> CarriedInbox | None:
         """Return the messages to the run that are not in the first `length` slots of its conversation."""
@@ -310,6 +328,7 @@ class ResumeReader:
             saved_tool_calls=counters.saved_tool_calls + self._saved(length),
             saved_model_calls=counters.saved_model_calls + sum(result.saved is not None for result in results),
             saved_usage=saved_usage,
+            copied_turns=counters.copied_turns,
         )
 
     def _saved(self, length: int) -> int:

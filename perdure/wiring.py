@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
+from uuid import uuid4
 
 import httpx
 from temporalio import activity
@@ -24,6 +25,7 @@ from perdure.activities._scores import ScoreboardReader
 from perdure.activities._sharing import Sharing
 from perdure.activities.approving import ApprovalActivities
 from perdure.activities.compacting import CompactActivities
+from perdure.activities.describing import DescribingActivities
 from perdure.activities.loading import LoadingActivities, LoadingPolicy
 from perdure.activities.models import ModelActivities
 from perdure.activities.planning import PlanActivities
@@ -43,6 +45,7 @@ from perdure.telemetry.setup import Telemetry, make_telemetry
 from perdure.workflows.agent import AgentWorkflow
 from perdure.workflows.interceptor import PerdureInterceptor
 from perdure.workflows.map_workflows import MapNode, MapWorkflow
+from perdure.workflows.memory import Memory
 from perdure.workflows.plan_workflow import PlanWorkflow
 from perdure.workflows.scoreboard import Scoreboard
 
@@ -60,6 +63,10 @@ class Parts:
     activities: Sequence[Callable[..., Any]]
     shared_activities: Sequence[Callable[..., Any]]
     """Those of calls that several runs share; they run on a task queue of their own."""
+    describing: DescribingActivities
+    """Answers on a Task Queue of the worker's own."""
+    mark: str
+    """Tells this worker from others: two containers that share a host's name have clients of one identity."""
     workflows: Sequence[type]
     interceptors: Sequence[Interceptor]
     workflow_runner: WorkflowRunner
@@ -210,7 +217,9 @@ def make_parts(app: App, settings: Settings, *, meter: MetricMeter = MetricMeter
             approving.open_wait,
         ],
         shared_activities=[tools.run_shared_tool, models.ask_shared_model],
-        workflows=[AgentWorkflow, MapNode, MapWorkflow, PlanWorkflow, Scoreboard, *app.workflows.values()],
+        describing=DescribingActivities(providers.gates),
+        mark=uuid4().hex[:6],
+        workflows=[AgentWorkflow, MapNode, MapWorkflow, Memory, PlanWorkflow, Scoreboard, *app.workflows.values()],
         interceptors=[
             PerdureInterceptor(ui_url=settings.ui_url or ""),
             *([TelemetryInterceptor(telemetry)] if telemetry.is_on else []),

@@ -102,8 +102,9 @@ class Lookup:
                 SPEC_QUERY, digest, result_type=AgentSpec, rpc_timeout=_QUERY_TIMEOUT
             )
         except _NO_ANSWER:
-            run = await _read_history(client, workflow_id, run_id)
-            spec = run.specs.get(digest)
+            spec = None
+        if spec is None:  # nobody answers, or the run has handed over since to another agent
+            spec = (await _read_history(client, workflow_id, run_id)).specs.get(digest)
         if spec is None:
             raise ConversationUnavailableError(f"The spec {digest} was not found.")
         return spec

@@ -3,7 +3,9 @@
 from perdure.contracts.budget import MAX_ARTIFACT_TOKENS
 from perdure.contracts.limits import ModelSettings
 from perdure.contracts.messages import ArtifactPart, Message
+from perdure.contracts.usage import Price, Usage
 from perdure.errors import UserError
+from perdure.providers.base import ModelReply
 
 _UNBOUNDED = ("n", "best_of", "max_tokens", "max_completion_tokens", "max_output_tokens", "service_tier")
 """Fields of vendors' requests that multiply what a call costs, or lift its bound."""
@@ -21,6 +23,13 @@ def check_extra(settings: ModelSettings) -> None:
             f"ModelSettings.extra has {', '.join(found)}, with which no limit of money or tokens can hold: "
             "use ModelSettings.max_output_tokens, or take the limit away."
         )
+
+
+def usage_of(reply: ModelReply, price: Price | None, *, is_metered: bool) -> Usage:
+    """Return what a reply used, with its cost; what a vendor told in part is no bound, and counts as not told."""
+    if reply.is_usage_known:
+        return reply.usage.priced(price)
+    return Usage() if is_metered else reply.usage.priced(None)
 
 
 def check_artifacts(referring: Message, whole: Message) -> None:

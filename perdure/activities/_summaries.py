@@ -10,6 +10,7 @@ from perdure.activities._compacting import (
     summary_message,
     summary_prompt,
 )
+from perdure.activities._metering import usage_of
 from perdure.activities._outputs import MAX_REPLY_BYTES
 from perdure.contracts.calls import CallModelRequest, CallModelResult
 from perdure.contracts.compaction import CompactedPart
@@ -42,7 +43,7 @@ class SummaryCall:
     def result(self, reply: ModelReply) -> CallModelResult:
         """Return how the next epoch is made; its text is recorded there, and not again as a message."""
         model = self.spec.models[self.request.model]
-        usage = reply.usage.priced(model.price if reply.is_usage_known else None)
+        usage = usage_of(reply, model.price, is_metered=self.request.is_metered)
         text, stop = reply.message.text, reply.message.stop
         empty = Message(role="assistant", model=model.name, stop=stop)
         if not text.strip() or stop in ("refusal", "interrupted") or len(text.encode()) > MAX_REPLY_BYTES:

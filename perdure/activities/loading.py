@@ -111,19 +111,17 @@ class LoadingActivities:
             on_limit=agent.on_limit,
             context=request.context,
             heartbeat_timeout=self._pulse.next_timeout(),
-            search_attributes=tuple(sorted(await self._policy.search_attributes())),
+            search_attributes=await self._search_attributes(),
             compaction=self._compaction(agent.compaction),
             is_metered=True,
             run_approvals=request.approvals,
         )
-        _check_prices(spec)
-        if len(spec.to_bytes()) > _MAX_SPEC_BYTES:
-            raise PayloadTooLargeError(
-                f"Agent {agent.name!r} takes {len(spec.to_bytes())} bytes as a spec, more than {_MAX_SPEC_BYTES}: "
-                "shorten its instructions, its tools' descriptions or the context."
-            )
+        _check(spec)
         self._lookup.specs.put(spec)
         return spec
+
+    async def _search_attributes(self) -> tuple[str, ...]:
+        return tuple(sorted(await self._policy.search_attributes()))
 
     async def _instructions(self, agent: Agent, context: Mapping[str, Any]) -> str:
         if isinstance(agent.instructions, str):
@@ -173,10 +171,12 @@ class LoadingActivities:
 
         Raises:
             ConversationUnavailableError: Retryable.
+            UnknownModelError, UserError, PayloadTooLargeError: What a fork pins anew can't be used. Not retryable.
         """
         info = activity.info()
         workflow_id = info.workflow_id or ""
-        old = ConversationKey(workflow_id, request.from_run_id, request.conversation, request.epoch)
+        source = request.from_workflow_id or workflow_id
+        old = ConversationKey(source, request.from_run_id, request.conversation, request.epoch)
         new = ConversationKey(workflow_id, info.workflow_run_id or "", request.conversation, request.epoch)
         if request.is_alone:
             slot = await self._lookup.slot(old, request.start)
@@ -191,16 +191,32 @@ class LoadingActivities:
                 break
             page.append(slot)
         self._lookup.cache.put(new, dict(enumerate(page, request.start)))
-        if request.start + len(page) >= request.stop:
+        if request.start + len(page) >= request.stop and not request.from_workflow_id:
             self._lookup.cache.forget(old)
         spec = None
         if request.start == 0:
-            spec = await self._lookup.spec(request.spec, workflow_id, request.from_run_id)
-            if request.limits != Limits():
-                spec = spec.model_copy(update={"limits": request.limits.over(spec.limits)})
-                self._lookup.specs.put(spec)
+            spec = await self._repin(await self._lookup.spec(request.spec, source, request.from_run_id), request)
         messages = tuple(slot.message for slot in page)
         return CopyConversationResult(start=request.start, messages=messages, spec=spec)
+
+    async def _repin(self, spec: AgentSpec, request: CopyConversationRequest) -> AgentSpec:
+        """Return the spec that the run goes on with: the one of before, but for what is asked to be otherwise."""
+        changes: dict[str, Any] = {}
+        if request.limits != Limits():
+            changes["limits"] = request.limits.over(spec.limits)
+        if request.from_workflow_id:
+            changes |= {"is_metered": True, "search_attributes": await self._search_attributes()}
+        if request.changes is not None and request.changes.models:
+            changes["models"] = tuple(self._model(name) for name in request.changes.models)
+        if request.changes is not None and request.changes.instructions is not None:
+            changes["instructions"] = request.changes.instructions
+        if not changes:
+            return spec
+        repinned = spec.model_copy(update=changes)
+        if request.from_workflow_id:
+            _check(repinned)
+        self._lookup.specs.put(repinned)
+        return repinned
 
     @activity.defn(name=READ_OUTPUT)
     async def read_output(self, request: ReadOutputRequest) -> ReadOutputResult:
@@ -229,6 +245,17 @@ class LoadingActivities:
                 break
             page.append(outcome)
         return ReadPageResult(outcomes=tuple(page))
+
+
+def _check(spec: AgentSpec) -> None:
+    """Refuse a spec that no run can go by."""
+    _check_prices(spec)
+    size = len(spec.to_bytes())
+    if size > _MAX_SPEC_BYTES:
+        raise PayloadTooLargeError(
+            f"Agent {spec.name!r} takes {size} bytes as a spec, more than {_MAX_SPEC_BYTES}: shorten its "
+            "instructions, its tools' descriptions or the context."
+        )
 
 
 def _check_prices(spec: AgentSpec) -> None:

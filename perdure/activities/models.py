@@ -11,7 +11,7 @@ from perdure.activities._blobs import BlobStore
 from perdure.activities._cache import ConversationKey, Slot
 from perdure.activities._flights import FlightKey, Flights
 from perdure.activities._lookup import Lookup
-from perdure.activities._metering import check_artifacts, check_extra
+from perdure.activities._metering import check_artifacts, check_extra, usage_of
 from perdure.activities._outputs import MAX_REPLY_BYTES, find_problem
 from perdure.activities._progress import Heart, backoff
 from perdure.activities._shared_models import share_model_call
@@ -234,7 +234,7 @@ class ModelActivities:
     def _judge(self, spec: AgentSpec, request: CallModelRequest, reply: ModelReply) -> CallModelResult:
         model = spec.models[request.model]
         message = reply.message.model_copy(update={"model": model.name})
-        usage = reply.usage.priced(model.price if reply.is_usage_known else None)
+        usage = usage_of(reply, model.price, is_metered=request.is_metered)
         if len(message.to_bytes()) > MAX_REPLY_BYTES:
             problem = f"The reply was longer than {MAX_REPLY_BYTES} bytes. Answer more briefly."
             cut = Message(role="assistant", model=model.name, stop="other")

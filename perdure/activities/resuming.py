@@ -8,11 +8,14 @@ from temporalio.api.history.v1 import HistoryEvent
 from temporalio.client import Client, WorkflowExecutionStatus, WorkflowHandle
 from temporalio.service import RPCError, RPCStatusCode
 
+from perdure.contracts.budget import NOTHING, Amount
 from perdure.contracts.names import AGENT_WORKFLOW, FIND_EARLIER, RESUME_RUN
 from perdure.contracts.rerun import FindEarlierResult, ResumeRunRequest, ResumeRunResult
 from perdure.contracts.run import EarlierRun
 from perdure.errors import StillRunningError
+from perdure.history import RunReader
 from perdure.resuming import read_closed
+from perdure.spending import SpendingReader
 
 
 class ResumeActivities:
@@ -30,18 +33,21 @@ class ResumeActivities:
         info = activity.info()
         workflow_id, run_id = info.workflow_id or "", info.workflow_run_id or ""
         found: dict[str, list[EarlierRun]] = {}
+        spent, is_counted = NOTHING, False
         reset = (await _read_children(workflow_id, run_id)).reset
         while reset is not None:
             try:
-                base = await _read_children(workflow_id, reset[0])
+                base = await _read_children(workflow_id, reset[0], until=reset[1])
             except RPCError as error:
                 if error.status is not RPCStatusCode.NOT_FOUND:
                     raise
                 break  # its time of retention is over
             for name, runs in base.after(reset[1]).items():
                 found.setdefault(name, runs)
+            if not is_counted:
+                spent, is_counted = spent + base.forgotten(), base.has_found
             reset = base.reset
-        return FindEarlierResult(runs=tuple(run for runs in found.values() for run in runs))
+        return FindEarlierResult(runs=tuple(run for runs in found.values() for run in runs), spent=spent)
 
     @activity.defn(name=RESUME_RUN)
     async def resume_run(self, request: ResumeRunRequest) -> ResumeRunResult:
@@ -61,31 +67,50 @@ class ResumeActivities:
             return ResumeRunResult(result=await handle.result(follow_runs=False))
         reader = await read_closed(client, run.model_copy(update={"run_id": described.run_id}))
         if described.workflow_type == AGENT_WORKFLOW:
-            return ResumeRunResult(carried=reader.carried())
+            return ResumeRunResult(carried=reader.carried(), spent=reader.spent)
         return ResumeRunResult(runs=tuple(reader.runs.values()))
 
 
-async def _read_children(workflow_id: str, run_id: str) -> "_Children":
-    children = _Children()
+async def _read_children(workflow_id: str, run_id: str, *, until: int = 0) -> "_Children":
+    children = _Children(until)
     handle = activity.client().get_workflow_handle(workflow_id, run_id=run_id)
     async for event in handle.fetch_history_events():
-        children.read(event)
+        await children.read(event)
     return children
 
 
 class _Children:
-    """The child runs of a run.
+    """The child runs of a run, and what it took of its limit.
 
     Attributes:
         reset: The run that this one was reset from, and the event from which on that one's history isn't its own.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, until: int) -> None:
+        """Tell what was taken from the event `until` on."""
         self.reset: tuple[str, int] | None = None
+        self._until = until
+        self._run = RunReader(activity.client().data_converter)
+        self._spending = SpendingReader(activity.client().data_converter)
+        self._kept = NOTHING
         self._asked_by: dict[int, int] = {}
         self._runs: list[tuple[int, EarlierRun]] = []
 
-    def read(self, event: HistoryEvent) -> None:
+    @property
+    def has_found(self) -> bool:
+        """Say whether what it took has what runs before it took in it."""
+        return self._spending.has_found
+
+    def forgotten(self) -> Amount:
+        """Return what was taken from the event on that the run after it doesn't know."""
+        return self._spending.spent(self._run.run.specs) - self._kept
+
+    async def read(self, event: HistoryEvent) -> None:
+        """Take an event in."""
+        if event.event_id == self._until:
+            self._kept = self._spending.spent(self._run.run.specs, with_open=False)
+        await self._run.read(event)
+        await self._spending.read(event)
         match event.event_type:
             case EventType.EVENT_TYPE_WORKFLOW_TASK_FAILED:
                 failed = event.workflow_task_failed_event_attributes

@@ -19,6 +19,7 @@ from temporalio.exceptions import ApplicationError
 from perdure.activities._blobs import BlobStore
 from perdure.activities._cache import ConversationKey, Slot
 from perdure.activities._lookup import Lookup
+from perdure.activities._memory import RunMemory
 from perdure.activities._outputs import schema_faults
 from perdure.activities._progress import Heart, backoff
 from perdure.activities._results import encodable, to_content
@@ -114,7 +115,7 @@ class ToolActivities:
         if pinned is None:
             message, is_saved = tool_message(call, f"There is no tool {request.name!r}.", outcome="error"), False
         else:
-            context = self._context(request.name, request.key, spec.context or {})
+            context = self._context(request.name, request.key, spec.context or {}, request.tenant)
             message, is_saved = await self._answer_or_share(pinned, call, context, request.tenant)
         if request.is_edited:
             message = tell_edit(message, call.arguments)
@@ -257,8 +258,16 @@ class ToolActivities:
             raise ToolError(failure, is_retryable=True, next_retry_delay=backoff(tries - 1), tool=pinned.name)
         raise _Refused(failure)
 
-    def _context(self, tool: str, key: str, values: Mapping[str, Any]) -> ToolContext:
+    def _context(self, tool: str, key: str, values: Mapping[str, Any], tenant: str = "") -> ToolContext:
         info = activity.info()
+        memory = RunMemory(
+            client=activity.client,
+            task_queue=info.task_queue,
+            tenant=tenant,
+            context=values,
+            key=key,
+            workflow_id=info.workflow_id or "",
+        )
         return ToolContext(
             idempotency_key=key,
             workflow_id=info.workflow_id or "",
@@ -269,6 +278,8 @@ class ToolActivities:
             http=self._host.http,
             heartbeat=_check_cancelled,
             put_blob=self._host.blobs.put,
+            tenant=tenant,
+            memory=memory,
         )
 
     def _text(self, error: BaseException) -> str:

@@ -87,9 +87,9 @@ class Agent:
         if not self.models:
             raise UnknownModelError(f"Agent {self.name!r} has no model; give one, as in 'openai:gpt-5-mini'.")
         for model in self.models:
-            _check_model(self.name, model)
+            check_model(self.name, model)
         if self.compaction.model is not None:
-            _check_model(self.name, self.compaction.model)
+            check_model(self.name, self.compaction.model)
         _check_cache(self.name, self.settings)
         object.__setattr__(self, "_output_spec", output_spec(self.output))
         if isinstance(self.verify, Agent) and self.verify.output is not Verdict:
@@ -155,7 +155,8 @@ def _as_tool(agent: str, function: Any) -> Tool:
     return tool(function)
 
 
-def _check_model(agent: str, model: str) -> None:
+def check_model(agent: str, model: str) -> None:
+    """Raise UnknownModelError unless the name of a model names its provider."""
     prefix, colon, name = model.partition(":")
     if not (prefix and colon and name):
         raise UnknownModelError(

@@ -1,4 +1,4 @@
-"""What `perdure doctor` checks. It starts nothing, and writes nothing unless told to fix."""
+"""What `perdure doctor` checks. It starts no run, and leaves nothing behind unless told to fix."""
 
 import json
 import os
@@ -19,9 +19,10 @@ import perdure
 from perdure._production import show
 from perdure._search_attributes import add_search_attributes, existing_search_attributes
 from perdure.app import App
-from perdure.cli._context import Project, local_address, open_client, resolve, runs_embedded
+from perdure.cli._context import Project, local_address, open_client, resolve
 from perdure.cli._errors import PROJECT, describe
 from perdure.client import pollers
+from perdure.client._fairness import is_fair
 from perdure.contracts.names import SEARCH_ATTRIBUTES
 from perdure.errors import PerdureError
 from perdure.project import load_app
@@ -183,7 +184,7 @@ class Doctor:
         self._add("Server", "Temporal", "ok", f"{where} answers, version {info.server_version}")
         try:
             await self._attributes(client)
-            self._fairness(settings)
+            await self._fairness(client)
             await self._pollers(client, settings.task_queue)
         except RPCError as error:
             self._problem("Server", "Temporal", error)
@@ -201,13 +202,17 @@ class Doctor:
             remedy = "Runs work without them, but can't be found by them: `perdure doctor --fix` registers them."
             self._add("Server", "search attributes", "warning", value, remedy=remedy)
 
-    def _fairness(self, settings: Settings) -> None:
-        """Say what is known: no API tells whether `matching.enableFairness` is on."""
-        if runs_embedded(settings):
-            self._add("Server", "fairness", "ok", "on, as the embedded server starts with it")
-            return
-        value = "unknown: the server doesn't tell; without it, runs of a tenant wait behind another's backlog"
-        self._note("Server", "fairness", f"{value}. It is matching.enableFairness of its dynamic configuration")
+    async def _fairness(self, client: Client) -> None:
+        """Try it out: no API tells whether it is on, and what a server was started with is not all that holds."""
+        found = await is_fair(client)
+        if found:
+            self._add("Server", "fairness", "ok", "on: a tenant's run doesn't wait behind another's backlog")
+        elif found is None:
+            self._note("Server", "fairness", "unknown: this server has no standalone activities to try it with")
+        else:
+            remedy = "Set matching.enableFairness in the server's dynamic configuration."
+            value = "off: runs of a tenant wait behind another's backlog"
+            self._add("Server", "fairness", "warning", value, remedy=remedy)
 
     async def _pollers(self, client: Client, task_queue: str) -> None:
         found = sorted(await pollers(client, task_queue))

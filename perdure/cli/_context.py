@@ -86,11 +86,6 @@ def local_address(settings: "Settings") -> str | None:
     return None if port in (0, 7233) else f"{LOCAL}:{port}"
 
 
-def runs_embedded(settings: "Settings") -> bool:
-    """Say whether Temporal is the project's embedded server, which runs."""
-    return not is_temporal_configured() and _recorded_port(settings) is not None
-
-
 def _recorded_port(settings: "Settings") -> int | None:
     from perdure._local_server import open_record, read_record, try_lock
 

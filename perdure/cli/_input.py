@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NoReturn, cast
 
 from pydantic import JsonValue, PydanticSchemaGenerationError, PydanticUserError, TypeAdapter, ValidationError
 from temporalio import workflow
@@ -153,11 +153,30 @@ def parse_time(text: str | None, option: str = "--since") -> timedelta | None:
     """
     if text is None:
         return None
-    found = re.fullmatch(r"(\d{1,5})([mhdw])", text.strip())
+    return _period(text, "mhdw") or _bad_period(option, text, "m, h, d or w, such as 7d")
+
+
+def parse_period(text: str | None, option: str) -> timedelta | None:
+    """Read a period such as `90s`, `30m`, `6h`, `1d` or `2w`.
+
+    Raises:
+        InvalidInputError: It is no period. Not retryable.
+    """
+    if text is None:
+        return None
+    return _period(text, "smhdw") or _bad_period(option, text, "s, m, h, d or w, such as 6h")
+
+
+def _period(text: str, units: str) -> timedelta | None:
+    found = re.fullmatch(rf"(\d{{1,7}})([{units}])", text.strip())
     if found is None or not int(found[1]):
-        raise InvalidInputError(f"{option} {text!r} should be a number of m, h, d or w, such as 7d.")
-    unit = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}[found[2]]
-    return timedelta(**{unit: int(found[1])})
+        return None
+    names = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+    return timedelta(**{names[found[2]]: int(found[1])})
+
+
+def _bad_period(option: str, text: str, units: str) -> NoReturn:
+    raise InvalidInputError(f"{option} {text!r} should be a number of {units}.")
 
 
 def parse_context(given: Iterable[str]) -> dict[str, JsonValue] | None:

@@ -12,10 +12,12 @@ from perdure.cli._limits import money_pairs
 from perdure.cli._people import waiting_pairs
 from perdure.cli._render import console, print_pairs, print_table, status_text
 from perdure.cli._tree import print_tree
-from perdure.client import PendingCall, RunDetails, RunInfo
+from perdure.client import ModelTrouble, PendingCall, RunDetails, RunInfo
+from perdure.contracts.fork import ForkedFrom
 from perdure.contracts.run import Counters
 
 _MAX_SELECTIONS = 10
+_MAX_TROUBLES = 10
 
 
 def print_runs(runs: Sequence[RunInfo]) -> None:
@@ -61,11 +63,13 @@ def print_details(run: RunDetails) -> None:
     ]
     if is_agent:
         pairs.extend(_agent_pairs(run))
+    pairs.extend(money_pairs(run.money))
     pairs.append(("history", f"{plural(info.history_events, 'event')}, {size(info.history_bytes)}"))
     if run.input:
         pairs.append(("input", one_line(run.input)))
     pairs.extend(_selection_pairs(run))
     pairs.extend(_trouble(run))
+    pairs.extend(_model_troubles(run.troubles))
     pairs.extend(("waits for", describe_pending(call)) for call in run.pending)
     pairs.extend(waiting_pairs(run.waits))
     print_pairs(out, pairs)
@@ -75,7 +79,10 @@ def print_details(run: RunDetails) -> None:
 def _agent_pairs(run: RunDetails) -> Iterator[tuple[str, str]]:
     counters, usage = run.counters, run.counters.usage
     yield "model", ", ".join(run.models)
-    yield "turns", f"{counters.turns} of {run.limits.get('max_turns') or '∞'}"
+    if run.forked is not None:
+        yield "fork of", describe_fork(run.forked)
+    copied = f", after {counters.copied_turns} that were copied" if counters.copied_turns else ""
+    yield "turns", f"{counters.turns} of {run.limits.get('max_turns') or '∞'}{copied}"
     yield "tool calls", str(counters.tool_calls)
     cached = f" ({usage.cached_tokens:,} cached)" if usage.cached_tokens else ""
     yield "tokens", f"{usage.input_tokens:,} in{cached}, {usage.output_tokens:,} out"
@@ -86,8 +93,13 @@ def _agent_pairs(run: RunDetails) -> Iterator[tuple[str, str]]:
         yield "saved", saved
     others = {key: value for key, value in run.limits.items() if key != "max_turns"}
     yield "limits", ", ".join(f"{key}={value}" for key, value in others.items())
-    yield from money_pairs(run.money)
     yield "messages", str(run.messages)
+
+
+def describe_fork(forked: ForkedFrom) -> str:
+    """Return where a fork comes from, and what is not as there."""
+    changes = f": other {', '.join(forked.changes)}" if forked.changes else ""
+    return clean(f"{forked.workflow_id} at turn {forked.turn}{changes}")
 
 
 def _selection_pairs(run: RunDetails) -> Iterator[tuple[str, Text]]:
@@ -123,6 +135,17 @@ def _trouble(run: RunDetails) -> Iterator[tuple[str, Text]]:
                 style="red",
             ),
         )
+
+
+def _model_troubles(troubles: Sequence[ModelTrouble]) -> Iterator[tuple[str, Text]]:
+    """Yield the last model calls that failed, or were answered after a failure only."""
+    for each in troubles[-_MAX_TROUBLES:]:
+        attempts = plural(each.attempts, "attempt")
+        ended = f"answered at attempt {each.attempts}" if each.is_answered else f"failed after {attempts}"
+        told = f"{each.model} {ended}: {one_line(each.failure, 200)}"
+        yield "model call", Text(clean(told), style="yellow")
+    if len(troubles) > _MAX_TROUBLES:
+        yield "", Text(f"and {len(troubles) - _MAX_TROUBLES} before", style="dim")
 
 
 def describe_pending(call: PendingCall, what: Text | None = None) -> Text:

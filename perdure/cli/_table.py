@@ -22,6 +22,9 @@ COMMANDS: Final[dict[str, dict[str, Entry]]] = {
         "start": Entry("perdure.cli.start", "Start an agent or a workflow, and print the workflow id."),
         "chat": Entry("perdure.cli.chat", "Talk with an agent, in a session that outlives the terminal."),
         "map": Entry("perdure.cli.map", "Run an agent on each line of a file, or each element of a JSON array."),
+        "schedule": Entry(
+            "perdure.cli.schedule", "Start agents and workflows by the clock, on Temporal Schedules."
+        ),
         "plan": Entry("perdure.cli.plan", "Check, run and change plans: tasks for agents, in YAML or JSON."),
     },
     "Look": {
@@ -39,6 +42,7 @@ COMMANDS: Final[dict[str, dict[str, Entry]]] = {
         "result": Entry("perdure.cli.result", "Wait for a run and print its output."),
         "transcript": Entry("perdure.cli.transcript", "Print the conversation of a run."),
         "query": Entry("perdure.cli.query", "Ask a run something."),
+        "diff": Entry("perdure.cli.diff", "Show where two runs of agents part, and what each came to."),
         "cost": Entry(
             "perdure.cli.cost", "Add up what runs of agents have cost, by agent, model, tenant, day or run."
         ),
@@ -57,7 +61,9 @@ COMMANDS: Final[dict[str, dict[str, Entry]]] = {
         "update": Entry("perdure.cli.update", "Send an update to a run, and print its answer."),
         "limit": Entry("perdure.cli.limit", "Set limits of an open run, such as max_cost_usd=5."),
         "task": Entry("perdure.cli.task", "Steer the tasks of a plan at work."),
+        "fork": Entry("perdure.cli.fork", "Start a new run whose conversation is the first N turns of another."),
         "rerun": Entry("perdure.cli.rerun", "Start a failed run again from its last good turn or task."),
+        "memory": Entry("perdure.cli.memory", "Show what agents remember of users, and have it forgotten."),
         "score": Entry("perdure.cli.score", "Say how good a run was, from 0 to 1."),
         "cancel": Entry("perdure.cli.cancel", "Ask a run to end; it cleans up."),
         "terminate": Entry("perdure.cli.terminate", "End a run at once."),

@@ -15,7 +15,11 @@ def command() -> None:
 @queue_option
 @output_option
 def list_(app: str | None, task_queue: str | None, output: str) -> None:
-    """List the providers: whether their key is set here, and how the Task Queue of their calls stands."""
+    """List the providers: whether their key is set here, and how their calls stand.
+
+    Of a Task Queue of their own, what waits there, and how fast it goes. Of each live worker, what it knows of the
+    vendor's limits, and whether its circuit is open; workers are asked for three seconds at most.
+    """
     from perdure.cli._context import load_project, run_async
     from perdure.cli._providers import print_providers, read_providers
 

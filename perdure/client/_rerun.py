@@ -134,7 +134,9 @@ async def _start_agent(client: Client, info: RunInfo, reader: ResumeReader, limi
     request = reader.request
     carried = reader.carried()
     changed = (limits or Limits()).over(request.limits)
-    again = request.model_copy(update={"limits": changed, "carried": carried})
+    if carried is not None and limits is not None:
+        carried = carried.model_copy(update={"raised": limits.over(carried.raised)})
+    again = request.model_copy(update={"limits": changed, "carried": carried, "spent": reader.spent})
     if carried is None:
         again = again.model_copy(update={"inbox": reader.inbox(0)})
     handle = await client.start_workflow(

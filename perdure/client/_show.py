@@ -8,12 +8,14 @@ from temporalio.api.workflow.v1 import PendingActivityInfo
 from temporalio.api.workflowservice.v1 import DescribeWorkflowExecutionResponse
 from temporalio.client import Client
 
+from perdure.client._attempts import ModelTrouble
 from perdure.client._runs import RunInfo
 from perdure.client._transcript import said
 from perdure.client._tree import Tree
 from perdure.client._waits import RunWaits
-from perdure.contracts.budget import Amount, Budget, amount_of
+from perdure.contracts.budget import Amount, Budget
 from perdure.contracts.calls import Progress
+from perdure.contracts.fork import ForkedFrom
 from perdure.contracts.money import MoneyStatus
 from perdure.contracts.plan import PlanStatus
 from perdure.contracts.run import Counters
@@ -21,6 +23,7 @@ from perdure.contracts.selection import Selection
 from perdure.contracts.spec import AgentSpec
 from perdure.contracts.usage import NO_USAGE
 from perdure.history import RecordedRun
+from perdure.spending import SpendingReader
 
 
 class PendingCall(BaseModel):
@@ -66,6 +69,8 @@ class RunDetails(BaseModel):
     limits: dict[str, JsonValue] = {}
     money: Money | None = None
     """None where no limit of money or tokens holds."""
+    troubles: tuple[ModelTrouble, ...] = ()
+    """Model calls that failed, or were answered after a failure only, in order."""
     pending: tuple[PendingCall, ...] = ()
     input: str = ""
     failure: str = ""
@@ -76,6 +81,8 @@ class RunDetails(BaseModel):
     """The tasks of its plan, where it has one and a worker answered."""
     tree: Tree = Tree()
     """The runs below it, and the tasks of its plan."""
+    forked: ForkedFrom | None = None
+    """The run that it was forked from, and at which turn."""
     waits: tuple[RunWaits, ...] = ()
     """What it, and the runs below it, wait for people for."""
     task_attempt: int = 1
@@ -90,7 +97,7 @@ async def details(
     pending = [await _pending(each, client) for each in described.pending_activities]
     text = ""
     if run.request is not None:
-        text = "".join(getattr(part, "text", "") for part in run.request.input)
+        text = "".join(getattr(part, "text", "") for part in run.request.input) or _first_text(run)
     return RunDetails(
         info=info if info.agent or spec is None else info.model_copy(update={"agent": spec.name}),
         counters=count(run),
@@ -100,6 +107,7 @@ async def details(
         pending=tuple(pending),
         input=text,
         selections=tuple(run.selections),
+        forked=None if run.request is None else run.request.forked,
         task_attempt=max(described.pending_workflow_task.attempt, 1),
     )
 
@@ -114,13 +122,13 @@ def money_now(status: MoneyStatus) -> Money:
     return Money(budget=budget, spent=status.spent, reserved=status.reserved, left=left)
 
 
-def money_of(run: RecordedRun) -> Money | None:
-    """Return what a run has spent, as its history has it."""
+def money_of(run: RecordedRun, spending: SpendingReader) -> Money | None:
+    """Return what a run has spent of its limit, as its history has it."""
     spec = next(iter(run.specs.values()), None)
-    if spec is None or run.request is None:
-        return None
-    budget = Budget(tokens=spec.limits.max_total_tokens, cost_usd=spec.limits.max_cost_usd)
-    return Money(budget=budget, spent=amount_of(count(run).usage)) if budget.is_bound else None
+    base = spending.shared if run.request is None or spec is None else spec.limits
+    limits = spending.raised.over(base)
+    budget = Budget(tokens=limits.max_total_tokens, cost_usd=limits.max_cost_usd)
+    return Money(budget=budget, spent=spending.spent(run.specs)) if budget.is_bound else None
 
 
 def count(run: RecordedRun) -> Counters:
@@ -143,7 +151,14 @@ def count(run: RecordedRun) -> Counters:
         saved_tool_calls=base.saved_tool_calls + len(run.saved),
         saved_model_calls=base.saved_model_calls + sum(result.saved is not None for result in results),
         saved_usage=saved_usage,
+        copied_turns=base.copied_turns,
     )
+
+
+def _first_text(run: RecordedRun) -> str:
+    """Return what a person said first, for a run that has copied it from another."""
+    first = run.conversation().get(0)
+    return first.text if first is not None and first.role == "user" and not first.author else ""
 
 
 def _limits(spec: AgentSpec | None) -> dict[str, JsonValue]:

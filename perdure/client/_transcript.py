@@ -93,20 +93,27 @@ async def full_transcript(client: Client, workflow_id: str) -> FullTranscript:
     Raises:
         RunNotFoundError: There is no such run. Not retryable.
     """
-    chain, missing = await _read_chain(client, workflow_id)
+    chain, missing = await read_chain(client, workflow_id)
     entries: list[TranscriptEntry] = []
     for run_id, run in chain:
-        found = everything(run) if not entries else (e for e in everything(run) if not _is_copied(run, e))
+        found = said_in(run, is_first=not entries)
         entries += [entry.model_copy(update={"run_id": run_id}) for entry in found]
     return FullTranscript(entries=tuple(entries), missing_run_id=missing)
 
 
-def _is_copied(run: RecordedRun, entry: TranscriptEntry) -> bool:
-    return (MAIN_CONVERSATION, entry.epoch, entry.slot) in run.copied
+def said_in(run: RecordedRun, *, is_first: bool) -> Iterator[TranscriptEntry]:
+    """Yield what a run of a chain has to tell: what it copied only where no run before it tells that."""
+    for entry in everything(run):
+        if is_first or (MAIN_CONVERSATION, entry.epoch, entry.slot) not in run.copied:
+            yield entry
 
 
-async def _read_chain(client: Client, workflow_id: str) -> tuple[list[tuple[str, RecordedRun]], str]:
-    """Return the runs of a chain, the oldest first, and the run that is missing before them; empty if none is."""
+async def read_chain(client: Client, workflow_id: str) -> tuple[list[tuple[str, RecordedRun]], str]:
+    """Return the runs of a chain, the oldest first, and the run that is missing before them; empty if none is.
+
+    Raises:
+        RunNotFoundError: There is no such run. Not retryable.
+    """
     described = await describe(client, workflow_id)
     run_id = described.workflow_execution_info.execution.run_id
     chain: list[tuple[str, RecordedRun]] = []
@@ -119,5 +126,5 @@ async def _read_chain(client: Client, workflow_id: str) -> tuple[list[tuple[str,
             raise not_found(error, workflow_id) from None
         chain.append((run_id, run))
         carried = None if run.request is None else run.request.carried
-        run_id = "" if carried is None else carried.from_run_id
+        run_id = "" if carried is None or carried.fork is not None else carried.from_run_id
     return chain[::-1], run_id

@@ -23,11 +23,14 @@ from temporalio.exceptions import TimeoutError as TemporalTimeoutError
 from temporalio.service import RPCError, RPCStatusCode
 
 from perdure._task_queues import has_pollers
-from perdure.agents.approvals import check_run_rules
 from perdure.agents.registry import Registry
+from perdure.client._attempts import AttemptReader
 from perdure.client._attributes import StartAttributes
 from perdure.client._children import ChildReader
 from perdure.client._cost import CostBy, CostReport, read_costs
+from perdure.client._diff import RunDiff, RunRead, common, common_turns, make_side, parting, read_side
+from perdure.client._fork import ForkResult, fork
+from perdure.client._fork_point import Content, ForkRequest
 from perdure.client._limits import only_shared, shared_part, without_shared
 from perdure.client._maps import MapItems, map_input, progress, whole_result
 from perdure.client._partial import with_partial
@@ -39,18 +42,22 @@ from perdure.client._rerun import RerunResult, rerun
 from perdure.client._runs import RunInfo, describe, first_start, list_query, list_runs, not_found, to_info
 from perdure.client._scores import judged, read_table, send_judgement
 from perdure.client._show import Money, RunDetails, details, money_now, money_of
-from perdure.client._sizes import check_input, too_large
+from perdure.client._sizes import too_large
+from perdure.client._starts import agent_start
 from perdure.client._steering import make_request, send, set_paused
 from perdure.client._timeline.data import Timeline
 from perdure.client._timeline.read import Reach, read_timeline
 from perdure.client._top import Top, look
 from perdure.client._transcript import FullTranscript, TranscriptEntry, full_transcript, transcript
 from perdure.client._tree import make_tree, plan_from_history, with_earlier
+from perdure.client._turns import agents_run
 from perdure.client._waits import WaitReader
 from perdure.client._watch import WatchEvent, watch
+from perdure.client.memories import MemoryReader
+from perdure.client.schedules import Schedules
 from perdure.contracts.limits import Limits
 from perdure.contracts.map import MapProgress, MapResult, OnError
-from perdure.contracts.messages import ContentPart, TextPart
+from perdure.contracts.messages import ContentPart
 from perdure.contracts.money import MoneyStatus
 from perdure.contracts.names import (
     AGENT_WORKFLOW,
@@ -65,10 +72,9 @@ from perdure.contracts.names import (
     RETRY_TASK_UPDATE,
 )
 from perdure.contracts.plan import AmendPlanRequest, PlanAmendment, PlanResult, PlanStatus, RetryTaskRequest
-from perdure.contracts.run import RunInput, RunResult
+from perdure.contracts.run import RunResult
 from perdure.contracts.scores import Outcome, ScoreTable, scoreboard_id
 from perdure.contracts.steering import SendReceipt, Session
-from perdure.contracts.texts import one_line
 from perdure.contracts.times import TASK_TIMEOUT
 from perdure.contracts.waits import ApprovalRule
 from perdure.errors import (
@@ -83,7 +89,8 @@ from perdure.errors import (
     StillRunningError,
     revive,
 )
-from perdure.history import RecordedRun, RunReader, read_output, read_run, readable_storage
+from perdure.history import RunReader, read_output, read_run, readable_storage
+from perdure.spending import SpendingReader
 from perdure.telemetry.client import with_caller_context
 
 _UPDATE_SECONDS = 30
@@ -125,6 +132,8 @@ class PerdureClient(People):
         self._registry = registry
         self._scoreboard = scoreboard_id(scoreboard, task_queue)
         self._attributes = StartAttributes(client)
+        self.memory = MemoryReader(client, task_queue=task_queue)
+        self.schedules = Schedules(client, task_queue=task_queue, registry=registry, attributes=self._attributes)
 
     async def start_agent(
         self,
@@ -158,34 +167,26 @@ class PerdureClient(People):
             PayloadTooLargeError: The input takes more than 1.5 MB, or 50 MB with external storage. Not retryable.
             RunExistsError: A run of that id is open. Not retryable.
         """
-        if self._registry is not None:
-            self._registry.agent(agent)
-        check_run_rules(approvals)
-        parts = (TextPart(text=input),) if isinstance(input, str) else tuple(input)
-        request = RunInput(
-            agent=agent,
-            input=parts,
-            limits=limits or Limits(),
-            context=dict(context) if context else None,
+        start = agent_start(
+            self.temporal,
+            self._registry,
+            agent,
+            input,
+            limits=limits,
+            context=context,
             tenant=tenant,
-            approvals=tuple(approvals),
+            approvals=approvals,
             session=session,
         )
-        check_input(len(request.to_bytes()), self.temporal)
-        text = "".join(part.text for part in parts if isinstance(part, TextPart))
         return await self._start(
-            AGENT_WORKFLOW,
-            [request],
+            start.workflow,
+            start.args,
             id or _new_id(agent),
-            f"{agent}: {one_line(text)}",
-            attributes=self._agent_attributes(agent, tenant),
+            start.summary,
+            attributes=start.attributes,
             tenant=tenant,
             priority=priority,
         )
-
-    def _agent_attributes(self, agent: str, tenant: str) -> dict[str, str]:
-        model = self._registry.agent(agent).models[0] if self._registry is not None else ""
-        return {"PerdureAgent": agent, "PerdureModel": model, "PerdureState": "working", "PerdureTenant": tenant}
 
     async def start_workflow(
         self,
@@ -400,13 +401,16 @@ class PerdureClient(People):
         """
         described = await describe(self.temporal, workflow_id)
         info = to_info(described.workflow_execution_info, self.temporal)
-        run, children = RunReader(self.temporal.data_converter), ChildReader(self.temporal.data_converter)
+        converter = self.temporal.data_converter
+        run, children, attempts = RunReader(converter), ChildReader(converter), AttemptReader(converter)
+        spending = SpendingReader(converter)
+        readers = (run, children, attempts, spending)
         handle = self.temporal.get_workflow_handle(workflow_id, run_id=info.run_id)
         async for event in handle.fetch_history_events():
-            await run.read(event)
-            await children.read(event)
+            for reader in readers:
+                await reader.read(event)
         found = await details(info, described, run.run, self.temporal)
-        money = await self._money(info, run.run)
+        money = await self._money(info) or money_of(run.run, spending)
         since = await first_start(self.temporal, described)
         known = await with_earlier(self.temporal, info, list(children.children.values()), since)
         plan = await self._plan(info)
@@ -419,12 +423,13 @@ class PerdureClient(People):
                 "plan": plan,
                 "tree": tree,
                 "money": money,
+                "troubles": attempts.troubles(run.run.specs),
                 "waits": tuple(await WaitReader(self.temporal).of_tree(info)),
             }
         )
 
-    async def _money(self, info: RunInfo, run: RecordedRun) -> Money | None:
-        """Say how a run's limit stands: by itself while it is open, if it answers at once; else by its history."""
+    async def _money(self, info: RunInfo) -> Money | None:
+        """Ask an open run how its limit stands: None when it has none, or nobody answers at once."""
         if info.status == "running":
             handle: WorkflowHandle[Any, Any] = self.temporal.get_workflow_handle(
                 info.workflow_id, run_id=info.run_id
@@ -433,7 +438,7 @@ class PerdureClient(People):
                 if await has_pollers(self.temporal, info.task_queue):
                     answer = await handle.query(MONEY_QUERY, rpc_timeout=_PLAN_TIMEOUT)
                     return None if answer is None else money_now(MoneyStatus.model_validate(answer))
-        return money_of(run)
+        return None
 
     async def _plan(self, info: RunInfo) -> PlanStatus | None:
         """Ask a workflow for its plan: None when it has none, or nobody answers at once."""
@@ -735,6 +740,82 @@ class PerdureClient(People):
         described = await describe(self.temporal, workflow_id)
         failure = await self._failure(to_info(described.workflow_execution_info, self.temporal))
         return await rerun(self.temporal, workflow_id, limits=limits, is_repeating=is_repeating, failure=failure)
+
+    async def fork(
+        self,
+        workflow_id: str,
+        *,
+        turn: int | None = None,
+        message: Content | None = None,
+        model: str | Sequence[str] = (),
+        instructions: str | None = None,
+        tool_results: Mapping[str, Content] | None = None,
+        limits: Limits | None = None,
+        id: str | None = None,
+    ) -> ForkResult:
+        """Start a new run whose conversation begins with the first turns of another, open or closed.
+
+        Nothing of these turns is asked or done again. The fork is pinned to what the other run was pinned to, but
+        for what is given here; its limits count what it does itself.
+
+        Args:
+            workflow_id: The run to fork.
+            turn: The last turn to keep, counted over the whole conversation; 0 for none. When None, the last after
+                which the model has something to do.
+            message: What the user says next, in place of what users said then.
+            model: In place of the model and its fallbacks.
+            instructions: In place of the agent's.
+            tool_results: Results of the last turn's tool calls, by the call's id, or its tool's name.
+            limits: Over those of the other run.
+            id: The workflow id of the fork; made from the other's when not given.
+
+        Raises:
+            RunNotFoundError: There is no such run. Not retryable.
+            InvalidInputError: It has no such turn, or the model would have nothing to do. Not retryable.
+            UnknownModelError, PayloadTooLargeError: Not retryable.
+            RunExistsError: There is a run of the fork's id. Not retryable.
+        """
+        request = ForkRequest(
+            workflow_id=workflow_id,
+            turn=turn,
+            message=message,
+            models=(model,) if isinstance(model, str) else tuple(model),
+            instructions=instructions,
+            tool_results=tool_results or {},
+            limits=limits,
+            id=id,
+        )
+        return await fork(self.temporal, request, self._attributes)
+
+    async def diff(self, a: str, b: str) -> RunDiff:
+        """Compare two runs of agents, open or closed, from history: it needs no worker.
+
+        Raises:
+            RunNotFoundError: There is no such run. Not retryable.
+            InvalidInputError: One is no run of an agent. Not retryable.
+        """
+        reads = [await self._read_side(workflow_id) for workflow_id in (a, b)]
+        said, others = (read.messages for read in reads)
+        place = common(said, others)
+        sides = [make_side(read, place, await self._output(read.info)) for read in reads]
+        return RunDiff(
+            a=sides[0],
+            b=sides[1],
+            common_messages=place,
+            common_turns=common_turns(said, place),
+            parting=parting(said, others, place),
+        )
+
+    async def _read_side(self, workflow_id: str) -> RunRead:
+        await agents_run(self.temporal, workflow_id)
+        return await read_side(self.temporal, workflow_id, await self.show(workflow_id, depth=0))
+
+    async def _output(self, info: RunInfo) -> JsonValue:
+        """Return the output of an agent's run, if it completed."""
+        if info.status != "completed":
+            return None
+        result: RunResult = await self.result(info.workflow_id)
+        return result.output
 
     async def terminate(self, workflow_id: str, *, reason: str) -> None:
         """End a run at once; nothing of it is asked.

@@ -1,10 +1,15 @@
 """What runs may spend, and what they have spent: money and tokens, reserved and settled. Both sides."""
 
+from collections.abc import Mapping
 from decimal import Decimal
+from typing import Any
+
+from pydantic import ValidationError
 
 from perdure.contracts._base import Contract
-from perdure.contracts.usage import Usage
+from perdure.contracts.usage import Price, Usage
 
+_PER_MILLION = Decimal(1_000_000)
 MAX_ARTIFACT_TOKENS = 100_000
 """What is reserved for an artifact, and the most bytes that it may have in a prompt that is paid from a budget."""
 
@@ -161,3 +166,28 @@ class Ledger(Contract):
 def amount_of(usage: Usage) -> Amount:
     """Return what a usage takes from a budget; an unknown cost is none."""
     return Amount(tokens=usage.total_tokens, cost_usd=usage.cost_usd or Decimal(0))
+
+
+def worst_case(price: Price | None, prompt: int, output: int) -> Amount:
+    """Return the most that a call can take. Without a price it takes tokens alone."""
+    if price is None:
+        return Amount(tokens=prompt + output)
+    cost = (prompt * _dearest_input(price) + output * price.output_usd) / _PER_MILLION
+    return Amount(tokens=prompt + output, cost_usd=cost)
+
+
+def _dearest_input(price: Price) -> Decimal:
+    return max(price.input_usd, price.cached_input_usd or Decimal(0), price.cache_write_usd or Decimal(0))
+
+
+SETTLED = "settled"
+"""The attribute of a child's failure that says what it took of its parent's budget."""
+
+
+def settled_in(attributes: Mapping[str, Any]) -> Amount | None:
+    """Return what a child that failed says that it took; None where it doesn't."""
+    given = attributes.get(SETTLED)
+    try:
+        return None if given is None else Amount.model_validate(given)
+    except ValidationError:
+        return None

@@ -13,7 +13,7 @@ from perdure.contracts.compaction import CompactedPart, CompactionStep, Room, Su
 from perdure.contracts.limits import Limits
 from perdure.contracts.messages import Message
 from perdure.contracts.names import MAIN_CONVERSATION
-from perdure.contracts.spec import AgentSpec, ToolSpec
+from perdure.contracts.spec import AgentSpec, SpecChanges, ToolSpec
 from perdure.contracts.usage import Usage
 from perdure.contracts.waits import ApprovalRule
 
@@ -126,7 +126,7 @@ class CallToolRequest(Contract):
     epoch: int = 0
     conversation: str = MAIN_CONVERSATION
     tenant: str = ""
-    """Who the run is for, where the call may be shared."""
+    """Who the run is for."""
     is_edited: bool = False
     """A person put `arguments` in place of the model's; the model is told."""
 
@@ -156,6 +156,10 @@ class CopyConversationRequest(Contract):
     """Slot `start` alone, which may lie behind a gap."""
     limits: Limits = Limits()
     """Over those of the spec."""
+    from_workflow_id: str = ""
+    """Set on a fork: the run that it was forked from, which goes its own way."""
+    changes: SpecChanges | None = None
+    """Set with the first page of a fork: what it pins anew."""
 
 
 class CopyConversationResult(Contract):

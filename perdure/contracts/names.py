@@ -7,6 +7,7 @@ MAP_WORKFLOW: Final = "MapWorkflow"
 MAP_NODE: Final = "MapNode"
 PLAN_WORKFLOW: Final = "PlanWorkflow"
 SCOREBOARD_WORKFLOW: Final = "Scoreboard"
+MEMORY_WORKFLOW: Final = "Memory"
 
 LOAD_AGENT: Final = "perdure.load_agent"
 CALL_MODEL: Final = "perdure.call_model"
@@ -26,6 +27,7 @@ FIND_EARLIER: Final = "perdure.find_earlier"
 RESUME_RUN: Final = "perdure.resume_run"
 SELECT_AGENT: Final = "perdure.select_agent"
 RECORD_OUTCOMES: Final = "perdure.record_outcomes"
+DESCRIBE_WORKER: Final = "perdure.describe_worker"
 CHECK_APPROVAL: Final = "perdure.check_approval"
 OPEN_WAIT: Final = "perdure.open_wait"
 
@@ -61,7 +63,14 @@ PAUSE_SIGNAL: Final = "perdure.pause"
 
 OUTCOMES_SIGNAL: Final = "perdure.outcomes"
 
+REMEMBER_SIGNAL: Final = "perdure.remember"
+FORGET_UPDATE: Final = "perdure.forget"
+MEMORY_QUERY: Final = "perdure.memory"
+
 MAIN_CONVERSATION: Final = "main"
+
+FORK_MEMO: Final = "perdure.fork"
+"""Memo of a fork: a `ForkedFrom`."""
 
 SHARED_QUEUE_SUFFIX: Final = "-shared"
 """Of the Task Queue on which calls shared by several runs are made, with slots of their own."""

@@ -3,6 +3,7 @@
 from pydantic import JsonValue
 
 from perdure.contracts._base import Contract
+from perdure.contracts.budget import NOTHING, Amount
 from perdure.contracts.run import Carried, EarlierRun
 
 
@@ -10,6 +11,8 @@ class FindEarlierResult(Contract):
     """Child runs of before, in the order of their start: they are not to be begun anew."""
 
     runs: tuple[EarlierRun, ...] = ()
+    spent: Amount = NOTHING
+    """What was taken of the workflow's limit after the point that it was reset to, and history doesn't say."""
 
 
 class ResumeRunRequest(Contract):
@@ -25,5 +28,7 @@ class ResumeRunResult(Contract):
     """Of a run that completed."""
     carried: Carried | None = None
     """Of an agent's run that did not: from where to go on; None where there is nothing."""
+    spent: Amount | None = None
+    """What such a run, and those before it, have taken of their limits."""
     runs: tuple[EarlierRun, ...] = ()
     """Of a map's node that did not complete: the runs of its items."""

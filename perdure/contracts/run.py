@@ -8,6 +8,7 @@ from pydantic import Field, JsonValue
 
 from perdure.contracts._base import Contract
 from perdure.contracts.budget import Amount, Budget, Lease, Ledger, PromptSize
+from perdure.contracts.fork import Fork, ForkedFrom
 from perdure.contracts.limits import Limits
 from perdure.contracts.messages import (
     InputPart,
@@ -57,6 +58,13 @@ class Counters(Contract):
     """Of `model_calls`, likewise."""
     saved_usage: Usage = NO_USAGE
     """What the saved model calls would have used; `usage` is what was used."""
+    copied_turns: int = 0
+    """Turns of the conversation that another run took, and paid: a fork's. They count for nothing else here."""
+
+    @property
+    def turn(self) -> int:
+        """Number of the last turn in the conversation, as a transcript counts them."""
+        return self.copied_turns + self.turns
 
 
 class KnownResult(Contract):
@@ -137,6 +145,8 @@ class Carried(Contract):
     """Set where a session waits for the next message."""
     answered_turns: int = 0
     """Turns that a session had taken when it answered last: `max_turns` counts from there."""
+    fork: Fork | None = None
+    """Set on the first run of a fork."""
 
 
 class AnswersCall(Contract):
@@ -183,6 +193,8 @@ class RunInput(Contract):
     """Set on a run that takes message after message."""
     inbox: CarriedInbox | None = None
     """Messages that wait already: of a run that is started again from its beginning."""
+    forked: ForkedFrom | None = None
+    """Set on a fork."""
 
 
 class RunResult(Contract):

@@ -81,6 +81,15 @@ class ModelSpec(Contract):
     """Where its calls run, if its provider has a Task Queue of its own."""
 
 
+class SpecChanges(Contract):
+    """What a fork pins anew, over the spec of the run that it was forked from."""
+
+    models: tuple[str, ...] = ()
+    """`provider:model`, the first and its fallbacks; the same as before when empty."""
+    instructions: str | None = None
+    """The same as before when None."""
+
+
 class OutputSpec(Contract):
     """The structured output that an agent must give."""
 

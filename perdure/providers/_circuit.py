@@ -6,9 +6,9 @@ call probes: its success closes the circuit, its failure opens it for twice as l
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final
 
-CircuitState = Literal["closed", "open", "probing"]
+from perdure.contracts.workers import CircuitState
 
 _FAILURES: Final = 5
 _FIRST_SECONDS: Final = 2.0
@@ -27,6 +27,11 @@ class Circuit:
     """In a row."""
     _open_until: float = 0.0
     _seconds: float = _FIRST_SECONDS
+
+    @property
+    def left(self) -> float:
+        """The seconds until it probes; 0 unless it is open."""
+        return max(0.0, self._open_until - self.clock()) if self.state == "open" else 0.0
 
     def wait(self) -> float:
         """Return the seconds to stay away; 0 lets a call go. The first after an outage is the probe."""

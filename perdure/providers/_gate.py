@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from perdure.contracts.usage import Usage
+from perdure.contracts.workers import ProviderState
 from perdure.errors import ModelCallError
 from perdure.providers._circuit import Circuit
 from perdure.providers._pacer import Cost, Pacer, Ticket
@@ -32,18 +33,6 @@ _FIRST_OUTPUT_TOKENS: Final = 200.0
 _LEARNING: Final = 0.1
 _LOG_EVERY: Final = 100
 _NOT_OUTAGES: Final = frozenset({408, 409, 425})
-
-
-@dataclass(frozen=True, slots=True)
-class GateState:
-    """What a worker knows of a provider, for people."""
-
-    provider: str
-    circuit: str
-    failures: int
-    waiting: int
-    refusals: int
-    limits: dict[str, float]
 
 
 @dataclass(slots=True)
@@ -89,7 +78,7 @@ class Gate:
         self.pacer, self.circuit = Pacer(self.clock), Circuit(self.clock)
         self._waiters: deque[_Waiter] = deque()
         self._timer: asyncio.TimerHandle | None = None
-        self._booked_until = float("-inf")
+        self._booked_until = self._away_until = float("-inf")
         self._input_ratio = 1.0
         self._output_tokens = _FIRST_OUTPUT_TOKENS
 
@@ -100,6 +89,9 @@ class Gate:
         Raises:
             ModelCallError: `is_held`: the call was not made, and should be after `retry_after`.
         """
+        wait = self._away_until - self.clock()
+        if wait > 0:
+            raise self._asked_away(wait)
         wait = self.circuit.wait()
         if wait > 0:
             raise self._broken(wait)
@@ -152,11 +144,21 @@ class Gate:
         self._input_ratio += _LEARNING * (sample - self._input_ratio)
         self._output_tokens += _LEARNING * (usage.output_tokens - self._output_tokens)
 
-    def state(self) -> GateState:
+    def state(self) -> ProviderState:
         """Return what is known of the provider."""
-        waiting = sum(not waiter.admitted.done() for waiter in self._waiters)
         circuit, pacer = self.circuit, self.pacer
-        return GateState(self.provider, circuit.state, circuit.failures, waiting, pacer.refusals, pacer.state())
+        return ProviderState(
+            provider=self.provider,
+            circuit=circuit.state,
+            failures=circuit.failures,
+            probe_in_seconds=round(circuit.left, 1),
+            held_seconds=round(max(pacer.held_seconds, self._away_until - self.clock()), 1),
+            pace=round(pacer.pace, 2),
+            waiting=sum(not waiter.admitted.done() for waiter in self._waiters),
+            refusals=pacer.refusals,
+            sharers=pacer.workers,
+            limits=pacer.limits,
+        )
 
     async def _enter(self, size: int) -> Ticket:
         if not self.pacer.is_limited:
@@ -225,6 +227,11 @@ class Gate:
         )
         return ModelCallError(text, retry_after_seconds=delay, held_by="circuit")
 
+    def _asked_away(self, wait: float) -> ModelCallError:
+        delay = min(wait, _LONGEST_DELAY_SECONDS) + random.uniform(0, 0.5)
+        text = f"{self.provider} is down, and asked to be left alone; it is tried again in {delay:.1f} s."
+        return ModelCallError(text, retry_after_seconds=delay, held_by="circuit")
+
     def _note_failure(self, error: ModelCallError, admission: Admission) -> None:
         ticket = admission.ticket
         if error.kind == "rate_limited":
@@ -233,9 +240,18 @@ class Gate:
                 _log.warning("%s refused a call for its rate, number %d", self.provider, self.pacer.refusals + 1)
             self.pacer.refused(ticket, None if wait is None else wait.total_seconds(), is_told=admission.is_told)
         if is_outage(error):
+            if error.retry_after is not None:
+                self._leave_alone(error.retry_after.total_seconds())
             self._change(lambda: self.circuit.failed(ticket.sent_at))
         else:
             self._change(self.circuit.succeeded)
+
+    def _leave_alone(self, seconds: float) -> None:
+        """Hold back all calls, as the vendor asked of one: in place for a few seconds, else as an outage does."""
+        if seconds <= _IN_PLACE_SECONDS:
+            self.pacer.hold(seconds)
+        else:
+            self._away_until = max(self._away_until, self.clock() + seconds)
 
 
 def is_outage(error: ModelCallError) -> bool:
@@ -269,7 +285,7 @@ class Gates:
         """Say whether it matters how many workers there are."""
         return any(gate.pacer.is_shared for gate in self._of(provider))
 
-    def states(self) -> list[GateState]:
+    def states(self) -> list[ProviderState]:
         """Return what is known of each, without the keys."""
         return [gate.state() for gate in self._gates.values()]
 

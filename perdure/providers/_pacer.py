@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
+from perdure.contracts.workers import ProviderLimit
 from perdure.providers._quota import Dimension, Quota
 
 Cost = Mapping[Dimension, float]
@@ -181,7 +182,7 @@ class Pacer:
         wait = _NO_ADVICE_SECONDS if retry_after is None else retry_after
         if retry_after is None and self._buckets:
             wait = min(_NO_ADVICE_SECONDS, max(self.interval(ticket.cost), 0.05))
-        self._hold_until = max(self._hold_until, now + wait)
+        self.hold(wait)
         for bucket in () if is_told else self._buckets.values():
             bucket.credit, bucket.at = min(0.0, self._credit(bucket, now)), now
             bucket.full_at = max(bucket.full_at, now + bucket.limit / bucket.rate)
@@ -192,13 +193,25 @@ class Pacer:
         if not self._buckets or self._guess is not None:
             self._decrease_guess(now)
 
-    def state(self) -> dict[str, float]:
-        """Return the limits known, in a second's terms, for people."""
-        now = self.clock()
-        found: dict[str, float] = {f"{name}_per_second": each.rate for name, each in self._buckets.items()}
-        found["pace"] = self._current_factor(now)
-        found["held_seconds"] = max(0.0, self._hold_until - now)
-        return found
+    def hold(self, seconds: float) -> None:
+        """Let no call go for so long."""
+        self._hold_until = max(self._hold_until, self.clock() + seconds)
+
+    @property
+    def held_seconds(self) -> float:
+        """For how long no call goes."""
+        return max(0.0, self._hold_until - self.clock())
+
+    @property
+    def pace(self) -> float:
+        """What part of the vendor's rate is used; 1 unless it refused calls lately."""
+        return self._current_factor(self.clock())
+
+    @property
+    def limits(self) -> tuple[ProviderLimit, ...]:
+        """The limits known, for people; where the vendor tells none, the pace that it was found to take."""
+        found = self._buckets.items()
+        return tuple(ProviderLimit(counted=name, per_minute=round(each.rate * _MINUTE, 1)) for name, each in found)
 
     def _first_calls(self, now: float) -> float:
         seconds = 0.0 if self._first_at is None else now - self._first_at

@@ -63,7 +63,10 @@ class LocalStorageDriver(StorageDriver):
             StorageError: A payload is too large, or the disk can't take it. Not retryable, or retryable.
         """
         namespace = "" if context.target is None else context.target.namespace
-        return [await asyncio.to_thread(self._put, each.SerializeToString(True), namespace) for each in payloads]
+        return [
+            await asyncio.to_thread(self._put, each.SerializeToString(deterministic=True), namespace)
+            for each in payloads
+        ]
 
     async def retrieve(
         self, context: StorageDriverRetrieveContext, claims: Sequence[StorageDriverClaim]

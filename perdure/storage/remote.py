@@ -70,7 +70,7 @@ class S3Client(S3StorageDriverClient):
         self._region = region
 
     async def _open(self, stack: AsyncExitStack) -> Any:
-        import aioboto3
+        import aioboto3  # pyright: ignore[reportMissingTypeStubs]
 
         session = cast("Any", aioboto3).Session()
         client = session.client("s3", endpoint_url=self._endpoint_url, region_name=self._region)
@@ -82,7 +82,7 @@ class S3Client(S3StorageDriverClient):
 
     async def object_exists(self, *, bucket: str, key: str) -> bool:
         """Say whether an object is there."""
-        from botocore.exceptions import ClientError
+        from botocore.exceptions import ClientError  # pyright: ignore[reportMissingTypeStubs]
 
         try:
             await (await self._lazy.get()).head_object(Bucket=bucket, Key=key)

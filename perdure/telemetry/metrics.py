@@ -1,7 +1,6 @@
 """What is counted, by the meter of Temporal's runtime: it goes where Temporal's own metrics go. Activity side."""
 
 from collections.abc import Iterable, Mapping
-from typing import Protocol
 
 from temporalio.client import Client
 from temporalio.common import MetricMeter
@@ -10,6 +9,7 @@ from temporalio.runtime import Runtime
 from perdure.contracts import span_names as names
 from perdure.contracts.calls import CallModelResult
 from perdure.contracts.usage import Usage
+from perdure.contracts.workers import ProviderState
 
 Attributes = Mapping[str, str | int | float | bool]
 
@@ -19,35 +19,6 @@ _CIRCUITS = {"closed": 0, "probing": 1, "open": 2}
 def meter_of(client: Client) -> MetricMeter:
     """Return the meter of a client's runtime; one that counts nothing where that sends no metrics."""
     return (client.service_client.config.runtime or Runtime.default()).metric_meter
-
-
-class ProviderState(Protocol):
-    """What a worker knows of a provider."""
-
-    @property
-    def provider(self) -> str:
-        """Its name."""
-        ...
-
-    @property
-    def circuit(self) -> str:
-        """`closed`, `probing` or `open`."""
-        ...
-
-    @property
-    def waiting(self) -> int:
-        """Calls that wait in this worker."""
-        ...
-
-    @property
-    def refusals(self) -> int:
-        """Calls that were refused for their rate, in a row."""
-        ...
-
-    @property
-    def limits(self) -> Mapping[str, float]:
-        """What is known of its limits."""
-        ...
 
 
 class Metrics:
@@ -76,9 +47,11 @@ class Metrics:
         )
         self._circuit = meter.create_gauge("perdure_limiter_circuit", "0 closed, 1 probing, 2 open")
         self._limit = meter.create_gauge_float(
-            "perdure_limiter_limit", "What this worker knows of a vendor's limits, by dimension"
+            "perdure_limiter_limit", "What this worker knows of a vendor's limits, a minute, by dimension"
         )
-        self._refusals = meter.create_gauge("perdure_limiter_refusals", "Calls that the vendor refused in a row")
+        self._refusals = meter.create_gauge(
+            "perdure_limiter_refusals", "Calls that the vendor refused, since the start"
+        )
         self._runs = meter.create_gauge("perdure_runs", "Open runs of agents by state, in the namespace")
 
     def _name(self, name: str) -> str:
@@ -129,8 +102,8 @@ class Metrics:
             self._waiting.set(state.waiting, provider)
             self._circuit.set(_CIRCUITS.get(state.circuit, 1), provider)
             self._refusals.set(state.refusals, provider)
-            for dimension, value in state.limits.items():
-                self._limit.set(max(value, 0.0), {**provider, "dimension": dimension})
+            for limit in state.limits:
+                self._limit.set(max(limit.per_minute, 0.0), {**provider, "dimension": limit.counted})
 
     def runs(self, counts: Mapping[str, int]) -> None:
         """Show how many runs are in which state."""

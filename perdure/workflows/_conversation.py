@@ -103,9 +103,10 @@ class Conversation:
         self.epoch += 1
 
     def weights(self) -> Sequence[tuple[int, int]]:
-        """Return the weights of the messages; no slot is open."""
+        """Return the weights of the messages, up to the first slot that is open."""
         for message in self._slots[len(self._weights) :]:
-            assert message is not None, "between two turns no slot is open"
+            if message is None:
+                break
             self._weights.append(weigh(message))
         return self._weights
 

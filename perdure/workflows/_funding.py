@@ -1,19 +1,13 @@
 """Running a child agent on a part of its parent's budget. Workflow side."""
 
 from collections.abc import Callable
-from typing import Any
 
-from pydantic import ValidationError
-
-from perdure.contracts.budget import NOTHING, Amount, amount_of
+from perdure.contracts.budget import NOTHING, SETTLED, Amount, amount_of, settled_in
 from perdure.contracts.limits import Limits
 from perdure.contracts.run import EarlierRun, RunInput, RunResult
 from perdure.errors import PerdureError
 from perdure.workflows._accounts import Account
 from perdure.workflows._subagents import new_child_id, run_child
-
-SETTLED = "settled"
-"""The attribute of a child's failure that says what it took of its parent's budget."""
 
 
 async def run_funded(
@@ -58,7 +52,8 @@ async def run_funded(
         settled = settled_by(result) if is_started else NOTHING  # else it was found: counted when it ran
         return result
     except PerdureError as error:
-        settled = settled_by_failure(error)
+        settled = settled_in(error.attributes)
+        error.attributes.pop(SETTLED, None)  # whoever passes the error on has taken another amount
         raise
     finally:
         account.close(child, settled)
@@ -73,12 +68,3 @@ def settled_by(result: RunResult) -> Amount | None:
     """Return what a child took of its parent's budget; None where that isn't known."""
     usage = result.counters.usage
     return result.settled or (None if usage.cost_usd is None else amount_of(usage))
-
-
-def settled_by_failure(error: PerdureError) -> Amount | None:
-    """Return what a child that failed says that it took; None where it doesn't."""
-    given: Any = error.attributes.get(SETTLED)
-    try:
-        return None if given is None else Amount.model_validate(given)
-    except ValidationError:
-        return None

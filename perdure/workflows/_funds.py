@@ -10,7 +10,7 @@ from typing import Any
 from temporalio import workflow
 from temporalio.api.common.v1 import Payload
 
-from perdure.contracts.budget import NOTHING, Lease, LeaseAnswer, LeaseReport, Ledger
+from perdure.contracts.budget import NOTHING, Amount, Lease, LeaseAnswer, LeaseReport, Ledger
 from perdure.contracts.limits import SHARED_LIMITS, Limits
 from perdure.contracts.money import MoneyStatus
 from perdure.contracts.names import LEASE_HEADER, LEDGER_HEADER, LIMITS_MEMO
@@ -69,6 +69,11 @@ class Funds:
         if account is not None and self.account is not None:
             self._inline.remove(account)
             self.account.close_inner(key)
+
+    def note_spent(self, amount: Amount) -> None:
+        """Count what was spent before the workflow was reset."""
+        if self.account is not None:
+            self.account.change(spent=self.account.ledger.spent + amount)
 
     def headers_for(self, child: str) -> dict[str, Payload]:
         """Lend to a child that is no run of an agent, and return what tells it so."""

@@ -143,6 +143,7 @@ class Host:
         self._finding = None
         if not finding.cancelled() and finding.exception() is None:
             self.note_earlier(finding.result().runs)
+            self.funds.note_spent(finding.result().spent)
 
     def note_earlier(self, runs: Iterable[EarlierRun]) -> None:
         """Remember child runs of before: their work is kept."""

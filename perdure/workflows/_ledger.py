@@ -13,9 +13,8 @@ The worst case of a call is an upper bound, not an estimate:
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from decimal import Decimal
 
-from perdure.contracts.budget import MAX_ARTIFACT_TOKENS, NOTHING, Amount, Budget, Ledger, amount_of
+from perdure.contracts.budget import MAX_ARTIFACT_TOKENS, NOTHING, Amount, Budget, Ledger, amount_of, worst_case
 from perdure.contracts.limits import Limits
 from perdure.contracts.messages import ArtifactPart, FilePart, ImagePart, Message, ToolResultPart
 from perdure.contracts.spec import AgentSpec
@@ -36,7 +35,6 @@ _MESSAGE_TOKENS = 64
 _TOOL_TOKENS = 64
 _MEDIA_TOKENS = 50_000
 """An image or a file: its bytes say nothing of its tokens. More than any vendor counts for an image."""
-_PER_MILLION = Decimal(1_000_000)
 
 
 @dataclass(frozen=True)
@@ -96,18 +94,6 @@ def summary_frame(spec: AgentSpec, messages: int) -> int:
     """Return the most tokens that are put around the messages which a model is to summarise."""
     own = 0 if spec.compaction is None else len(spec.compaction.instructions.encode(errors="replace"))
     return _SUMMARY_TOKENS + _MESSAGE_TOKENS * messages + own
-
-
-def worst_case(price: Price | None, prompt: int, output: int) -> Amount:
-    """Return the most that a call can take. Without a price it takes tokens alone."""
-    if price is None:
-        return Amount(tokens=prompt + output)
-    cost = (prompt * _dearest_input(price) + output * price.output_usd) / _PER_MILLION
-    return Amount(tokens=prompt + output, cost_usd=cost)
-
-
-def _dearest_input(price: Price) -> Decimal:
-    return max(price.input_usd, price.cached_input_usd or Decimal(0), price.cache_write_usd or Decimal(0))
 
 
 def reserve(

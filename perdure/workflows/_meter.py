@@ -71,8 +71,16 @@ class Meter:
         if hold is not None:
             return hold
         need = kept + worst_case(price, prompt, least)
-        short_of = self.account.budget.short_of(self.account.purse.taken + need)
-        raise OutOfBudget(short_of or "max_cost_usd", need)
+        raise OutOfBudget(self._short_of(need), need)
+
+    def _short_of(self, need: Amount) -> str:
+        """Return the limit that is in the way: the run's own, else that of the root of its tree."""
+        account, taken = self.account, self.account.purse.taken + need
+        own, lease = account.ledger.budget.short_of(taken), account.ledger.lease
+        if own is not None or lease is None:
+            return own or "max_cost_usd"
+        name = (account.budget.short_of(taken) or "max_cost_usd").partition("=")[0]
+        return f"{name} of {lease.root or lease.parent}"
 
     def _own_room(self, price: Price | None, prompt: int, output: int, least: int, kept: Amount) -> int:
         """Return how long a reply the run's own limits allow, whatever its lease is; 0 for less than `least`."""

@@ -48,8 +48,7 @@ async def run_child(
         found = await resume_run(ResumeRunRequest(run=earlier))
         if found.result is not None:
             return RunResult.model_validate(found.result)
-        if found.carried is not None:
-            request = request.model_copy(update={"carried": found.carried})
+        request = request.model_copy(update={"carried": found.carried, "spent": found.spent})
     text = "".join(part.text for part in request.input if isinstance(part, TextPart))
     funds = current_host().funds
     funds.open_children += 1

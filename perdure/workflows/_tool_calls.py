@@ -385,7 +385,7 @@ class ToolCalls:
             call_id=call.part.id if is_short else "",
             epoch=self._conversation.epoch,
             conversation=self._conversation.name,
-            tenant=self._tenant if tool.cache == "shared" else "",
+            tenant=self._tenant,
             is_edited=call.is_edited,
         )
 

@@ -12,7 +12,7 @@ from temporalio import workflow
 from temporalio.common import SearchAttributeKey, SearchAttributeUpdate
 from temporalio.exceptions import FailureError, is_cancelled_exception
 
-from perdure.contracts.budget import NOTHING, LeaseAnswer, LeaseReport, Ledger, amount_of
+from perdure.contracts.budget import NOTHING, SETTLED, LeaseAnswer, LeaseReport, Ledger, amount_of
 from perdure.contracts.calls import CopyConversationRequest, LoadAgentRequest
 from perdure.contracts.limits import Limits
 from perdure.contracts.messages import Message
@@ -50,7 +50,6 @@ from perdure.workflows._accounts import Account
 from perdure.workflows._calls import copy_conversation, load_agent
 from perdure.workflows._conversation import INLINE_BYTES, Conversation
 from perdure.workflows._details import agent_details
-from perdure.workflows._funding import SETTLED
 from perdure.workflows._guard import typed_activity_failure, typed_failures
 from perdure.workflows._host import current_host
 from perdure.workflows._known import KnownResults
@@ -100,7 +99,7 @@ class AgentWorkflow:
         self._is_short = False
         if carried is None:
             message = Message(role="user", parts=request.input)
-            self._conversation.append(message, is_recorded=len(message.to_bytes()) > INLINE_BYTES)
+            self._conversation.append(message, is_recorded=_is_long(message))
 
     @workflow.run
     async def run(self, request: RunInput) -> RunResult:
@@ -239,10 +238,14 @@ class AgentWorkflow:
 
     async def _copy(self, carried: Carried) -> AgentSpec:
         spec: AgentSpec | None = None
+        given = {} if carried.fork is None else {each.slot: each.message for each in carried.fork.given}
         while spec is None or len(self._conversation) < carried.conversation_slots:
-            page = await copy_conversation(
-                self._copy_request(carried, len(self._conversation), carried.conversation_slots)
-            )
+            start = len(self._conversation)
+            if spec is not None and start in given:
+                self._conversation.append(given[start], is_recorded=_is_long(given[start]))
+                continue
+            stop = min((slot for slot in given if slot >= start), default=carried.conversation_slots)
+            page = await copy_conversation(self._copy_request(carried, start, stop))
             spec = spec or page.spec
             for message in page.messages:
                 self._conversation.append(message, is_recorded=True)
@@ -256,6 +259,8 @@ class AgentWorkflow:
             stop=stop,
             epoch=carried.epoch,
             limits=Limits() if carried.resumed is None else self._request.limits,
+            from_workflow_id="" if carried.fork is None else carried.fork.workflow_id,
+            changes=carried.fork.changes if carried.fork is not None and start == 0 else None,
         )
 
     def _note_base(self) -> None:
@@ -303,6 +308,7 @@ class AgentWorkflow:
             answers=self._request.answers,
             verify=self._request.verify,
             task_kind=self._request.task_kind,
+            forked=self._request.forked,
             approvals=self._request.approvals,
             session=self._request.session,
             carried=Carried(
@@ -498,6 +504,11 @@ class AgentWorkflow:
         return spec if spec is not None and digest in ("", spec.digest) else None
 
 
+def _is_long(message: Message) -> bool:
+    """Say whether a message of the run's input is looked up there, not recorded with the next model call."""
+    return len(message.to_bytes()) > INLINE_BYTES
+
+
 def _told_state() -> str | None:
     """Return the state that the run's search attributes tell."""
     return workflow.info().typed_search_attributes.get(SearchAttributeKey.for_keyword("PerdureState"))
@@ -516,7 +527,7 @@ def _sums(counters: Counters) -> dict[str, float | None]:
 def _first_ledger(request: RunInput, spec: AgentSpec) -> Ledger | None:
     """Return the ledger that the run goes on with; a new one where its parent lends it something."""
     carried = request.carried
-    if carried is not None and carried.ledger is not None:
+    if carried is not None and carried.ledger is not None and request.spent is None:
         return carried.ledger
     spent = request.spent or (NOTHING if carried is None else amount_of(carried.counters.usage))
     raised = Limits() if carried is None else carried.raised

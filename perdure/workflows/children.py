@@ -139,6 +139,8 @@ async def _run_inline(request: RunInput, kind: str | None) -> Any:
         host.add(loaded, conversation)
         return loaded
 
+    if funds.account is not None:
+        await host.find_earlier()  # what was spent before a reset counts first
     spec = await load(request.agent)
     account = await funds.open_inline(conversation.name, spec.limits)
     loop = AgentLoop(

@@ -255,7 +255,7 @@ class AgentLoop:
         if self.spec.verify is None:
             return answer
         await current_host().pause.passed()
-        self._show(f"turn {self.counters.turns} · verified by {self.spec.verify}")
+        self._show(f"turn {self.counters.turn} · verified by {self.spec.verify}")
         verdict = await judge(
             self.spec,
             self.conversation,
@@ -317,7 +317,7 @@ class AgentLoop:
         self._cancel.check()
         while True:
             request = self._request(is_final=is_final)
-            turn = self.counters.turns + 1
+            turn = self.counters.turn + 1
             try:
                 result = await ask_models(
                     self.spec, request, turn=turn, show=self._show, meter=meter, interruption=stop
@@ -361,7 +361,7 @@ class AgentLoop:
 
     async def _run_tools(self, message: Message) -> None:
         calls = message.tool_calls
-        self._show(f"turn {self.counters.turns} · " + ", ".join(call_summary(call) for call in calls[:5]))
+        self._show(f"turn {self.counters.turn} · " + ", ".join(call_summary(call) for call in calls[:5]))
         made = self.counters.tool_calls
         room = (self.limits.max_tool_calls or _UNBOUNDED) - made
         self.counters = self.counters.model_copy(update={"tool_calls": made + min(len(calls), max(room, 0))})

@@ -218,3 +218,36 @@ def test_the_projects_server_is_named(project: Project, monkeypatch: pytest.Monk
     monkeypatch.setenv("PERDURE_DEV_PORT", "1")
     stderr = one_line(project.fail("list", code=3))
     assert "Can't reach Temporal at 127.0.0.1:1 (this project's embedded server)" in stderr
+
+
+@pytest.mark.parametrize(
+    ("args", "problem"),
+    [
+        (("--tool-result", "add"), "should be CALL=TEXT or CALL=@FILE"),
+        (("--tool-result", "add=@nope.txt"), "'nope.txt': No such file"),
+        (("--instructions", "@nope.txt"), "'nope.txt': No such file"),
+        (("--limit", "max_turn=5"), "Did you mean 'max_turns'?"),
+    ],
+)
+def test_forks(project: Project, args: tuple[str, ...], problem: str) -> None:
+    assert problem in one_line(project.fail("fork", "some-run", *args, code=2))
+    assert "-1 is not in the range" in project.fail("fork", "some-run", "--turn", "-1", code=2)
+
+
+@pytest.mark.parametrize(
+    ("args", "problem"),
+    [
+        ("--agent calc -i x", "Give --cron or --every"),
+        ("-i x --every 1h", "Give either --agent or --workflow"),
+        ("--agent calc --workflow OrderFlow -i x --every 1h", "Give either --agent or --workflow"),
+        ("--agent calc --every 1h", "Missing option '-i'"),
+        ("--agent calc -i x --every soon", "--every 'soon' should be a number of s, m, h, d or w"),
+        ("--agent calc -i x --every 0h", "--every '0h' should be a number"),
+        ("--agent calc -i x --every 1h --jitter x", "--jitter 'x' should be"),
+        ("--agent calc -i x --every 1h --overlap perhaps", "'perhaps' is not one of 'skip', 'buffer_one'"),
+        ("--workflow OrderFlo --every 1h", "Did you mean 'OrderFlow'?"),
+        ("--workflow OrderFlow -i {} --every 1h", "should be JSON of Order: sku: Field required"),
+    ],
+)
+def test_schedules(project: Project, args: str, problem: str) -> None:
+    assert problem in project.fail("schedule", "create", "nightly", *args.split(), code=2)

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import socket
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -46,8 +47,9 @@ class Connection:
     async def answer_json(self, status: int, value: object, **headers: str) -> None:
         await self.answer(status, json.dumps(value).encode(), **headers)
 
-    async def stream_head(self) -> None:
-        await self.head(200, content_type="text/event-stream; charset=utf-8", transfer_encoding="chunked")
+    async def stream_head(self, **headers: str) -> None:
+        plain = {"content_type": "text/event-stream; charset=utf-8", "transfer_encoding": "chunked"}
+        await self.head(200, **plain, **headers)
 
     async def chunk(self, data: bytes) -> None:
         await self.send(b"%x\r\n%b\r\n" % (len(data), data))
@@ -76,15 +78,22 @@ Script = Callable[[Request, Connection], Awaitable[None]]
 
 @dataclass
 class HttpServer:
-    """Serves `script` on a free port of the loopback interface, while its context is open."""
+    """Serves `script` on a free port of the loopback interface, while its context is open.
+
+    Attributes:
+        listener: A socket that is bound already; until the context is opened, connections to it are refused.
+    """
 
     script: Script
     requests: list[Request] = field(default_factory=list[Request])
     connections: int = 0
+    listener: socket.socket | None = None
 
     async def __aenter__(self) -> Self:
         self._tasks: set[asyncio.Task[None]] = set()
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0, limit=2**20, backlog=2048)
+        free: dict[str, Any] = {"host": "127.0.0.1", "port": 0}
+        place: dict[str, Any] = free if self.listener is None else {"sock": self.listener}
+        self._server = await asyncio.start_server(self._serve, **place, limit=2**20, backlog=2048)
         self.port: int = self._server.sockets[0].getsockname()[1]
         return self
 

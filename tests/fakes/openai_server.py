@@ -8,11 +8,12 @@ from tests.fakes.replies import FakeReply, pieces
 
 
 class OpenAIServer(HttpServer):
-    """Gives the replies in turn, and the last one for ever after."""
+    """Gives the replies in turn, and the last one for ever after; each with the headers."""
 
-    def __init__(self, *replies: FakeReply) -> None:
+    def __init__(self, *replies: FakeReply, **headers: str) -> None:
         super().__init__(self._answer)
         self._replies = list(replies)
+        self._headers = headers
 
     @property
     def base_url(self) -> str:
@@ -25,9 +26,9 @@ class OpenAIServer(HttpServer):
         reply = self._replies.pop(0) if len(self._replies) > 1 else self._replies[0]
         asked = request.json()
         if not asked.get("stream"):
-            await connection.answer_json(200, completion(reply, asked["model"]))
+            await connection.answer_json(200, completion(reply, asked["model"]), **self._headers)
             return
-        await connection.stream_head()
+        await connection.stream_head(**self._headers)
         for chunk in chunks(reply, asked["model"]):
             await connection.chunk(event(chunk))
         await connection.chunk(event("[DONE]"))

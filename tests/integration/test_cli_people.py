@@ -92,6 +92,7 @@ def test_approve_in_each_format(project: CliProject) -> None:
 def test_the_inbox_in_each_format(project: CliProject) -> None:
     workflow_id, other = start(project, "web"), start(project, "ask")
     (wait,), _ = waits(project, workflow_id), waits(project, other)
+    lines = list[str]()
     for _ in range(100):  # the server's list lags
         lines = project.out("inbox").splitlines()
         if any(workflow_id in line for line in lines) and any(other in line for line in lines):

@@ -11,7 +11,7 @@ from uuid import uuid4
 import pytest
 
 from perdure.devserver import DevServer
-from tests.support.cli_project import CliProject, command, environment
+from tests.support.cli_project import CliProject, command, environment, wait_until
 
 QUEUE = "cli-runs"
 
@@ -21,8 +21,6 @@ def project(server: DevServer, tmp_path_factory: pytest.TempPathFactory) -> Iter
     """A project with a worker."""
     environ = {"TEMPORAL_ADDRESS": server.address, "PERDURE_TASK_QUEUE": QUEUE}
     made = CliProject(tmp_path_factory.mktemp("cli"), environ)
-    with (made.folder / "pyproject.toml").open("a") as file:
-        file.write('\n[tool.perdure.storage]\ndriver = "local"\n')
     worker = made.start("worker")
     worker.wait_for("serves the Task Queue")
     yield made
@@ -90,25 +88,6 @@ def test_a_full_transcript(project: CliProject, finished: str) -> None:
     entries = json.loads(project.out("transcript", finished, "--full", "-o", "json"))
     assert [entry["slot"] for entry in entries] == [0, 1, 2, 3]
     assert all(entry["run_id"] for entry in entries)
-
-
-def test_a_run_whose_input_is_in_external_storage(project: CliProject) -> None:
-    """It is opened like any other, and what it refers to is not collected."""
-    file = project.folder / "input.txt"
-    file.write_text("1 + 2 " + "x" * 3_000_000)
-    workflow_id = project.out("start", "calc", "-i", f"@{file}").strip()
-    assert "is 3." in project.out("result", workflow_id)
-    assert "completed" in project.out("show", workflow_id)
-    assert len(project.out("transcript", workflow_id)) > 3_000_000
-    status = json.loads(project.out("storage", "status", "-o", "json"))
-    assert (status["driver"], status["threshold_bytes"]) == ("local", 32768)
-    assert status["size_bytes"] > 3_000_000
-    assert "payloads" in project.out("storage", "status")
-    told = json.loads(project.out("storage", "gc", "--dry-run", "-o", "json"))
-    assert (told["deleted"], told["is_dry"]) == (0, True)
-    assert told["runs"] >= 1
-    assert "deleted" in project.out("storage", "gc")
-    assert len(project.out("transcript", workflow_id)) > 3_000_000
 
 
 def test_trace(project: CliProject, finished: str) -> None:
@@ -216,6 +195,72 @@ def test_rerun(project: CliProject, finished: str) -> None:
     assert json.loads(project.out("rerun", workflow_id, "-o", "json"))["is_beginning"] is True
 
 
+def test_fork_and_diff(project: CliProject, finished: str) -> None:
+    (project.folder / "result.txt").write_text("4\n")
+    made = project.invoke("fork", finished, "--turn", "1", "--tool-result", "add=@result.txt", "--id", "forked")
+    assert made.stdout == "forked\n"
+    assert made.stderr == f"Fork of {finished}: 2 messages up to turn 1, other result of add.\n"
+    project.invoke("result", "forked")
+    shown = dict(line.split(None, 1) for line in project.out("show", "forked").splitlines())
+    assert shown["turns"] == "1 of 4, after 1 that were copied"
+    assert shown["fork"] == f"of       {finished} at turn 1: other result of add"
+    lines = project.out("diff", finished, "forked").splitlines()
+    assert "They part at turn 1, by a tool's result:" in next(line for line in lines if "The same:" in line)
+    assert [line.split() for line in lines if line.startswith("  add")] == [["add", "3"], ["add", "4"]]
+    assert lines[-1] == "B  The answer to '1 + 2' is 3."
+    found = json.loads(project.out("diff", finished, "forked", "-o", "json"))
+    assert (found["common_messages"], found["parting"]["where"]) == (2, "result")
+    assert len(project.out("diff", finished, finished, "-o", "jsonl").splitlines()) == 1
+    again = json.loads(project.out("fork", finished, "--message", "more", "-o", "json"))
+    assert (again["turn"], again["messages"], again["changes"]) == (2, 4, ["message"])
+    project.invoke("result", again["workflow_id"])
+
+
+def test_forks_that_cannot_be(project: CliProject, finished: str, order: str) -> None:
+    assert "has 2 turns" in project.invoke("fork", finished, "--turn", "3", code=2).stderr
+    assert (
+        "no call 'sub'" in project.invoke("fork", finished, "--turn", "1", "--tool-result", "sub=1", code=2).stderr
+    )
+    assert "has no turns of its own" in project.invoke("fork", order, code=2).stderr
+    assert "has no turns of its own" in project.invoke("diff", finished, order, code=2).stderr
+    project.invoke("terminate", order)
+
+
+def test_schedules(project: CliProject) -> None:
+    create = ["schedule", "create", "nightly", "--agent", "calc", "-i", "1+2", "--cron"]
+    made = project.invoke(*create, "0 3 * * *", "--time-zone", "Europe/Berlin", "--paused")
+    assert (made.stdout, made.stderr) == ("nightly\n", "Paused.\n")
+    assert "is a schedule 'nightly' already" in project.invoke(*create, "@daily", code=2).stderr
+    scheduled = project.out("schedule", "trigger", "nightly").strip()
+    assert project.out("result", scheduled) == "The answer to '1+2' is 3.\n"
+    assert project.invoke("schedule", "resume", "nightly").stderr == "Resumed nightly.\n"
+    shown = dict(line.split(None, 1) for line in project.out("schedule", "show", "nightly").splitlines())
+    assert (shown["when"], shown["agent"], shown["state"]) == ("0 3 * * *", "calc", "active")
+    assert shown["next"].count(",") == 4
+    assert shown["run"].startswith(f"{scheduled} (")
+    assert json.loads(project.out("schedule", "show", "nightly", "-o", "json"))["time_zone"] == "Europe/Berlin"
+    wait_until(lambda: "nightly" in project.out("schedule", "list"))
+    listed = [json.loads(line) for line in project.out("schedule", "list", "-o", "jsonl").splitlines()]
+    assert {each["name"]: each["agent"] for each in listed}["nightly"] == "calc"
+    assert project.invoke("schedule", "pause", "nightly", "--note", "holidays").stderr == "Paused nightly.\n"
+    assert project.invoke("schedule", "delete", "nightly").stderr == "Deleted nightly.\n"
+    for verb in ("show", "pause", "resume", "trigger", "delete"):
+        assert "no schedule 'nightly'" in project.invoke("schedule", verb, "nightly", code=2).stderr
+    bad = project.invoke(*create, "nonsense", code=2).stderr
+    assert bad.startswith("Error: Temporal can't use the schedule 'nightly': ")
+    assert bad.count("\n") == 1
+
+
+def test_memory_of_nobody(project: CliProject) -> None:
+    shown = project.invoke("memory", "show", "ada")
+    assert (shown.stdout, shown.stderr) == ("", "Nothing is remembered.\n")
+    assert json.loads(project.out("memory", "show", "ada", "--tenant", "t", "-o", "json"))["entries"] == []
+    assert "Whose memory?" in project.invoke("memory", "show", code=2).stderr
+    assert "either keys, or everything" in project.invoke("memory", "forget", "ada", code=2).stderr
+    forgotten = project.invoke("memory", "forget", "ada", "--key", "home")
+    assert (forgotten.stdout, forgotten.stderr) == ("", "There was nothing under the key 'home'.\n")
+
+
 def test_a_run_that_goes_on_for_longer(project: CliProject) -> None:
     workflow_id = project.out("start", "calc", "-i", "flaky").strip()
     stderr = project.invoke("result", workflow_id, "--timeout", "1", code=1).stderr
@@ -260,6 +305,8 @@ def test_terminate(project: CliProject, order: str) -> None:
         "cancel ID",
         "terminate ID",
         "rerun ID",
+        "fork ID",
+        "diff ID ID",
     ],
 )
 def test_an_unknown_run(project: CliProject, args: str) -> None:

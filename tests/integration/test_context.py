@@ -235,6 +235,38 @@ async def test_epochs_go_on_over_runs_of_a_chain(strict: Client) -> None:
     assert kept == [str(number) for number in range(int(kept[0]), TURNS)], "what was copied is still there"
 
 
+@tool(idempotent=True, local=True)
+def chapter(number: int) -> str:
+    """Return a chapter."""
+    return f"page {number} " + "y" * 120_000
+
+
+async def test_a_large_conversation_is_made_shorter_before_it_is_copied_again(strict: Client) -> None:
+    """What is new is less than three times what was copied, and the server wants a new run."""
+    chapters = 40
+
+    def script(request: ModelRequest, messages: list[Message]) -> Any:
+        done = sum(message.role == "assistant" for message in messages)
+        return calls(("chapter", {"number": done})) if done < chapters else f"{done} chapters"
+
+    agent = Agent(
+        "reader",
+        model="scripted:x",
+        tools=[chapter],
+        limits=Limits(max_turns=1000),
+        compaction=Compaction(by="drop_tool_results"),
+    )
+    async with worker(App(agents=[agent], providers=[ScriptedModel(script)]), strict) as client:
+        workflow_id, result = await read(client)
+        full = await client.full_transcript(workflow_id)
+        last = await client.transcript(workflow_id)
+    assert result.output == f"{chapters} chapters"
+    assert pages([entry.message for entry in full.entries]) == [str(number) for number in range(chapters)]
+    assert last[0].epoch >= 1, "it was never made shorter"
+    assert len({entry.run_id for entry in full.entries}) >= 3
+    assert sum(len(entry.message.model_dump_json()) for entry in last) < 30 * 120_000
+
+
 async def _delete(client: Client, workflow_id: str, run_id: str) -> None:
     """Do what the end of the time of retention does."""
     request = DeleteWorkflowExecutionRequest(namespace=client.namespace)

@@ -1,5 +1,6 @@
 """A conversation goes on over runs of bounded history, and every message of it survives."""
 
+from collections import Counter
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import Any
@@ -15,6 +16,7 @@ from perdure.devserver import DevServer
 from perdure.errors import ModelCallError, ModelUnavailable
 from perdure.history import read_run
 from perdure.testing import ScriptedModel, calls
+from tests.support import fork_app
 from tests.support.workers import worker
 
 TURNS = 40
@@ -79,6 +81,21 @@ async def test_watch_follows_the_chain(strict: Client) -> None:
     assert events[-1].kind == "closed"
     assert events[-1].info is not None
     assert events[-1].info.status == "completed"
+
+
+async def test_each_of_its_turns_can_be_forked(strict: Client) -> None:
+    """Turns of before a handoff are in the history of an earlier run of the chain."""
+    async with worker(fork_app.app, strict, message_cache_bytes=0) as client:
+        run = await client.start_agent("first", "go")
+        expected = (await client.result(run.workflow_id, timeout=TIME)).output
+        assert (await client.show(run.workflow_id)).info.run_id != run.run_id, "the run never continued as new"
+        for turn in (1, 2, 5, 9):
+            fork_app.forget()
+            made = await client.fork(run.workflow_id, turn=turn)
+            result = await client.result(made.workflow_id, timeout=TIME)
+            assert result.output == expected
+            assert fork_app.asked == Counter(f"a:{n}" for n in range(turn + 1, fork_app.TURNS + 1)), f"turn {turn}"
+            assert result.counters.handoffs == ("first",)
 
 
 async def test_a_run_that_failed_after_that_goes_on(strict: Client) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 from temporalio.api.common.v1 import Priority
@@ -10,8 +11,11 @@ from temporalio.client import Client
 
 from perdure import Agent, App
 from perdure.client import PerdureClient
+from perdure.client._fairness import is_fair
 from perdure.client._providers import queue_state
+from perdure.connection import connect
 from perdure.contracts.messages import Message
+from perdure.devserver import DevServer
 from perdure.errors import InvalidInputError
 from perdure.providers.base import ModelReply, ModelRequest, TextSink
 from perdure.testing import ScriptedModel
@@ -102,6 +106,16 @@ async def test_a_backlog_of_one_tenant_does_not_hold_up_another(client: PerdureC
         await client.result(started.workflow_id, timeout=TIME)
     assert gated.asked.index("late") > BACKLOG // 2, "behind the others of its tenant"
     assert gated.asked.index("small") < BACKLOG // 2, "it came last of all, and goes before most"
+
+
+@pytest.mark.parametrize("is_on", [True, False])
+async def test_doctor_finds_out_whether_it_is_on(is_on: bool, tmp_path: Path, temporal: Client) -> None:
+    if is_on:
+        assert await is_fair(temporal)
+        return
+    config = {"matching.enableFairness": "false"}
+    async with DevServer(tmp_path, port=0, ui_port=0, in_memory=True, dynamic_config=config) as server:
+        assert await is_fair(await connect(address=server.address)) is False
 
 
 async def test_a_priority_out_of_range(client: PerdureClient) -> None:

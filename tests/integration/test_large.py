@@ -1,5 +1,7 @@
 """Large inputs and results: with external storage they work; without, there is a word for it and no run hangs."""
 
+import asyncio
+import json
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
@@ -19,6 +21,7 @@ from perdure.storage.collecting import Marks, mark, sweep
 from perdure.storage.local import LocalStorageDriver
 from perdure.storage.opening import external_storage, storage_folder
 from perdure.testing import ScriptedModel, calls
+from tests.support.cli_project import CliProject
 from tests.support.workers import worker
 
 MB = 1_000_000
@@ -59,7 +62,7 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
 async def stored(server: DevServer, settings: Settings) -> AsyncIterator[PerdureClient]:
     """A client and a worker with external storage, and a cache that holds nothing: all is looked up."""
     temporal = await connect(address=server.address, storage=external_storage(settings))
-    values = {"storage": TABLE, "project_dir": settings.project_dir, "message_cache_bytes": 0}
+    values: dict[str, Any] = {"storage": TABLE, "project_dir": settings.project_dir, "message_cache_bytes": 0}
     async with worker(APP, temporal, **values) as client:
         yield client
 
@@ -143,3 +146,26 @@ async def test_what_no_run_refers_to_is_collected(stored: PerdureClient, setting
     entries = await stored.transcript(run.workflow_id)
     assert "y" * 1000 in entries[2].message.model_dump_json()
     assert sweep(driver, "other", Marks(), older_than=timedelta(0), is_dry=False).deleted == 0
+
+
+async def test_the_command_line_opens_such_a_run(
+    stored: PerdureClient, settings: Settings, server: DevServer
+) -> None:
+    environ = {"TEMPORAL_ADDRESS": server.address, "PERDURE_TASK_QUEUE": stored.task_queue}
+    project = CliProject(settings.project_dir, environ)
+    with (project.folder / "pyproject.toml").open("a") as file:
+        file.write('\n[tool.perdure.storage]\ndriver = "local"\n')
+    run = await stored.start_agent("big", "dump 3000000 " + "x" * 3 * MB)
+    await stored.result(run.workflow_id, timeout=TIME)
+
+    async def out(*arguments: str) -> str:
+        return (await asyncio.to_thread(project.run, *arguments)).stdout
+
+    assert "completed" in await out("show", run.workflow_id)
+    assert len(await out("transcript", run.workflow_id, "-o", "jsonl")) > 6 * MB
+    status = json.loads(await out("storage", "status", "-o", "json"))
+    assert (status["driver"], status["threshold_bytes"]) == ("local", 32768)
+    assert status["size_bytes"] > 6 * MB
+    told = json.loads(await out("storage", "gc", "-o", "json"))
+    assert (told["deleted"], told["is_dry"]) == (0, False), "all of it is young"
+    assert told["runs"] >= 1

@@ -1,6 +1,7 @@
 """A worker in production: queues of their own, health, a graceful end under load."""
 
 import asyncio
+import os
 import time
 from collections import Counter
 from collections.abc import AsyncIterator
@@ -26,7 +27,8 @@ from tests.support.workers import WorkerProcess, worker
 APP = "tests.support.drain_app:app"
 TIME = timedelta(seconds=60)
 DRAINED = timedelta(seconds=150)
-RUNS = 500
+RUNS = int(os.environ.get("DRAIN_RUNS", "100"))
+"""Open model calls when the worker is told to stop; `DRAIN_RUNS=500` for as many as a worker takes."""
 GRACE_SECONDS = 60
 
 
@@ -97,7 +99,7 @@ async def test_a_worker_tells_its_health(apart: tuple[PerdureClient, int]) -> No
     assert await ask_health(port, "/live", "HEAD") == (200, {})
     code, told = await ask_health(port, "/ready?verbose")
     assert (code, told["status"]) == (200, "ready")
-    assert told["task_queues"] == [client.task_queue, f"{client.task_queue}-shared"]
+    assert told["task_queues"][:2] == [client.task_queue, f"{client.task_queue}-shared"]
     assert (await ask_health(port, "/metrics"))[0] == 404
     assert (await ask_health(port, "/live", "POST"))[0] == 405
 

@@ -6,7 +6,7 @@ import os
 import random
 import signal
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -93,7 +93,7 @@ def expected(request: DecideRequest, target: str) -> tuple[str, str]:
 
 
 @asynccontextmanager
-async def restarting_server(folder: Path) -> AsyncIterator[tuple[str, Callable[[], Awaitable[None]]]]:
+async def restarting_server(folder: Path) -> AsyncGenerator[tuple[str, Callable[[], Awaitable[None]]]]:
     """Yield a server's address, and what kills it and starts it again."""
     port, servers = free_port(), list[DevServer]()
 

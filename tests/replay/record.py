@@ -4,16 +4,18 @@ import asyncio
 import json
 import tempfile
 from contextlib import suppress
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from temporalio.client import WorkflowHistory
 
 import perdure
+from perdure import Limits
 from perdure.client import PerdureClient, StartedRun
 from perdure.connection import connect
-from perdure.contracts.names import PLAN_WORKFLOW, STATUS_QUERY
+from perdure.contracts.memory import MemoryBatch, MemoryEntry, MemoryState, memory_id
+from perdure.contracts.names import MEMORY_WORKFLOW, PLAN_WORKFLOW, REMEMBER_SIGNAL, STATUS_QUERY
 from perdure.contracts.plan import Plan, PlanAmendment, PlanRunInput, Task
 from perdure.contracts.run import RunStatus
 from perdure.contracts.selection import SelectBy, Strategy
@@ -21,6 +23,7 @@ from perdure.contracts.steering import Session
 from perdure.devserver import DevServer
 from perdure.errors import PerdureError
 from tests.replay.app import CASES, MAP_ITEMS, TIME, make_app
+from tests.replay.record_money import main as record_money
 from tests.replay.record_people import record_people
 from tests.support.approval_app import app as approval_app
 from tests.support.select_app import app as select_app
@@ -44,6 +47,8 @@ async def record(folder: Path) -> None:
                         continue
                     await _record_case(case, slow if case == "cancelled" else client, folder)
                 await _record_map(client, folder)
+                await _record_fork(client, folder)
+                await _record_memory(client, folder)
                 await _record_session(slow, folder)
             queues = {"model_task_queue": "replay-models", "tool_task_queue": "replay-tools"}
             async with worker(make_app(), temporal, **queues) as client:
@@ -53,7 +58,8 @@ async def record(folder: Path) -> None:
             async with worker(steer_app, temporal) as client:
                 await _record_plans(client, folder)
             async with worker(approval_app, temporal) as client:
-                await record_people(client, folder, _record_chain)
+                await record_people(client, folder, record_chain)
+    await record_money(folder, record_chain)
 
 
 async def _record_case(case: str, client: PerdureClient, folder: Path) -> None:
@@ -66,7 +72,7 @@ async def _record_case(case: str, client: PerdureClient, folder: Path) -> None:
         await client.result(run.workflow_id, timeout=TIME)
     except PerdureError as error:
         print(f"{case}: {error}")
-    await _record_chain(client, run, case, folder)
+    await record_chain(client, run, case, folder)
 
 
 async def _record_session(client: PerdureClient, folder: Path) -> None:
@@ -85,7 +91,7 @@ async def _record_session(client: PerdureClient, folder: Path) -> None:
     await client.cancel(run.workflow_id)
     with suppress(PerdureError):
         await client.result(run.workflow_id, timeout=TIME)
-    await _record_chain(client, run, "session", folder)
+    await record_chain(client, run, "session", folder)
 
 
 async def _until_idle(client: PerdureClient, workflow_id: str) -> None:
@@ -93,7 +99,8 @@ async def _until_idle(client: PerdureClient, workflow_id: str) -> None:
         await asyncio.sleep(0.2)
 
 
-async def _record_chain(client: PerdureClient, run: StartedRun, case: str, folder: Path) -> None:
+async def record_chain(client: PerdureClient, run: StartedRun, case: str, folder: Path) -> None:
+    """Write the history of each run of a chain."""
     number, run_id = 0, run.run_id
     while run_id:
         history = await client.temporal.get_workflow_handle(run.workflow_id, run_id=run_id).fetch_history()
@@ -109,13 +116,52 @@ async def _record_map(client: PerdureClient, folder: Path) -> None:
         _write(await client.temporal.get_workflow_handle(workflow_id).fetch_history(), folder / f"{name}.json")
 
 
+async def _record_memory(client: PerdureClient, folder: Path) -> None:
+    """Remember, recall and forget, until it has continued as new for its length and for what it forgot."""
+    owner = memory_id(client.task_queue, tenant="", user="ada")
+    at = datetime.now(UTC)
+    for number in range(30):
+        entry = MemoryEntry(key=f"k{number % 7}", text="x" * 50, at=at, expires_at=at + timedelta(days=number + 1))
+        batch = MemoryBatch(id=str(number), entries=(entry,), recalled=(f"k{number % 3}",), max_bytes=700)
+        await client.temporal.start_workflow(
+            MEMORY_WORKFLOW,
+            MemoryState(),
+            id=owner,
+            task_queue=client.task_queue,
+            start_signal=REMEMBER_SIGNAL,
+            start_signal_args=[batch],
+        )
+        await asyncio.sleep(0.05)
+    await client.memory.forget("ada", keys=["k1"])
+    await asyncio.sleep(1)
+    described = await client.temporal.get_workflow_handle(owner).describe()
+    first = described.raw_description.workflow_execution_info.first_run_id
+    await record_chain(client, StartedRun(workflow_id=owner, run_id=first), "memory", folder)
+
+
+async def _record_fork(client: PerdureClient, folder: Path) -> None:
+    """Fork a run that continued as new, with everything changed that can be; the fork continues as new too."""
+    changes: dict[str, Any] = {"model": "scripted:y", "instructions": "Do it well."}
+    run = await client.fork(
+        "replay-continued",
+        turn=3,
+        message="Go on.",
+        tool_results={"look": "another page"},
+        limits=Limits(max_repeats=100),
+        id="replay-fork",
+        **changes,
+    )
+    await client.result(run.workflow_id, timeout=TIME)
+    await record_chain(client, StartedRun(workflow_id=run.workflow_id, run_id=run.run_id), "fork", folder)
+
+
 async def _record_selection(client: PerdureClient, folder: Path) -> None:
     for strategy in STRATEGIES:
         options = {"strategy": strategy, "model": "chooser:x", "kind": "carry"}
         name = f"select-{strategy}"
         run = await client.start_workflow("Choosing", [["glass", "inline", "china"], options], id=f"replay-{name}")
         await client.result(run.workflow_id, timeout=TIME)
-        await _record_chain(client, run, name, folder)
+        await record_chain(client, run, name, folder)
     tasks = [
         Task(
             id=strategy,
@@ -131,20 +177,20 @@ async def _record_selection(client: PerdureClient, folder: Path) -> None:
         PLAN_WORKFLOW, [PlanRunInput(plan=Plan(tasks=tuple(tasks)))], id="replay-plan-auto"
     )
     await client.result(run.workflow_id, timeout=TIME)
-    await _record_chain(client, run, "plan-auto", folder)
+    await record_chain(client, run, "plan-auto", folder)
     for _ in range(25):
         await client.score("replay-select-rules/deft-1", 0.5)
         await asyncio.sleep(0.1)  # so that each has a workflow task of its own, and the history gets long
     described = await client.temporal.get_workflow_handle("replay-scoreboard").describe()
     first = described.raw_description.workflow_execution_info.first_run_id
-    await _record_chain(client, StartedRun(workflow_id="replay-scoreboard", run_id=first), "scoreboard", folder)
+    await record_chain(client, StartedRun(workflow_id="replay-scoreboard", run_id=first), "scoreboard", folder)
 
 
 async def _record_plans(client: PerdureClient, folder: Path) -> None:
     request = PlanRunInput(goal="Find out.", planner="planner", synthesiser="writer")
     run = await client.start_workflow(PLAN_WORKFLOW, [request], id="replay-plan-written")
     await client.result(run.workflow_id, timeout=TIME)
-    await _record_chain(client, run, "plan-written", folder)
+    await record_chain(client, run, "plan-written", folder)
     request = PlanRunInput(plan=steered_plan(), goal="again")
     run = await client.start_workflow(PLAN_WORKFLOW, [request], id="replay-plan-steered")
     await asyncio.sleep(1.5)
@@ -152,7 +198,7 @@ async def _record_plans(client: PerdureClient, folder: Path) -> None:
     await client.amend_plan(run.workflow_id, PlanAmendment(tasks=(new,), drop=("extra",)))
     await client.retry_task(run.workflow_id, "skipped")
     await client.result(run.workflow_id, timeout=TIME)
-    await _record_chain(client, run, "plan-steered", folder)
+    await record_chain(client, run, "plan-steered", folder)
 
 
 def _without_traces(value: Any) -> Any:

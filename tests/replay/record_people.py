@@ -7,6 +7,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from pydantic import JsonValue
+
 from perdure import Limits
 from perdure.client import PerdureClient, StartedRun
 from perdure.contracts.waits import Wait
@@ -47,7 +49,8 @@ async def record_people(client: PerdureClient, folder: Path, record_chain: Recor
 
 async def _record_workflows(client: PerdureClient, folder: Path, record_chain: RecordChain) -> None:
     run = await client.start_workflow("Asking", [0.5], id="replay-asking")
-    for answer in ("Ada", {"width": 2, "height": 3}):
+    answers: list[JsonValue] = ["Ada", {"width": 2, "height": 3}]
+    for answer in answers:
         (wait,) = await _waiting(client, run, 1)
         await client.answer(run.workflow_id, answer, wait.id)
         await asyncio.sleep(0.3)

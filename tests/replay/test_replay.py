@@ -11,9 +11,11 @@ from perdure.wiring import sandboxed_runner
 from perdure.workflows.agent import AgentWorkflow
 from perdure.workflows.interceptor import PerdureInterceptor
 from perdure.workflows.map_workflows import MapNode, MapWorkflow
+from perdure.workflows.memory import Memory
 from perdure.workflows.plan_workflow import PlanWorkflow
 from perdure.workflows.scoreboard import Scoreboard
 from tests.support.approval_workflows import Asking, Stepping
+from tests.support.money_workflows import Generations, Spending
 from tests.support.select_workflows import Choosing
 
 HISTORIES = sorted((Path(__file__).parent / "histories").glob("*/*.json"))
@@ -29,8 +31,9 @@ def _read(path: Path) -> WorkflowHistory:
 
 
 def _replayer(*, is_sandboxed: bool) -> Replayer:
+    ours: list[type] = [AgentWorkflow, MapNode, MapWorkflow, PlanWorkflow, Scoreboard]
     return Replayer(
-        workflows=[AgentWorkflow, Asking, Choosing, MapNode, MapWorkflow, PlanWorkflow, Scoreboard, Stepping],
+        workflows=[*ours, Asking, Choosing, Generations, Memory, Spending, Stepping],
         data_converter=pydantic_data_converter,
         interceptors=[PerdureInterceptor()],
         workflow_runner=sandboxed_runner(),
@@ -57,6 +60,18 @@ def test_there_are_histories_of_every_ending() -> None:
         "forgetful",
     }
     assert cases >= {"select-rules", "select-learned", "select-model", "scoreboard"}
+    assert cases >= {
+        "money-single",
+        "money-tree",
+        "money-member",
+        "money-map",
+        "money-node",
+        "money-item",
+        "money-plan",
+        "money-own",
+    }
+    assert cases >= {"money-below", "money-again", "money-asking", "money-asking-node", "money-asking-item"}
+    assert cases >= {"fork", "memory"}
     assert cases >= {"approvals", "questions", "asking", "stepping"}
     assert cases >= {"plan-before", "plan-auto"}  # the first was recorded before plans told of outcomes
 

@@ -150,7 +150,7 @@ def _predecessor(reader: TimelineReader) -> str:
         "" if started is None else started.workflow_execution_started_event_attributes.continued_execution_run_id
     )
     carried = reader.reader.run.request.carried if reader.reader.run.request is not None else None
-    return before or ("" if carried is None else carried.from_run_id)
+    return before or ("" if carried is None or carried.fork is not None else carried.from_run_id)
 
 
 def make_timeline(workflow_id: str, chain: Sequence[TimelineReader]) -> Timeline:

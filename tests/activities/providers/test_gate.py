@@ -52,6 +52,18 @@ async def test_one_retry_after_sends_all_away_spread_in_time() -> None:
     assert delays[-1] - delays[0] > timedelta(seconds=3)
 
 
+async def test_a_retry_after_of_an_outage_holds_all_back_too() -> None:
+    clock = Clock()
+    gate = Gate("x", clock)
+    await fail(gate, ModelCallError("busy", status_code=503, retry_after_seconds=30))
+    held = await fail(gate, DOWN)
+    assert (held.held_by, held.kind) == ("circuit", "transient")
+    assert timedelta(seconds=30) <= (held.retry_after or timedelta()) < timedelta(seconds=31)
+    assert (gate.state().held_seconds, gate.state().circuit) == (30, "closed")
+    clock.now += 30.1
+    await call(gate)
+
+
 async def test_a_short_wait_is_spent_in_place_and_in_order() -> None:
     gate = Gate("x")
     limit = (("x-ratelimit-limit-requests", "10"), ("x-ratelimit-remaining-requests", "1"))

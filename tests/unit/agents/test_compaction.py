@@ -1,5 +1,6 @@
 """Declaring how room is made."""
 
+from functools import partial
 from typing import Any
 
 import pytest
@@ -31,7 +32,7 @@ def test_none_at_all() -> None:
     ("values", "problem"),
     [
         ({"by": "forget"}, "'forget' is no way"),
-        ({"by": lambda m, n: m}, "has a name"),
+        ({"by": partial(print)}, "has a name"),
         ({"at": 0.3, "to": 0.4}, "to < at"),
         ({"at": 1.5}, "at ≤ 1"),
         ({"to": 0.01}, "to < at"),

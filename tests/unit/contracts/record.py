@@ -13,7 +13,11 @@ from perdure.contracts._base import Contract
 from tests.unit.contracts.strategies import CONTRACTS, field_values, full_contracts
 from tests.unit.contracts.test_contracts import GOLDEN, as_json, recorded, written_names
 
-_QUICK = settings(max_examples=300, phases=[Phase.generate], suppress_health_check=list(HealthCheck))
+_QUICK = settings(
+    max_examples=300,
+    phases=[Phase.generate],
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much],
+)
 """Making a sample smaller takes minutes where contracts are nested, and nobody needs it."""
 
 

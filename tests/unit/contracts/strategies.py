@@ -15,7 +15,9 @@ from perdure.contracts import (
     budget,
     calls,
     compaction,
+    fork,
     limits,
+    memory,
     messages,
     money,
     plan,
@@ -27,6 +29,7 @@ from perdure.contracts import (
     steering,
     usage,
     waits,
+    workers,
 )
 from perdure.contracts import map as map_
 from perdure.contracts._base import Contract
@@ -35,8 +38,10 @@ MODULES = (
     budget,
     calls,
     compaction,
+    fork,
     limits,
     map_,
+    memory,
     messages,
     money,
     plan,
@@ -48,6 +53,7 @@ MODULES = (
     steering,
     usage,
     waits,
+    workers,
 )
 CONTRACTS: list[type[Contract]] = sorted(
     {
