@@ -113,7 +113,7 @@ def test_top(project: CliProject, order: str) -> None:
     napping = project.out("start", "calc", "-i", "nap 5").strip()
     text = project.out("top", "--once")
     assert " open" in text.splitlines()[0]
-    assert any(line.startswith(f"{QUEUE}  workflow") and "  1: " in line for line in text.splitlines()), text
+    assert any(line.split()[:2] == [QUEUE, "workflow"] and "  1: " in line for line in text.splitlines()), text
     looked = json.loads(project.out("top", "-o", "json", "--agent", "calc"))
     runs = {run["info"]["workflow_id"]: run for run in looked["runs"]}
     assert order not in runs
