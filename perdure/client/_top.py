@@ -113,7 +113,7 @@ async def look(client: Client, *, task_queues: Iterable[str], limit: int, query:
         at=now,
         open=opened,
         started_per_minute=started,
-        closed_per_minute=dict(closed),
+        closed_per_minute={status: number for status, number in closed.items()},
         spent_usd_last_hour=spent,
         is_spent_partial=is_partial,
         runs=tuple(runs),
