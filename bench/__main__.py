@@ -19,6 +19,8 @@ from bench.fairness import measure_fairness
 from bench.flood import measure_flood
 from bench.histories import measure_history
 from bench.limiter import measure_limiter
+from bench.limits import measure_limits
+from bench.looking import measure_look
 from bench.mapping import measure_map
 from bench.memory import measure_memory
 from bench.money import measure_money
@@ -43,10 +45,12 @@ _PARTS: dict[str, _Part] = {
     "limiter": measure_limiter,
     "fairness": measure_fairness,
     "money": measure_money,
+    "limits": measure_limits,
     "flood": measure_flood,
     "context": measure_context,
     "waiting": measure_waiting,
     "telemetry": measure_telemetry,
+    "look": measure_look,
 }
 
 

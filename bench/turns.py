@@ -15,6 +15,7 @@ from temporalio.api.workflow.v1 import WorkflowExecutionInfo
 from bench.report import Report, print_table, say
 from bench.stack import Child, Stack
 from bench.texts import page_text
+from perdure import Limits
 from perdure.client._runs import describe
 
 _SIZE = 2000
@@ -154,12 +155,14 @@ def _duration_ms(info: WorkflowExecutionInfo) -> float:
     return (info.close_time.ToNanoseconds() - info.start_time.ToNanoseconds()) / 1e6
 
 
-def agent_start(stack: Stack, queue: str, agent: str, text: str = page_text(0, _SIZE)) -> Start:
+def agent_start(
+    stack: Stack, queue: str, agent: str, text: str = page_text(0, _SIZE), *, limits: Limits | None = None
+) -> Start:
     """Return what runs an agent to its end."""
     client = stack.client(queue)
 
     async def start(workflow_id: str) -> None:
-        await client.start_agent(agent, text, id=workflow_id)
+        await client.start_agent(agent, text, id=workflow_id, limits=limits)
         result: Any = await client.result(workflow_id)
         if not str(result.output).startswith("Done after"):
             raise RuntimeError(f"{agent} did not do its work: {result}")

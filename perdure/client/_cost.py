@@ -16,8 +16,11 @@ from temporalio.client import Client, WorkflowFailureError
 from temporalio.service import RPCError
 
 from perdure.client._runs import list_executions, read_attributes, status_name
+from perdure.client._show import count
 from perdure.contracts.names import AGENT_WORKFLOW
 from perdure.contracts.run import RunResult
+from perdure.contracts.usage import Usage
+from perdure.history import read_run
 
 CostBy = Literal["agent", "model", "tenant", "day", "run"]
 _MOST_RUNS = 1_000_000
@@ -86,11 +89,12 @@ async def _row(client: Client, info: WorkflowExecutionInfo, attributes: dict[str
     if status_name(info.status) in ("running", "paused"):
         return CostRow(name=name, runs=1, open=1)
     tokens, cost = attributes.get("PerdureTokens"), attributes.get("PerdureCostUsd")
-    if tokens is None:
-        result = await _result(client, info)
-        if result is None:
+    is_told = tokens is not None and status_name(info.status) in ("completed", "failed")
+    if not is_told:
+        usage = await _usage(client, info)
+        if usage is None:
             return CostRow(name=name, runs=1, unknown=1)
-        tokens, cost = result.counters.usage.total_tokens, result.counters.usage.cost_usd
+        tokens, cost = usage.total_tokens, usage.cost_usd
     known = None if cost is None else Decimal(str(cost))
     return CostRow(name=name, runs=1, unknown=known is None, tokens=tokens, cost_usd=known or Decimal(0))
 
@@ -104,12 +108,16 @@ def _name(info: WorkflowExecutionInfo, attributes: dict[str, Any], by: CostBy) -
     return str(attributes.get(names[by], ""))
 
 
-async def _result(client: Client, info: WorkflowExecutionInfo) -> RunResult | None:
-    """Read what a run returned, where the server has no search attributes of ours."""
-    if status_name(info.status) != "completed":
-        return None
+async def _usage(client: Client, info: WorkflowExecutionInfo) -> Usage | None:
+    """Read what a run used, where its search attributes don't say: the server lacks them, or it was ended."""
     execution = info.execution
-    handle: Any = client.get_workflow_handle(execution.workflow_id, run_id=execution.run_id, result_type=RunResult)
-    with suppress(RPCError, WorkflowFailureError):
-        return await handle.result(follow_runs=False)
+    with suppress(RPCError):
+        if status_name(info.status) != "completed":
+            return count(await read_run(client, execution.workflow_id, execution.run_id)).usage
+        handle: Any = client.get_workflow_handle(
+            execution.workflow_id, run_id=execution.run_id, result_type=RunResult
+        )
+        with suppress(WorkflowFailureError):
+            result: RunResult = await handle.result(follow_runs=False)
+            return result.counters.usage
     return None

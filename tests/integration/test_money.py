@@ -38,9 +38,8 @@ async def test_a_limit_holds_and_most_of_it_is_used(temporal: Client) -> None:
         run = await client.start_agent("worker", "go")
         result = await finished(client, run.workflow_id)
         troubles = (await client.show(run.workflow_id)).troubles
-    assert {"busy", "cut"} <= {trouble.failure for trouble in troubles}
-    assert {trouble.model for trouble in troubles} == {"biller:x"}
-    assert any(trouble.is_answered and trouble.attempts > 1 for trouble in troubles)
+    # The vendor is busy, and cuts the next attempt off: Temporal tells the last failure, and the count.
+    assert {(trouble.model, trouble.failure, trouble.attempts) for trouble in troubles} == {("biller:x", "cut", 2)}
     assert result.limit == "max_total_tokens=20000"
     assert result.output == "that is all"
     assert 8_000 < biller.billed_tokens <= 20_000

@@ -36,6 +36,17 @@ async def wait_for_limit(client: PerdureClient, workflow_id: str) -> MoneyStatus
     return await money(client, workflow_id)
 
 
+async def cost_tokens(client: PerdureClient, workflow_id: str) -> int:
+    """Return what `perdure cost` counts, once the server's list of runs has the end of the run."""
+    async with asyncio.timeout(TIME.total_seconds()):
+        while True:
+            rows = (await client.cost(by="run")).rows
+            found = [row for row in rows if row.name == workflow_id and not row.open]
+            if found:
+                return found[0].tokens
+            await asyncio.sleep(0.2)
+
+
 async def test_worst_cases_are_not_forgotten(temporal: Client) -> None:
     """Also when the run was terminated, so that it could say nothing itself."""
     biller = Biller(turns=50, next_end=lambda number: "unknown" if number == 2 else "ok")
@@ -47,6 +58,8 @@ async def test_worst_cases_are_not_forgotten(temporal: Client) -> None:
         shown = (await client.show(run.workflow_id)).money
         assert shown is not None
         assert shown.spent == before.spent
+        told = sum(each.total_tokens for each in biller.told)
+        assert await cost_tokens(client, run.workflow_id) == told
         asked = len(biller.requests)
         await client.rerun(run.workflow_id)
         after = await wait_for_limit(client, run.workflow_id)

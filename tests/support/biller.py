@@ -30,6 +30,8 @@ class Biller:
     protocol: str = "biller"
     billed_tokens: int = 0
     requests: list[ModelRequest] = field(default_factory=list[ModelRequest])
+    told: list[Usage] = field(default_factory=list[Usage])
+    """What answered calls said that they used."""
 
     def check(self) -> None:
         """Nothing is needed."""
@@ -54,4 +56,6 @@ class Biller:
             message = calls(("think", {"about": f"number {asked}"}))
         else:
             message = Message(role="assistant", parts=(TextPart(text="that is all"),), stop="end")
+        if end != "unknown":
+            self.told.append(usage)
         return ModelReply(message=message, usage=usage, is_usage_known=end != "unknown")
