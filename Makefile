@@ -11,7 +11,7 @@ help:
 	@echo "make demo    kill a worker in mid-run and watch the run go on (no key, no network)"
 	@echo "make test    all tests, on real Temporal servers"
 	@echo "make check   what CI runs: format, lint, types, import rules, tests"
-	@echo "make bench   what a turn costs, against a bare Temporal workflow (PART=history|turns|memory|map|plan|limiter|fairness|money|limits|telemetry|waiting|context|flood)"
+	@echo "make bench   what a turn costs, against a bare Temporal workflow (PART=history|turns|memory|map|plan|limiter|fairness|money|limits|telemetry|waiting|context|flood|look)"
 	@echo "make lock    pin the dependencies anew"
 
 # The lock is complete, so nothing is resolved: pip's resolver refuses `coverage[toml]` under --require-hashes as soon as a

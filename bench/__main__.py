@@ -20,6 +20,7 @@ from bench.flood import measure_flood
 from bench.histories import measure_history
 from bench.limiter import measure_limiter
 from bench.limits import measure_limits
+from bench.looking import measure_look
 from bench.mapping import measure_map
 from bench.memory import measure_memory
 from bench.money import measure_money
@@ -49,6 +50,7 @@ _PARTS: dict[str, _Part] = {
     "context": measure_context,
     "waiting": measure_waiting,
     "telemetry": measure_telemetry,
+    "look": measure_look,
 }
 
 

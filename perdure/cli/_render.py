@@ -43,7 +43,7 @@ def print_table(out: Console, columns: Sequence[str], rows: Iterable[Sequence[st
         table.add_column(column, no_wrap=column is not columns[-1], overflow="fold")
     for row in rows:
         table.add_row(*row)
-    _print(out, table)
+    print_whole(out, table)
 
 
 def print_pairs(out: Console, pairs: Iterable[tuple[str, str | Text]], *, width: int = 12) -> None:
@@ -53,7 +53,7 @@ def print_pairs(out: Console, pairs: Iterable[tuple[str, str | Text]], *, width:
     grid.add_column(overflow="fold")
     for label, value in pairs:
         grid.add_row(label, value)
-    _print(out, grid)
+    print_whole(out, grid)
 
 
 def print_rows(out: Console, rows: Iterable[Sequence[str | Text]], *, widths: Sequence[int]) -> None:
@@ -65,7 +65,7 @@ def print_rows(out: Console, rows: Iterable[Sequence[str | Text]], *, widths: Se
     grid.add_column(overflow="fold")
     for row in rows:
         grid.add_row("", *row)
-    _print(out, grid)
+    print_whole(out, grid)
 
 
 def print_lines(out: Console, lines: Iterable[Text]) -> None:
@@ -92,12 +92,13 @@ def print_labelled(out: Console, label: str | Text, body: str | Text, *, width: 
         out.file.write(f"{' ' * (width + 1)}{line}".rstrip() + "\n")
 
 
-def _print(out: Console, what: RenderableType) -> None:
+def print_whole(out: Console, *what: RenderableType) -> None:
+    """Print what rich draws; when piped without colours, and no line is folded."""
     if out.is_terminal:
-        out.print(what)
+        out.print(*what, sep="\n")
         return
     with out.capture() as captured:
-        out.print(what)
+        out.print(*what, sep="\n")
     for line in captured.get().splitlines():
         out.file.write(line.rstrip() + "\n")
 

@@ -37,6 +37,7 @@ COMMANDS: Final[dict[str, dict[str, Entry]]] = {
         "report": Entry(
             "perdure.cli.report", "Write a run as one HTML page: timeline, cost, plan and transcript."
         ),
+        "top": Entry("perdure.cli.top", "Show what goes on: open runs, rates, spend, Task Queues and workers."),
         "watch": Entry("perdure.cli.watch", "Follow a run live."),
         "result": Entry("perdure.cli.result", "Wait for a run and print its output."),
         "transcript": Entry("perdure.cli.transcript", "Print the conversation of a run."),

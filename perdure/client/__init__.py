@@ -13,6 +13,7 @@ from perdure.client._schedule_info import ScheduleDetails, ScheduledRun, Schedul
 from perdure.client._show import Money, PendingCall, RunDetails
 from perdure.client._timeline.data import ChainLink, Step, Timeline
 from perdure.client._timeline.sums import Sum, Totals, totals
+from perdure.client._top import QueueLoad, Top, TopRun
 from perdure.client._transcript import FullTranscript, TranscriptEntry
 from perdure.client._tree import Tree, TreeNode
 from perdure.client._waits import RecordedDecision, RunWaits
@@ -35,6 +36,7 @@ __all__ = [
     "Parting",
     "PendingCall",
     "PerdureClient",
+    "QueueLoad",
     "RecordedDecision",
     "RerunResult",
     "RunDetails",
@@ -51,6 +53,8 @@ __all__ = [
     "Step",
     "Sum",
     "Timeline",
+    "Top",
+    "TopRun",
     "Totals",
     "TranscriptEntry",
     "Tree",

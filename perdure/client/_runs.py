@@ -4,6 +4,7 @@ Read from the protocol's own messages: the SDK's `list_workflows` and `describe`
 know, such as that of a run paused by an operator, and one such run must not hide the others.
 """
 
+from collections import Counter
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from typing import Any, Literal, get_args
@@ -14,6 +15,7 @@ from temporalio.api.common.v1 import WorkflowExecution
 from temporalio.api.enums.v1 import WorkflowExecutionStatus
 from temporalio.api.workflow.v1 import WorkflowExecutionInfo
 from temporalio.api.workflowservice.v1 import (
+    CountWorkflowExecutionsRequest,
     DescribeWorkflowExecutionRequest,
     DescribeWorkflowExecutionResponse,
     ListWorkflowExecutionsRequest,
@@ -181,9 +183,10 @@ def list_query(
     """
     parts: list[str] = []
     if status:
-        if status not in _CAMEL:
+        camel = next((each for name, each in _CAMEL.items() if name == status), None)
+        if camel is None:
             raise InvalidInputError(f"Runs can't be listed by status {status!r}.{suggest(status, _CAMEL)}")
-        parts.append(f"ExecutionStatus = '{_CAMEL[status]}'")
+        parts.append(f"ExecutionStatus = '{camel}'")
     if state and state not in get_args(RunState):
         known = get_args(RunState)
         raise InvalidInputError(
@@ -198,7 +201,7 @@ def list_query(
     return " AND ".join(parts)
 
 
-_CAMEL = {
+_CAMEL: dict[RunStatusName, str] = {
     "running": "Running",
     "completed": "Completed",
     "failed": "Failed",
@@ -207,6 +210,21 @@ _CAMEL = {
     "continued_as_new": "ContinuedAsNew",
     "timed_out": "TimedOut",
 }
+
+
+async def count_by_status(client: Client, query: str) -> "Counter[RunStatusName]":
+    """Return how many runs have each status; nothing where the server's store can't group."""
+    request = CountWorkflowExecutionsRequest(namespace=client.namespace, query=f"{query} GROUP BY ExecutionStatus")
+    try:
+        answer = await client.workflow_service.count_workflow_executions(request)
+    except RPCError:
+        return Counter()
+    names = {camel: name for name, camel in _CAMEL.items()}
+    decode = client.data_converter.payload_converter.from_payload
+    counts: Counter[RunStatusName] = Counter()
+    for group in answer.groups:
+        counts[names.get(str(decode(group.group_values[0])), "unknown")] += group.count
+    return counts
 
 
 def quoted(text: str) -> str:

@@ -12,12 +12,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 
 from pydantic import BaseModel, ConfigDict
-from temporalio.api.workflowservice.v1 import CountWorkflowExecutionsRequest
 from temporalio.client import Client
-from temporalio.service import RPCError
 
 from perdure.client._children import ChildRun
-from perdure.client._runs import RunInfo, list_runs, quoted
+from perdure.client._runs import RunInfo, count_by_status, list_runs, quoted
 from perdure.contracts.plan import Plan, PlanStatus, TaskResult, TaskState
 
 SHOWN_CHILDREN = 20
@@ -216,7 +214,7 @@ class _Grower:
         bad = await self._list(f"{query} AND ExecutionStatus IN ('Failed', 'Terminated', 'TimedOut')", SHOWN_BELOW)
         telling = {info.workflow_id: info for info in (*bad, *found)}
         shown = sorted(list(telling.values())[:SHOWN_BELOW], key=_by_id)
-        numbers = await self._count(query)
+        numbers = await count_by_status(self._client, query)
         numbers.subtract(Counter(info.status for info in shown))
         return shown, {state: number for state, number in numbers.items() if number > 0}
 
@@ -228,26 +226,10 @@ class _Grower:
                 found.setdefault(info.workflow_id, info)
         return sorted(found.values(), key=_by_id)
 
-    async def _count(self, query: str) -> "Counter[str]":
-        request = CountWorkflowExecutionsRequest(
-            namespace=self._client.namespace, query=f"{query} GROUP BY ExecutionStatus"
-        )
-        try:
-            answer = await self._client.workflow_service.count_workflow_executions(request)
-        except RPCError:  # a visibility store that can't group
-            return Counter()
-        values = [(group.group_values[0], group.count) for group in answer.groups]
-        decode = self._client.data_converter.payload_converter.from_payload
-        return Counter({_snake(str(decode(value))): count for value, count in values})
-
 
 def _by_id(info: RunInfo) -> list[tuple[int, str]]:
     """Return a key that puts `writer-2` before `writer-10`: those that start at once are listed in any order."""
     return [(int(part), "") if part.isdigit() else (-1, part) for part in _NUMBER.split(info.workflow_id)]
-
-
-def _snake(name: str) -> str:
-    return "".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in name).lstrip("_")
 
 
 def plan_from_history(info: RunInfo, plan: Plan, children: Iterable[ChildRun]) -> PlanStatus:

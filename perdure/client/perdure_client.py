@@ -47,6 +47,7 @@ from perdure.client._starts import agent_start
 from perdure.client._steering import make_request, send, set_paused
 from perdure.client._timeline.data import Timeline
 from perdure.client._timeline.read import Reach, read_timeline
+from perdure.client._top import Top, look
 from perdure.client._transcript import FullTranscript, TranscriptEntry, full_transcript, transcript
 from perdure.client._tree import make_tree, plan_from_history, with_earlier
 from perdure.client._turns import agents_run
@@ -494,6 +495,20 @@ class PerdureClient(People):
         """
         reach = Reach.everything(depth) if is_all else Reach(depth=depth)
         return (await read_timeline(self.temporal, workflow_id, reach=reach)).timeline
+
+    async def top(self, *, limit: int = 20, agent: str | None = None, state: str | None = None) -> Top:
+        """Look at what goes on: open runs, rates, spend, Task Queues and workers.
+
+        Args:
+            limit: Open runs to tell of, the latest first.
+            agent: Of this agent alone.
+            state: In this state alone.
+
+        Raises:
+            InvalidInputError: There is no such state, or the server can't use the query. Not retryable.
+        """
+        query = list_query(agent=agent, state=state)
+        return await look(self.temporal, task_queues=[self.task_queue], limit=limit, query=query)
 
     async def report(self, workflow_id: str, *, depth: int = 2, is_all: bool = False) -> str:
         """Return a run as one HTML page that needs no network; from history, no worker is needed.

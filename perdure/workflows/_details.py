@@ -115,10 +115,14 @@ def _used(status: RunStatus) -> str:
             + _of(None if most_usd is None else f"${most_usd}")
             + (f", ${held:.4f} reserved" if held else ""),
             f"{tokens:,} tokens" + _of(None if most_tokens is None else f"{most_tokens:,}"),
-            f"{counters.turns} turns" + _of(limits.max_turns),
-            f"{counters.tool_calls} tool calls" + _of(limits.max_tool_calls),
+            _counted(counters.turns, "turn") + _of(limits.max_turns),
+            _counted(counters.tool_calls, "tool call") + _of(limits.max_tool_calls),
         )
     )
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def _of(limit: object) -> str:

@@ -109,6 +109,21 @@ def test_report(project: CliProject, finished: str) -> None:
     assert (project.folder / told["path"]).stat().st_size == told["bytes"]
 
 
+def test_top(project: CliProject, order: str) -> None:
+    napping = project.out("start", "calc", "-i", "nap 5").strip()
+    text = project.out("top", "--once")
+    assert " open" in text.splitlines()[0]
+    assert any(line.split()[:2] == [QUEUE, "workflow"] and "  1: " in line for line in text.splitlines()), text
+    looked = json.loads(project.out("top", "-o", "json", "--agent", "calc"))
+    runs = {run["info"]["workflow_id"]: run for run in looked["runs"]}
+    assert order not in runs
+    assert runs[napping]["info"]["state"] == "working"
+    assert runs[napping]["activity"].startswith("turn "), "a worker tells what it does"
+    assert len(project.out("top", "--once", "-o", "jsonl", "--limit", "1").splitlines()) == 1
+    assert "No run has the state 'wrking'" in project.invoke("top", "--state", "wrking", code=2).stderr
+    project.invoke("terminate", order)
+
+
 def test_list(project: CliProject, finished: str) -> None:
     lines = project.out("list", "--agent", "calc", "--status", "completed").splitlines()
     assert lines[0].split() == ["STATUS", "AGENT", "STARTED", "TIME", "COST", "EVENTS", "ID"]
@@ -137,7 +152,7 @@ def test_watch_a_finished_run(project: CliProject, finished: str) -> None:
 
 
 def test_watch_on_a_terminal_shows_what_goes_on(project: CliProject) -> None:
-    workflow_id = project.out("start", "calc", "-i", "nap 2.5").strip()
+    workflow_id = project.out("start", "calc", "-i", "nap 6").strip()
     ours, theirs = pty.openpty()
     watching = subprocess.Popen(
         command("watch", workflow_id),
@@ -155,7 +170,7 @@ def test_watch_on_a_terminal_shows_what_goes_on(project: CliProject) -> None:
         pass
     os.close(ours)
     assert watching.wait() == 0
-    assert "runs nap(seconds=2.5)" in shown.decode()
+    assert "runs nap(seconds=6.0)" in shown.decode()
     assert "\x1b[" in shown.decode()
 
 
