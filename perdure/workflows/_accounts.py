@@ -17,9 +17,6 @@ from perdure.workflows._leases import Need, share_of
 from perdure.workflows._ledger import budget_of
 from perdure.workflows._purse import Purse
 
-_SENDING: set["asyncio.Task[None]"] = set()
-"""The event loop keeps weak references only."""
-
 
 class Account:
     """What one run may spend; lends to children, and asks the parent for more.
@@ -187,10 +184,8 @@ class Account:
             if near is not None:
                 near.on_letter(letter)
                 continue
-            task = asyncio.create_task(self._send(to, letter))
-            _SENDING.add(task)
-            task.add_done_callback(_SENDING.discard)
-            sending.append(task)
+            # The SDK's event loop keeps the task, until the workflow is thrown out of the worker's cache.
+            sending.append(asyncio.create_task(self._send(to, letter)))
         return sending
 
     async def settle_up(self) -> None:
