@@ -96,7 +96,7 @@ async def _row(client: Client, info: WorkflowExecutionInfo, attributes: dict[str
             return CostRow(name=name, runs=1, unknown=1)
         tokens, cost = usage.total_tokens, usage.cost_usd
     known = None if cost is None else Decimal(str(cost))
-    return CostRow(name=name, runs=1, unknown=known is None, tokens=tokens, cost_usd=known or Decimal(0))
+    return CostRow(name=name, runs=1, unknown=known is None, tokens=tokens or 0, cost_usd=known or Decimal(0))
 
 
 def _name(info: WorkflowExecutionInfo, attributes: dict[str, Any], by: CostBy) -> str:
