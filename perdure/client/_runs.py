@@ -7,7 +7,7 @@ know, such as that of a run paused by an operator, and one such run must not hid
 from collections import Counter
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
-from typing import Any, Literal, cast, get_args
+from typing import Any, Literal, get_args
 
 from google.protobuf.timestamp_pb2 import Timestamp
 from pydantic import BaseModel, ConfigDict
@@ -219,11 +219,12 @@ async def count_by_status(client: Client, query: str) -> "Counter[RunStatusName]
         answer = await client.workflow_service.count_workflow_executions(request)
     except RPCError:
         return Counter()
-    names = {camel: cast("RunStatusName", name) for name, camel in _CAMEL.items()}
+    names: dict[str, RunStatusName] = {camel: name for name, camel in _CAMEL.items()}
     decode = client.data_converter.payload_converter.from_payload
     counts: Counter[RunStatusName] = Counter()
     for group in answer.groups:
-        counts[names.get(str(decode(group.group_values[0])), "unknown")] += group.count
+        status: RunStatusName = names.get(str(decode(group.group_values[0]))) or "unknown"
+        counts[status] += group.count
     return counts
 
 
