@@ -25,10 +25,12 @@ $(STAMP): requirements.lock pyproject.toml
 demo: $(STAMP)
 	$(BIN)/perdure demo
 
-# Files keep their order, so that those with few but long tests don't come last, on one process.
+# Files keep their order, so that those with few but long tests don't come last, on one process. A test that failed beside
+# others is run once more with the machine for itself: what fails then has failed.
+LAST_FAILED := $(BIN)/pytest -q --last-failed --last-failed-no-failures none
 test: $(STAMP)
-	$(BIN)/pytest -q -m alone
-	$(BIN)/pytest -q -n 2 --dist loadfile --no-loadscope-reorder -m "not alone"
+	$(BIN)/pytest -q -m alone || $(LAST_FAILED)
+	$(BIN)/pytest -q -n 2 --dist loadfile --no-loadscope-reorder -m "not alone" || $(LAST_FAILED)
 
 check: $(STAMP)
 	$(BIN)/ruff format --check .
