@@ -6,7 +6,7 @@ priority. The agent is named, not pinned, so that each run has the agent of its 
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, JsonValue
@@ -223,6 +223,8 @@ class Schedules:
         """
         before = await self.show(name)
         policy = None if overlap is None else ScheduleOverlapPolicy[overlap.upper()]
+        if before.recent:
+            await _next_second(before.recent[-1].due_at)
         await _done(name, self._client.get_schedule_handle(name).trigger(overlap=policy))
         known = {run.workflow_id for run in before.recent}
         try:
@@ -253,6 +255,12 @@ def _spec(
         time_zone_name=time_zone or None,
         jitter=jitter,
     )
+
+
+async def _next_second(after: datetime) -> None:
+    """Wait until the second of `after` is over: Temporal names a run by the second in which it is due."""
+    left = after.replace(microsecond=0) + timedelta(seconds=1) - datetime.now(UTC)
+    await asyncio.sleep(min(max(left.total_seconds(), 0), 1))
 
 
 async def _done(name: str, call: Any) -> None:

@@ -434,7 +434,7 @@ async def test_a_spec_is_asked_of_the_workflow_once(make_rig: MakeRig) -> None:
     for _ in range(2):
         assert (await rig.ask(spec, client=temporal)).message.text == "done"
     assert len(temporal.queries) == 1
-    with pytest.raises(ConversationUnavailableError, match="spec"):
+    with pytest.raises(ConversationUnavailableError, match="no such run"):
         await rig.ask(spec.model_copy(update={"name": "other"}), client=temporal)
 
 

@@ -52,6 +52,7 @@ async def name(client: PerdureClient) -> AsyncIterator[str]:
     gate.set()
     made = f"s-{uuid4().hex[:8]}"
     yield made
+    gate.set()
     await client.schedules.delete(made)
 
 

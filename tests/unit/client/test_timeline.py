@@ -33,7 +33,8 @@ async def test_every_stored_history_is_understood(name: str) -> None:
     timeline = await stored(name)
     steps = [*calls_of(timeline.steps)]
     assert timeline.unread == 0
-    assert not [step for step in steps if step.outcome == "open"], "the run is closed"
+    # A run may end before its timers do.
+    assert not [step for step in steps if step.outcome == "open" and step.kind != "timer"], "the run is closed"
     assert all(step.ended_at is None or step.ended_at >= step.started_at for step in steps)
     assert all(step.started_at >= timeline.started_at - timedelta(seconds=1) for step in steps)
 
