@@ -160,9 +160,13 @@ def test_result_and_watch_say_that_a_person_is_waited_for(project: CliProject) -
     result, watch = project.start("result", workflow_id), project.start("watch", workflow_id)
     how = f"perdure approve {workflow_id} {wait['id']}"
     result.wait_for(f'waits for approval: deploy(target="web") · {how}')
+    assert watch.process.stdout is not None
+    told = ""
+    while f'asks       deploy(target="web") · {how}' not in told:
+        assert (line := watch.process.stdout.readline()), f"it never said how to approve:\n{told}"
+        told += line
     project.invoke("approve", workflow_id, wait["id"])
-    told, _ = watch.process.communicate(timeout=30)
-    assert f'asks       deploy(target="web") · {how}' in told
+    watch.process.communicate(timeout=30)
     assert result.process.communicate(timeout=30)[0] == "deployed web x 1\n"
 
 

@@ -49,13 +49,7 @@ async def hint() -> str:
     raise ToolRetry("use add instead")
 
 
-@tool(needs_approval=True)
-async def delete_everything() -> str:
-    """Needs a person."""
-    raise AssertionError("ran without approval")
-
-
-TOOLS = [add, square, fail, hint, delete_everything]
+TOOLS = [add, square, fail, hint]
 
 
 def make_app(script: Script, **options: Any) -> App:
@@ -94,7 +88,7 @@ async def test_faults_of_tools_and_models_go_back_to_the_model(temporal: Client)
         [
             calls(("ad", {}), ("fail", {"reason": "no"}), ("hint", {}), ("add", {"a": "x"})),
             broken,
-            calls(("delete_everything", {}), ("add", {"a": 1, "b": 1})),
+            calls(("add", {"a": 1, "b": 1})),
             "done",
         ]
     )
@@ -107,8 +101,7 @@ async def test_faults_of_tools_and_models_go_back_to_the_model(temporal: Client)
     assert told[3][1].startswith("Invalid arguments. a: ")
     assert "b: Field required" in told[3][1]
     assert told[4][1].startswith("The arguments are not JSON")
-    assert told[5][0] == "denied"
-    assert told[6] == ("ok", "2")
+    assert told[5] == ("ok", "2")
 
 
 class Report(BaseModel):
