@@ -163,7 +163,8 @@ def test_result_and_watch_say_that_a_person_is_waited_for(project: CliProject) -
     assert watch.process.stdout is not None
     told = ""
     while f'asks       deploy(target="web") · {how}' not in told:
-        assert (line := watch.process.stdout.readline()), f"it never said how to approve:\n{told}"
+        line = watch.process.stdout.readline()
+        assert line, f"it never said how to approve:\n{told}"
         told += line
     project.invoke("approve", workflow_id, wait["id"])
     watch.process.communicate(timeout=30)
