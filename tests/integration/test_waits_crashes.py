@@ -46,11 +46,13 @@ class Deciders:
 
     Attributes:
         accepted: By run and wait, what was acknowledged.
+        may_end: Set when all faults have come: the last decision of each run waits for it.
     """
 
     def __init__(self, client: PerdureClient, chance: random.Random) -> None:
         self.accepted: dict[tuple[str, str], list[DecideRequest]] = {}
         self.refused: list[str] = []
+        self.may_end = asyncio.Event()
         self._client = client
         self._chance = chance
 
@@ -60,6 +62,8 @@ class Deciders:
         while len(mine) < count:
             found = await insist(lambda: self._client.waits(workflow_id))
             new = [wait for run in found for wait in run.waits if wait.id and wait.id not in mine]
+            if len(mine) + len(new) == count:
+                await self.may_end.wait()
             await asyncio.gather(*(self._decide(workflow_id, wait, number) for wait in new for number in range(2)))
             mine.update(wait.id for wait in new)
             await asyncio.sleep(self._chance.uniform(0, 0.6))
@@ -139,6 +143,7 @@ async def test_decisions_outlive_worker_and_server(tmp_path: Path) -> None:
                 else:
                     await process.kill()
                     await process.start()
+            deciders.may_end.set()
             async with asyncio.timeout(TIME.total_seconds()):
                 await asyncio.gather(*deciding)
                 results = [await insist(lambda n=name: client.result(n, timeout=TIME)) for name in scripts]
