@@ -38,7 +38,10 @@ async def nothing() -> None:
 
 
 async def test_a_worker_tells_the_limits_that_it_learned(client: PerdureClient) -> None:
-    [before] = await ask_workers(client.temporal, client.task_queue)
+    found = await ask_workers(client.temporal, client.task_queue)
+    while not found:  # the server hears of its poll a moment later
+        found = await ask_workers(client.temporal, client.task_queue)
+    [before] = found
     assert (before.providers, before.problem) == ((), "")
     started = await client.start_agent("asker", "go")
     await client.result(started.workflow_id, timeout=TIME)
