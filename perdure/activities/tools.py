@@ -28,6 +28,7 @@ from perdure.activities._sharing import Sharing
 from perdure.agents.approvals import pin
 from perdure.agents.context import ToolContext
 from perdure.agents.registry import Registry
+from perdure.agents.schema_tool import SchemaTool
 from perdure.agents.tool import Tool, describe_invalid_arguments
 from perdure.contracts.calls import (
     CallToolRequest,
@@ -289,7 +290,7 @@ class ToolActivities:
 def _bind(tool: Tool, pinned: ToolSpec, text: str) -> dict[str, Any]:
     """Check the arguments against the schema that the model was shown, then bind them to today's function."""
     arguments = _parse(pinned, text)
-    if tool.spec.parameters != pinned.parameters:
+    if tool.spec.parameters != pinned.parameters or isinstance(tool, SchemaTool):
         faults = schema_faults(pinned.parameters, arguments)
         if faults:
             raise _Refused("Invalid arguments. " + "; ".join(faults[:10]))

@@ -28,9 +28,14 @@ class Tool:
     """
 
     def __init__(
-        self, function: Callable[..., Any], spec: ToolSpec, signature: Signature, *, policy: Policy | None = None
+        self,
+        function: Callable[..., Any],
+        spec: ToolSpec,
+        signature: Signature | None,
+        *,
+        policy: Policy | None = None,
     ) -> None:
-        """Use `@tool` instead."""
+        """Use `@tool` instead; without a signature a subclass says how a call is bound and run."""
         self.spec = spec
         self.policy = policy
         self._function = function
@@ -50,7 +55,7 @@ class Tool:
     @property
     def sees_context(self) -> bool:
         """Whether the function is given a `ToolContext`."""
-        return self._signature.context_parameter is not None
+        return self._signature is not None and self._signature.context_parameter is not None
 
     def is_same(self, other: "Tool") -> bool:
         """Say whether `other` is made of the same function, with the same policy."""
@@ -66,12 +71,13 @@ class Tool:
         Raises:
             ValidationError: pydantic's; the arguments don't fit the signature.
         """
+        assert self._signature is not None
         model = self._signature.arguments.model_validate(arguments)
         return {name: model.__dict__[name] for name in type(model).model_fields}
 
     async def run(self, arguments: dict[str, Any], context: ToolContext) -> Any:
         """Call the function with bound arguments; a plain function runs in a thread."""
-        if self._signature.context_parameter is not None:
+        if self._signature is not None and self._signature.context_parameter is not None:
             arguments = {**arguments, self._signature.context_parameter: context}
         if inspect.iscoroutinefunction(self._function):
             return await self._function(**arguments)
@@ -172,7 +178,7 @@ def tool(
             read_only=read_only,
             approval_policy=policy_name(needs_approval),
         )
-        _check_options(spec)
+        check_options(spec)
         return Tool(
             decorated, spec, signature, policy=None if isinstance(needs_approval, bool) else needs_approval
         )
@@ -180,7 +186,8 @@ def tool(
     return make if function is None else make(function)
 
 
-def _check_options(spec: ToolSpec) -> None:
+def check_options(spec: ToolSpec) -> None:
+    """Raise InvalidToolError if the options of a tool contradict one another."""
     check_name("Tool", spec.name)
     faults = {
         "local needs idempotent=True: a signal that arrives meanwhile can make it run twice": (
