@@ -17,6 +17,7 @@ from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxR
 
 from perdure._instruments import TelemetryInterceptor, told
 from perdure._search_attributes import existing_search_attributes
+from perdure._secrets import read_secret
 from perdure.activities._blobs import BlobStore
 from perdure.activities._cache import MessageCache, SpecCache
 from perdure.activities._choosing import Chooser
@@ -238,7 +239,7 @@ def make_parts(app: App, settings: Settings, *, meter: MetricMeter = MetricMeter
 def _redactor(providers: Providers) -> Callable[[str], str]:
     def redact_keys(text: str) -> str:
         variables = [status.key_env for status in providers.status() if status.key_env]
-        return redact(text, [os.environ.get(name, "") for name in variables])
+        return redact(text, [read_secret(name) for name in variables])
 
     return redact_keys
 

@@ -59,13 +59,6 @@ async def send(client: Client, workflow_id: str, request: SendRequest) -> SendRe
         InboxFullError: Too many messages wait for the run's next turn. Retryable.
         NoWorkerError: It wasn't taken within 30 seconds; it may be yet. Retryable.
     """
-    described = await describe(client, workflow_id)
-    workflow = described.workflow_execution_info.type.name
-    if workflow != AGENT_WORKFLOW:
-        raise InvalidInputError(
-            f"{workflow_id!r} is a run of {workflow}: messages go to runs of agents. `perdure show {workflow_id}` "
-            "lists those below it."
-        )
     try:
         async with asyncio.timeout(_SECONDS):
             while True:
@@ -74,6 +67,7 @@ async def send(client: Client, workflow_id: str, request: SendRequest) -> SendRe
                     return receipt
                 await asyncio.sleep(_AGAIN_SECONDS)
     except TimeoutError:
+        await _check_takes_messages(client, workflow_id)
         raise NoWorkerError(
             f"No worker took the message for run {workflow_id!r} in time; start one with `perdure worker`. "
             f"Sent again as {request.id!r}, it is not entered twice."
@@ -88,6 +82,7 @@ async def _try(client: Client, workflow_id: str, request: SendRequest) -> SendRe
     except WorkflowUpdateFailedError as error:
         if _is_unfinished(error):
             return await _after_unfinished(client, workflow_id)
+        await _check_takes_messages(client, workflow_id)
         raise _refusal(workflow_id, error) from None
     except WorkflowUpdateRPCTimeoutOrCancelledError:
         return None
@@ -95,6 +90,17 @@ async def _try(client: Client, workflow_id: str, request: SendRequest) -> SendRe
         if error.status in _PASSING:
             return None
         raise not_found(error, workflow_id) from None
+
+
+async def _check_takes_messages(client: Client, workflow_id: str) -> None:
+    """Refuse a run of anything but an agent; asked only when it refused, so that a message costs one request."""
+    described = await describe(client, workflow_id)
+    workflow = described.workflow_execution_info.type.name
+    if workflow != AGENT_WORKFLOW:
+        raise InvalidInputError(
+            f"{workflow_id!r} is a run of {workflow}: messages go to runs of agents. `perdure show {workflow_id}` "
+            "lists those below it."
+        )
 
 
 def _is_unfinished(error: WorkflowUpdateFailedError) -> bool:

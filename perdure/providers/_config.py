@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal, get_args
 from urllib.parse import unquote, urlsplit
 
+from perdure._secrets import read_secret
 from perdure.errors import SettingsError, UnknownModelError, suggest
 from perdure.providers._redact import HIDDEN, show_url
 
@@ -75,7 +76,7 @@ class ProviderConfig:
 
     def api_key(self) -> str | None:
         """Return the key of the day, or None where none is set or needed."""
-        return os.environ.get(self.api_key_env, "").strip() or None if self.api_key_env else None
+        return read_secret(self.api_key_env) or None if self.api_key_env else None
 
     def check(self) -> None:
         """Raise UnknownModelError if calls can't work with this configuration."""
@@ -89,7 +90,7 @@ class ProviderConfig:
         if self.api_key_env and key is None:
             raise UnknownModelError(
                 f"Provider {self.name!r} needs a key: set the environment variable {self.api_key_env} "
-                "where the worker runs."
+                f"where the worker runs, or {self.api_key_env}_FILE to the path of a file with it."
             )
         if key is not None and not (key.isascii() and key.isprintable()):
             raise UnknownModelError(

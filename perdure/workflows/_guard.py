@@ -3,11 +3,15 @@
 import asyncio
 from collections.abc import Generator
 from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any
 
 from temporalio import workflow
 from temporalio.exceptions import ActivityError, FailureError, is_cancelled_exception
 
 from perdure.errors import AgentBug, revive
+
+_CLEAN_UP_PATCH = "perdure.clean-up"
 
 
 @contextmanager
@@ -34,6 +38,19 @@ def typed_activity_failure() -> Generator[None]:
         if is_cancelled_exception(error) or error.cause is None:
             raise
         raise revive(error.cause) from None
+
+
+async def bound_clean_up(work: "asyncio.Task[Any]", limit: timedelta) -> None:
+    """Cancel `work` again for as long as it doesn't end, once it was cancelled: its clean-up has so much time.
+
+    Runs that were cancelled before there was this clean up without a bound.
+    """
+    await workflow.wait_condition(lambda: work.cancelling() > 0)
+    if not workflow.patched(_CLEAN_UP_PATCH):
+        return
+    while True:
+        await asyncio.sleep(limit.total_seconds())
+        work.cancel()
 
 
 class CancelWatch:

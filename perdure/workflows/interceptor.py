@@ -23,8 +23,9 @@ from temporalio.worker import (
 
 from perdure.contracts.budget import NOTHING
 from perdure.contracts.names import AGENT_WORKFLOW, MAP_NODE
+from perdure.contracts.times import CLEAN_UP_TIMEOUT
 from perdure.workflows._details import UI_URL
-from perdure.workflows._guard import typed_failures
+from perdure.workflows._guard import bound_clean_up, typed_failures
 from perdure.workflows._host import Reset, answer_outside, current_host
 
 
@@ -61,6 +62,7 @@ class _Inbound(WorkflowInboundInterceptor):
             outcomes, funds = current_host().outcomes, current_host().funds
             if workflow.info().workflow_type != AGENT_WORKFLOW:
                 funds.open(input.headers)
+            bound = _bound_clean_up()
             try:
                 result = await super().execute_workflow(input)
             except (
@@ -68,10 +70,12 @@ class _Inbound(WorkflowInboundInterceptor):
                 asyncio.CancelledError,
                 workflow.ContinueAsNewError,
             ) as error:  # not GeneratorExit: no loop then
+                _stop(bound)
                 await outcomes.flush()
                 if not isinstance(error, workflow.ContinueAsNewError):
                     await funds.settle_up()
                 raise
+            _stop(bound)
             await outcomes.flush()
             await funds.settle_up()
             return result
@@ -83,6 +87,19 @@ class _Inbound(WorkflowInboundInterceptor):
     async def handle_update_handler(self, input: HandleUpdateInput) -> Any:
         with typed_failures():
             return await super().handle_update_handler(input)
+
+
+def _bound_clean_up() -> "asyncio.Task[None] | None":
+    """Give the clean-up of a workflow of the user's own a deadline; perdure's own have no code of the user's."""
+    work = asyncio.current_task()
+    if work is None or type(workflow.instance()).__module__.startswith("perdure."):
+        return None
+    return asyncio.create_task(bound_clean_up(work, CLEAN_UP_TIMEOUT))
+
+
+def _stop(task: "asyncio.Task[None] | None") -> None:
+    if task is not None:
+        task.cancel()
 
 
 class _Outbound(WorkflowOutboundInterceptor):

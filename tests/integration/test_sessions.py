@@ -18,9 +18,11 @@ from perdure.contracts.messages import Message
 from perdure.contracts.run import RunStatus
 from perdure.contracts.steering import Session
 from perdure.devserver import DevServer
+from perdure.errors import RunCancelled
 from perdure.plugin import PerdurePlugin
 from perdure.testing import ScriptedModel
 from tests.support.cli_project import CliProject
+from tests.support.pause_workflows import SlowToLeave
 
 QUEUE = "cli-chat"
 APP = """
@@ -71,7 +73,9 @@ def _parrot(request: Any, messages: list[Message]) -> str:
 @pytest.fixture(scope="module")
 async def skipping() -> AsyncIterator[WorkflowEnvironment]:
     """A server on which time passes when nothing else happens."""
-    app = App(agents=[Agent("parrot", model="scripted:x")], providers=[ScriptedModel(_parrot)])
+    app = App(
+        agents=[Agent("parrot", model="scripted:x")], workflows=[SlowToLeave], providers=[ScriptedModel(_parrot)]
+    )
     binary = str(Path(sys.executable).with_name("temporal-test-server"))
     environment = await WorkflowEnvironment.start_time_skipping(
         test_server_existing_path=binary, plugins=[PerdurePlugin(app)]
@@ -108,3 +112,15 @@ async def test_an_idle_session_closes_with_its_last_answer(skipping: WorkflowEnv
     history = await skipping.client.get_workflow_handle(id).fetch_history()
     names = [event.WhichOneof("attributes") or "" for event in history.events]
     assert sum(name.startswith("activity_task_scheduled") for name in names) == 2, "waiting costs nothing"
+
+
+async def test_clean_up_has_a_deadline(skipping: WorkflowEnvironment) -> None:
+    client = PerdureClient(skipping.client, task_queue=QUEUE)
+    id = (await client.start_workflow("SlowToLeave", [])).workflow_id
+    await skipping.sleep(timedelta(seconds=10))
+    began = await skipping.get_current_time()
+    await client.cancel(id)
+    await skipping.sleep(timedelta(minutes=6))
+    with pytest.raises(RunCancelled):
+        await client.result(id)
+    assert await skipping.get_current_time() - began < timedelta(hours=1)

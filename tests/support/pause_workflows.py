@@ -1,4 +1,6 @@
-"""Workflows of the user's own, to be paused."""
+"""Workflows of the user's own, to be paused and cancelled."""
+
+import asyncio
 
 from temporalio import workflow
 
@@ -13,3 +15,16 @@ class Tree:
     async def run(self) -> str:
         answer = await run_agent("parent", "go")
         return await call_tool("note", {"text": answer})
+
+
+@workflow.defn
+class SlowToLeave:
+    """Cleans up for a day."""
+
+    @workflow.run
+    async def run(self) -> None:
+        try:
+            await asyncio.sleep(1_000_000)
+        except asyncio.CancelledError:
+            await asyncio.sleep(86_400)
+            raise

@@ -2,6 +2,7 @@
 
 import logging
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -228,3 +229,19 @@ def test_offline_models_are_free() -> None:
     price, window = find_model("offline:x")
     assert price
     assert (price.input_usd, price.output_usd, window) == (0, 0, None)
+
+
+def test_a_key_may_be_in_a_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    file = tmp_path / "key"
+    file.write_text("sk-of-the-file\n")
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    monkeypatch.setenv("OPENAI_API_KEY_FILE", str(file))
+    config = ProviderConfig(
+        name="openai", protocol="openai", base_url="https://x.test", api_key_env="OPENAI_API_KEY"
+    )
+    assert config.api_key() == "sk-of-the-file"
+    file.write_text("sk-replaced")
+    assert config.api_key() == "sk-replaced", "rotated while the worker runs"
+    file.unlink()
+    with pytest.raises(UnknownModelError, match="OPENAI_API_KEY_FILE"):
+        config.check()
