@@ -93,6 +93,8 @@ class AgentWorkflow:
         self._end: RunState | None = None
         self._waits = WaitBook(None if carried is None else carried.waits)
         self._has_waited = self._waits.run_state() is not None
+        self._is_stale = False
+        """Whether the details are to be written at the end of this step."""
         self._early_answers: list[LeaseAnswer] = []
         self._base_events = 0
         self._base_bytes = 0
@@ -387,17 +389,23 @@ class AgentWorkflow:
             workflow.upsert_search_attributes(updates)
 
     def _show(self) -> None:
-        """Write the run's details for the web UI, in Markdown; and that it waits, for whoever lists runs."""
-        status = self.status()
+        """Tell that the run waits, for whoever lists runs; and have its details written once this step is done."""
+        state = self._state()
         trace = current_host().trace
         if trace is not None:
-            trace.note_state(status.state)
-        self._has_waited = (
-            self._has_waited or status.state.startswith("waiting_") or status.state in ("paused", "idle")
-        )
-        if self._has_waited and self._end is None and status.state != _told_state():
-            self._write_attributes(PerdureState=status.state, **_sums(status.counters))
-        workflow.set_current_details(agent_details(status, current_host().child_runs.told()))
+            trace.note_state(state)
+        self._has_waited = self._has_waited or state.startswith("waiting_") or state in ("paused", "idle")
+        if self._has_waited and self._end is None and state != _told_state():
+            counters = self._counters if self._loop is None else self._loop.counters
+            self._write_attributes(PerdureState=state, **_sums(counters))
+        if not self._is_stale:  # a step changes them several times, and the web UI sees the last
+            self._is_stale = True
+            asyncio.get_running_loop().call_soon(self._write_details)
+
+    def _write_details(self) -> None:
+        """Write the run's details for the web UI, in Markdown."""
+        self._is_stale = False
+        workflow.set_current_details(agent_details(self.status(), current_host().child_runs.told()))
 
     @workflow.query(name=STATUS_QUERY)
     def status(self) -> RunStatus:
