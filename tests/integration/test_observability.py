@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -10,6 +11,7 @@ from uuid import uuid4
 
 import httpx
 import pytest
+import yaml
 from temporalio.client import Client
 
 from perdure import Limits
@@ -183,3 +185,26 @@ def test_spans_tell_the_cost_and_who_it_is_for(seen: Seen) -> None:
     assert root.resource["service.name"] == "perdure"
     failed = [span for span in seen.receiver.spans if span.name == "invoke_agent shop" and span.error]
     assert [span.error for span in failed] == ["LimitExceeded"]
+
+
+def test_the_dashboard_and_the_alerts_ask_for_what_there_is(seen: Seen) -> None:
+    """But for metrics of Temporal's server, of Prometheus itself, and of what has not happened in these runs."""
+    docker = Path(__file__).parents[2] / "docker"
+    dashboard = json.loads((docker / "grafana/dashboards/perdure.json").read_text())
+    rules = yaml.safe_load((docker / "prometheus/alerts.yml").read_text())["groups"][0]["rules"]
+    asked = [target["expr"] for panel in dashboard["panels"] for target in panel["targets"]]
+    asked += [rule["expr"] for rule in rules]
+    metrics = {name for expr in asked for name in re.findall(r"\b(?:perdure|gen_ai|temporal)_\w+(?=[\[{)])", expr)}
+    assert len(metrics) > 10
+    unheard = {"perdure_runs", "perdure_cache_misses_total", "temporal_workflow_task_execution_failed"}
+    labels = {
+        "gen_ai_operation_name",
+        "gen_ai_request_model",
+        "gen_ai_token_type",
+        "gen_ai_tool_name",
+        "error_type",
+    }
+    assert [name for name in sorted(metrics - unheard - labels) if f"\n{name}{{" not in seen.metrics] == []
+    assert [name for name in labels if f"{name}=" not in seen.metrics] == []
+    for label in ("provider", "cache", "state", "worker_type"):
+        assert re.search(rf"[{{,]{label}=", seen.metrics), label
