@@ -30,7 +30,7 @@ PerdureError
 ├── CallError                 one attempt at a model or tool call
 │   ├── ModelCallError        retryable if `kind` is transient or rate_limited
 │   ├── UnsettledCallError    an attempt may be billed, and its reservation is used up
-│   ├── ToolError             a tool failed
+│   ├── ToolError             a tool failed; retryable, unless the tool is not idempotent
 │   └── ConversationUnavailableError   nothing was called, for want of the conversation; retryable
 └── ServerError               Temporal, or the embedded server
     ├── ServerUnreachableError   nothing answers; retryable
@@ -347,7 +347,13 @@ class UnsettledCallError(CallError):
 
 
 class ToolError(CallError):
-    """A tool failed. `attributes`: `tool`. Retryable while an idempotent tool has attempts left."""
+    """A tool failed. `attributes`: `tool`. Retryable while an idempotent tool has attempts left.
+
+    A tool raises it to say more than an exception does: `next_retry_delay`, and with `outcome="unknown"` that the
+    call may have taken effect. With `is_retryable=False` it is not tried again.
+    """
+
+    is_retryable = True
 
 
 class ConversationUnavailableError(CallError):

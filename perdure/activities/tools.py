@@ -37,7 +37,15 @@ from perdure.contracts.calls import (
     SharedToolRequest,
     SharedToolResult,
 )
-from perdure.contracts.messages import ContentPart, Message, ToolCallPart, ToolResultPart, tell_edit, tool_message
+from perdure.contracts.messages import (
+    ContentPart,
+    Message,
+    Outcome,
+    ToolCallPart,
+    ToolResultPart,
+    tell_edit,
+    tool_message,
+)
 from perdure.contracts.names import CALL_TOOL, LOAD_TOOL, RUN_SHARED_TOOL, RUN_TOOL
 from perdure.contracts.spec import ToolSpec, with_queue
 from perdure.contracts.waits import ApprovalRule
@@ -73,7 +81,22 @@ class ToolHost:
 
 
 class _Refused(Exception):
-    """The call can't be made; the text goes to the model."""
+    """The call can't be made, or failed; the text goes to the model."""
+
+    def __init__(self, text: str, *, outcome: Outcome = "error") -> None:
+        super().__init__(text)
+        self.outcome: Outcome = outcome
+
+
+@dataclass(frozen=True)
+class _Failure:
+    """What came of an attempt that failed."""
+
+    text: str
+    is_final: bool = False
+    delay: timedelta | None = None
+    """What the service asks to wait before the next."""
+    outcome: Outcome = "error"
 
 
 class ToolActivities:
@@ -208,7 +231,9 @@ class ToolActivities:
             arguments = _bind(tool, pinned, call.arguments)
             content = await self._run(tool, pinned, arguments, context)
             return self._checked(pinned, tool_message(call, content))
-        except (_Refused, ToolRetry) as error:
+        except _Refused as error:
+            return tool_message(call, self._text(error), outcome=error.outcome)
+        except ToolRetry as error:
             return tool_message(call, self._text(error), outcome="error")
 
     def _checked(self, pinned: ToolSpec, message: Message) -> Message:
@@ -246,18 +271,28 @@ class ToolActivities:
                 raise
             except PydanticSerializationError as error:
                 raise _Refused(f"{pinned.name} returned a value that has no JSON form: {error}") from None
+            except ToolError as error:  # of perdure's own tools: it says what may be done about it
+                told = _Failure(
+                    f"{pinned.name}: {self._text(error.message)}",
+                    is_final=error.non_retryable,
+                    delay=error.next_retry_delay,
+                    outcome="unknown" if error.attributes.get("outcome") == "unknown" else "error",
+                )
             except (Exception, SystemExit) as error:  # sys.exit() in a tool must not stop the worker
-                failure = f"{pinned.name} failed: {type(error).__name__}: {self._text(error)}"
+                told = _Failure(f"{pinned.name} failed: {type(error).__name__}: {self._text(error)}")
                 if clock.expired():
-                    failure = f"{pinned.name} did not finish within {pinned.timeout.total_seconds():g} seconds"
-            self._retry_or_refuse(pinned, failure, heart)
+                    told = _Failure(
+                        f"{pinned.name} did not finish within {pinned.timeout.total_seconds():g} seconds"
+                    )
+            self._retry_or_refuse(pinned, told, heart)
             raise AssertionError("unreachable")
 
-    def _retry_or_refuse(self, pinned: ToolSpec, failure: str, heart: Heart | None) -> None:
+    def _retry_or_refuse(self, pinned: ToolSpec, told: "_Failure", heart: Heart | None) -> None:
         tries = activity.info().attempt if heart is None else heart.count_try()
-        if pinned.idempotent and tries < pinned.max_attempts:
-            raise ToolError(failure, is_retryable=True, next_retry_delay=backoff(tries - 1), tool=pinned.name)
-        raise _Refused(failure)
+        if pinned.idempotent and tries < pinned.max_attempts and not told.is_final:
+            delay = max(told.delay or timedelta(0), backoff(tries - 1))
+            raise ToolError(told.text, is_retryable=True, next_retry_delay=delay, tool=pinned.name)
+        raise _Refused(told.text, outcome=told.outcome)
 
     def _context(self, tool: str, key: str, values: Mapping[str, Any], tenant: str = "") -> ToolContext:
         info = activity.info()
@@ -283,7 +318,7 @@ class ToolActivities:
             memory=memory,
         )
 
-    def _text(self, error: BaseException) -> str:
+    def _text(self, error: BaseException | str) -> str:
         return self._host.redact(encodable(str(error)))[:_MAX_ERROR_CHARS]
 
 

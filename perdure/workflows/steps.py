@@ -65,7 +65,7 @@ async def call_tool(name: str, args: Mapping[str, JsonValue], *, output: type[An
     assert isinstance(result, ToolResultPart), "the activity answers with a tool's result"
     text = "".join(getattr(each, "text", "") for each in result.content)
     if result.outcome != "ok":
-        raise ToolError(text, tool=name, outcome=result.outcome)
+        raise ToolError(text, is_retryable=False, tool=name, outcome=result.outcome)
     return text if output is None else TypeAdapter(output).validate_json(text)
 
 
