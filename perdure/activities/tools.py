@@ -326,7 +326,11 @@ def _bind(tool: Tool, pinned: ToolSpec, text: str) -> dict[str, Any]:
     """Check the arguments against the schema that the model was shown, then bind them to today's function."""
     arguments = _parse(pinned, text)
     if tool.spec.parameters != pinned.parameters or isinstance(tool, SchemaTool):
-        faults = schema_faults(pinned.parameters, arguments)
+        try:
+            faults = schema_faults(pinned.parameters, arguments)
+        except Exception as error:  # of a schema that makes no sense, or a pattern that Python doesn't know
+            reason = f"its schema can't be used: {type(error).__name__}: {error}"
+            raise _Refused(f"{pinned.name} can't be called, since {reason}") from None
         if faults:
             raise _Refused("Invalid arguments. " + "; ".join(faults[:10]))
     try:

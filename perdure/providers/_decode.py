@@ -19,14 +19,16 @@ class _Inflater(Protocol):
 
 
 class BoundedBody(httpx.AsyncByteStream):
-    """The decoded body of a response, which ends with an error when it grows too long.
+    """The decoded body of a response, which ends with an error when it grows too long, or is cut.
 
     httpx decompresses each chunk in full before one can count: 200 kB of gzip became 200 MB in memory.
     """
 
-    def __init__(self, response: httpx.Response, *, max_bytes: int) -> None:
+    def __init__(self, response: httpx.Response, *, max_bytes: int, is_cut_off: bool = False) -> None:
         self._response = response
         self._max_bytes = max_bytes
+        self._is_cut_off = is_cut_off
+        self.was_cut = False
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         """Yield decoded bytes.
@@ -36,11 +38,15 @@ class BoundedBody(httpx.AsyncByteStream):
         """
         decode = self._decoder()
         left = self._max_bytes
-        if decode is None and int(self._response.headers.get("content-length", 0)) > left:
+        if decode is None and not self._is_cut_off and int(self._response.headers.get("content-length", 0)) > left:
             raise self._too_long()
         async for raw in self._response.aiter_raw():
             piece = raw if decode is None else _inflate(decode, raw, left + 1)
             left -= len(piece)
+            if left < 0 and self._is_cut_off:
+                self.was_cut = True
+                yield piece[:left]
+                return
             if left < 0:
                 raise self._too_long()
             if piece:
