@@ -5,6 +5,7 @@ import time
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Any
 from uuid import uuid4
 
@@ -143,7 +144,8 @@ def make_parts(app: App, settings: Settings, *, meter: MetricMeter = MetricMeter
     providers = make_providers(app, settings)
     blobs = BlobStore(settings.project_dir / settings.state_dir / "blobs")
     host = ToolHost(
-        http=httpx.AsyncClient(timeout=_HTTP_TIMEOUT_SECONDS),
+        # Without a cookie jar: all runs and tenants of the worker share the client.
+        http=httpx.AsyncClient(timeout=_HTTP_TIMEOUT_SECONDS, cookies=_no_cookies()),
         blobs=blobs,
         redact=_redactor(providers),
         has_storage=settings.storage is not None,
@@ -234,6 +236,10 @@ def make_parts(app: App, settings: Settings, *, meter: MetricMeter = MetricMeter
         telemetry=telemetry,
         app=app,
     )
+
+
+def _no_cookies() -> CookieJar:
+    return CookieJar(DefaultCookiePolicy(allowed_domains=[]))
 
 
 def _redactor(providers: Providers) -> Callable[[str], str]:

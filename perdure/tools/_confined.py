@@ -7,7 +7,7 @@ and walked alike. So a folder that is exchanged for a link in the middle of it l
 
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from secrets import token_hex
@@ -106,7 +106,7 @@ class Root:
                 raise ToolRetry(f"{path!r} can't be written: {error.strerror}.") from None
 
     @contextmanager
-    def parent(self, path: str, *, make: bool = False) -> Iterator[tuple[int, str]]:
+    def parent(self, path: str, *, make: bool = False) -> Generator[tuple[int, str]]:
         """Yield the descriptor of the folder that a file is in, and its name there; links are resolved."""
         walk = self._start(path)
         try:
@@ -125,7 +125,7 @@ class Root:
             walk.close()
 
     @contextmanager
-    def folder(self, path: str) -> Iterator[int]:
+    def folder(self, path: str) -> Generator[int]:
         """Yield the descriptor of a folder; links are resolved."""
         walk = self._start(path)
         try:

@@ -66,8 +66,8 @@ class Described:
 
 def operations(document: Document) -> Iterator[Described]:
     """Yield the operations of a document, in its order."""
-    paths = document.root.get("paths") or {}
-    for path, item in cast("Node", paths).items():
+    paths = cast("Node", document.root.get("paths") or {})
+    for path, item in paths.items():
         if path.startswith("x-"):
             continue
         found = document.resolved(item)
@@ -230,7 +230,8 @@ def _argument(name: str, place: str, taken: set[str]) -> str:
 
 def _parameter_schema(schemas: Schemas, node: Node) -> Any:
     content = cast("Node", node.get("content") or {})
-    media = cast("Node", next(iter(content.values()), {}))
+    nothing: Node = {}
+    media = cast("Node", next(iter(content.values()), nothing))
     schema = schemas.convert(media.get("schema", {}) if content else node.get("schema", {}))
     description = str(node.get("description") or "").strip()
     if not description or not isinstance(schema, dict):
@@ -271,7 +272,7 @@ def _preference(media_type: str) -> int:
 def _described(schema: Any, request: Node) -> Any:
     description = str(request.get("description") or "").strip()
     if not description or not isinstance(schema, dict) or "description" in schema:
-        return schema
+        return cast("Any", schema)
     return {**cast("Node", schema), "description": description[:_MAX_DESCRIPTION]}
 
 

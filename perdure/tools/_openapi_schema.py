@@ -59,8 +59,8 @@ class Schemas:
     def _referred(self, schema: Node) -> Node:
         name = self._define(schema["$ref"])
         beside = {} if self._is_old else {key: value for key, value in schema.items() if key != "$ref"}
-        converted = self.convert(beside) if beside else {}
-        return {"$ref": f"#/$defs/{name}", **cast("Node", converted)}
+        converted: Node = self.convert(beside) if beside else {}
+        return {"$ref": f"#/$defs/{name}", **converted}
 
     def _define(self, reference: str) -> str:
         """Return the name of a definition; it has one before it is converted, since it may hold itself."""

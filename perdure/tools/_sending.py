@@ -29,6 +29,11 @@ _PASSING = frozenset({429, 502, 503, 504})
 _LONGEST_WAIT = timedelta(minutes=5)
 _MAX_ERROR_BYTES = 2000
 _TEXTUAL = ("json", "xml", "yaml", "javascript", "x-www-form-urlencoded", "csv", "ndjson")
+_HEADERS = {
+    "accept": "application/json, text/*;q=0.9, */*;q=0.5",
+    "accept-encoding": "gzip, deflate",
+    "user-agent": "perdure",
+}
 _UNKNOWN = "Whether it took effect is not known: look before you send it again."
 _SHORTEST_SECRET = 4
 _TOLD_HEADERS = ("content-type", "content-length", "etag", "last-modified", "location", "allow")
@@ -75,7 +80,7 @@ async def _exchange(operation: Operation, written: Written, client: httpx.AsyncC
         request = httpx.Request(
             operation.method,
             url,
-            headers={"accept-encoding": "gzip, deflate", "user-agent": "perdure", **written.headers},
+            headers={**_HEADERS, **written.headers},
             content=written.content,
             extensions={"timeout": httpx.Timeout(operation.total_seconds).as_dict()},
         )
@@ -136,7 +141,7 @@ def _line(response: httpx.Response) -> str:
 async def _body(response: httpx.Response, max_bytes: int) -> tuple[str, bool]:
     """Return the text of a body, and whether it was cut."""
     kind = response.headers.get("content-type", "").split(";")[0].strip().lower()
-    if kind and not kind.startswith("text/") and not any(word in kind for word in _TEXTUAL):
+    if "/" in kind and not kind.startswith("text/") and not any(word in kind for word in _TEXTUAL):
         return f"[{kind}, {response.headers.get('content-length', 'unknown')} bytes: not shown]", False
     body = BoundedBody(response, max_bytes=max_bytes, is_cut_off=True)
     data = b"".join([piece async for piece in body])

@@ -5,8 +5,9 @@ as that of any tool. So its timeouts and retries are those of the tool, and not 
 """
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
+from contextvars import Token
 from datetime import timedelta
 from typing import Any
 
@@ -116,12 +117,12 @@ class _ActivityTool(Tool):
 
 
 @contextmanager
-def _posing_as(activity_type: str) -> Iterator[None]:
+def _posing_as(activity_type: str) -> Generator[None]:
     """Show the activity its own type; heartbeats and their details are perdure's."""
     current = activity._Context.current()  # pyright: ignore[reportPrivateUsage] - no public way
     info = dataclasses.replace(current.info(), activity_type=activity_type, heartbeat_details=[])
     posing = dataclasses.replace(current, info=lambda: info, heartbeat=_ignore)
-    token = activity._Context.set(posing)  # pyright: ignore[reportPrivateUsage]
+    token: Token[Any] = activity._Context.set(posing)  # pyright: ignore[reportPrivateUsage]
     try:
         yield
     finally:

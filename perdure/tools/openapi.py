@@ -62,13 +62,14 @@ def openapi_tools(
     """
     document = Document(read_document(spec))
     found = [each for each in operations(document) if deprecated or each.node.get("deprecated") is not True]
-    names = unique_names(found, prefix)
     _check_patterns(found, (*include, *exclude))
+    chosen = [each for each in found if (not include or _fits(each, include)) and not _fits(each, exclude)]
+    if not chosen:
+        raise InvalidToolError("openapi_tools: no operation is left: include and exclude leave none.")
+    names = unique_names(chosen, prefix)
     common = tuple(sorted((name.lower(), value) for name, value in (headers or {}).items()))
     made: list[Tool] = []
-    for each in found:
-        if (include and not _fits(each, include)) or _fits(each, exclude):
-            continue
+    for each in chosen:
         try:
             shape = shape_of(document, each)
         except InvalidToolError as error:
@@ -86,8 +87,6 @@ def openapi_tools(
             max_result_bytes=max_result_bytes,
         )
         made.append(make_tool(names[each.place], each.description, shape.schema, operation, needs_approval))
-    if not made:
-        raise InvalidToolError("openapi_tools: no operation is left: include and exclude leave none.")
     return tuple(made)
 
 

@@ -10,7 +10,7 @@ _JSON = st.none() | st.booleans() | st.integers(-1000, 1000) | _TEXT
 
 def from_schema(schema: Any, root: dict[str, Any] | None = None, depth: int = 0) -> st.SearchStrategy[Any]:
     """Return a strategy of values that fit `schema`; what isn't required is left out below a depth of 3."""
-    root = schema if root is None else root
+    root = root or dict(schema)
     if schema is True or schema == {}:
         return _JSON
     if "$ref" in schema:

@@ -40,6 +40,7 @@ def test_an_unknown_name_is_an_attribute_error() -> None:
         "import perdure.workflows.plan_workflow",
         "import perdure.contracts.calls, perdure.agents.registry, perdure.errors",
         "import perdure.app",
+        "from perdure.tools import *",
     ],
 )
 def test_workflow_code_is_light(statement: str) -> None:

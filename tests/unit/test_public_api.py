@@ -4,7 +4,7 @@ from importlib import import_module
 
 import pytest
 
-PACKAGES = ("perdure", "perdure.client", "perdure.testing", "perdure.workflows")
+PACKAGES = ("perdure", "perdure.client", "perdure.testing", "perdure.tools", "perdure.workflows")
 
 
 @pytest.mark.parametrize("package", PACKAGES)

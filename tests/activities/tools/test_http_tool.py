@@ -3,6 +3,7 @@
 import gzip
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import timedelta
+from functools import partial
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -247,7 +248,8 @@ def test_templates_are_checked_when_they_are_declared(options: dict[str, Any]) -
 
 @pytest.mark.parametrize("variable", ["", "a b", "sk-123", "1A"])
 def test_a_secret_is_no_variable(variable: str) -> None:
-    for make in (env, lambda name: basic_auth("A", name)):
+    makers: tuple[Callable[[str], Credential], ...] = (env, partial(basic_auth, "A"))
+    for make in makers:
         with pytest.raises(InvalidToolError) as caught:
             make(variable)
         assert not variable or variable not in str(caught.value)

@@ -30,7 +30,7 @@ from tests.support.from_schema import from_schema
 
 PETSTORE = Path(__file__).with_name("petstore.yaml")
 DOCUMENT: dict[str, Any] = yaml.safe_load(PETSTORE.read_text())
-JUDGED = deepcopy({**DOCUMENT, "servers": [{"url": "/"}]})
+JUDGED: dict[str, Any] = {**deepcopy(DOCUMENT), "servers": [{"url": "/"}]}
 JUDGED["components"]["schemas"]["Pet"]["required"].remove("id")  # read-only: openapi-core wants it of requests too
 API = OpenAPI.from_dict(JUDGED)
 KEY = "hunter2-hunter2"
@@ -111,7 +111,7 @@ def plain(value: Any) -> Any:
 
 @pytest.mark.parametrize("name", OPERATIONS)
 @given(data=st.data())
-@settings(max_examples=25, suppress_health_check=list(HealthCheck))
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 async def test_what_fits_the_schema_arrives_as_the_document_says(
     name: str, data: st.DataObject, server: HttpServer, client: httpx.AsyncClient
 ) -> None:
