@@ -7,7 +7,6 @@ as that of any tool. So its timeouts and retries are those of the tool, and not 
 import dataclasses
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from contextvars import Token
 from datetime import timedelta
 from typing import Any
 
@@ -122,7 +121,7 @@ def _posing_as(activity_type: str) -> Generator[None]:
     current = activity._Context.current()  # pyright: ignore[reportPrivateUsage] - no public way
     info = dataclasses.replace(current.info(), activity_type=activity_type, heartbeat_details=[])
     posing = dataclasses.replace(current, info=lambda: info, heartbeat=_ignore)
-    token: Token[Any] = activity._Context.set(posing)  # pyright: ignore[reportPrivateUsage]
+    token = activity._Context.set(posing)  # pyright: ignore[reportPrivateUsage, reportUnknownVariableType]
     try:
         yield
     finally:
