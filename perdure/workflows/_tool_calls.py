@@ -410,7 +410,8 @@ def describe_failure(error: ActivityError, tool: str) -> PerdureError:
     cause = revive(error.cause) if error.cause is not None else None
     if isinstance(cause, UserError):
         return cause
-    return ToolError(f"outcome unknown: {_reason(error)} while {tool} ran.", tool=tool, outcome="unknown")
+    text = f"outcome unknown: {_reason(error)} while {tool} ran."
+    return ToolError(text, is_retryable=False, tool=tool, outcome="unknown")
 
 
 def _was_not_run(error: ActivityError) -> bool:
