@@ -104,6 +104,11 @@ def sandboxed_runner() -> SandboxedWorkflowRunner:
     return SandboxedWorkflowRunner(restrictions=restrictions)
 
 
+def all_workflows(app: App) -> list[type]:
+    """Return what a worker registers: perdure's own workflow classes and the app's."""
+    return [AgentWorkflow, MapNode, MapWorkflow, Memory, PlanWorkflow, Scoreboard, *app.workflows.values()]
+
+
 def make_providers(app: App, settings: Settings) -> Providers:
     """Return the providers of an app: built in, configured, and the app's own."""
     ways = {name: table.way() for name, table in settings.providers.items()}
@@ -222,7 +227,7 @@ def make_parts(app: App, settings: Settings, *, meter: MetricMeter = MetricMeter
         shared_activities=[tools.run_shared_tool, models.ask_shared_model],
         describing=DescribingActivities(providers.gates),
         mark=uuid4().hex[:6],
-        workflows=[AgentWorkflow, MapNode, MapWorkflow, Memory, PlanWorkflow, Scoreboard, *app.workflows.values()],
+        workflows=all_workflows(app),
         interceptors=[
             PerdureInterceptor(ui_url=settings.ui_url or ""),
             *([TelemetryInterceptor(telemetry)] if telemetry.is_on else []),

@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.converter import DataConverter, ExternalStorage, StorageDriver
 
 from perdure.settings import Settings, StorageTable
@@ -23,6 +24,15 @@ def external_storage(settings: Settings) -> ExternalStorage | None:
     if table is None:
         return None
     return ExternalStorage(drivers=[_driver(table, settings)], payload_size_threshold=table.threshold_bytes)
+
+
+def data_converter(settings: Settings) -> DataConverter:
+    """Return the data converter of a project, for its clients and workers alike.
+
+    Raises:
+        SettingsError: It needs an extra that isn't installed. Not retryable.
+    """
+    return with_storage(pydantic_data_converter, external_storage(settings))
 
 
 def storage_folder(settings: Settings) -> Path:
