@@ -5,6 +5,7 @@ with its web UI, and examples/research on these documents with the offline model
 """
 
 import asyncio
+import base64
 import os
 import shutil
 import sys
@@ -14,12 +15,16 @@ from pathlib import Path
 from urllib.parse import quote
 
 from perdure import Agent, App, Limits
+from perdure._production import Address
 from perdure.client import PerdureClient, StartedRun
 from perdure.client.plan_files import read_plan
+from perdure.codec_server import CodecServer
 from perdure.connection import connect
 from perdure.contracts.names import PLAN_WORKFLOW
 from perdure.contracts.plan import PlanRunInput
 from perdure.devserver import DevServer
+from perdure.settings import EncryptionTable, Settings
+from perdure.storage.opening import data_converter
 from tests.support.browser import Browser
 from tests.support.workers import worker
 
@@ -57,6 +62,7 @@ async def main(folder: Path) -> None:
             assert server.ui_url is not None
             async with worker(shown, temporal, queue="perdure", ui_url=server.ui_url) as client:
                 await _take(client, server.ui_url, folder, Path(state))
+            await _encrypted(server, folder, Path(state))
 
 
 async def _take(client: PerdureClient, ui: str, folder: Path, state: Path) -> None:
@@ -77,6 +83,29 @@ async def _take(client: PerdureClient, ui: str, folder: Path, state: Path) -> No
         async with Browser(height=1000, is_dark=is_dark) as browser:
             await browser.open(page.as_uri())
             await _keep(browser, folder / f"{name}.png")
+
+
+async def _encrypted(server: DevServer, folder: Path, state: Path) -> None:
+    """Show a run whose payloads a codec server decodes."""
+    os.environ["SHOWN_KEY"] = base64.b64encode(os.urandom(32)).decode()
+    settings = Settings.model_validate({"encryption": EncryptionTable(key_env="SHOWN_KEY"), "project_dir": state})
+    temporal = await connect(address=server.address, converter=data_converter(settings))
+    assert server.ui_url is not None
+    codec = CodecServer(temporal.data_converter, server.ui_url)
+    agent = Agent("secretary", model="offline:reader")
+    async with worker(App(agents=[agent]), temporal) as client, codec.served(Address("127.0.0.1", 0)) as port:
+        run = await client.start_agent("secretary", "What is in the safe? The letters of 1912.", id="secretary-1")
+        await client.result(run.workflow_id, timeout=TIME)
+        async with Browser(height=800) as browser:
+            await browser.open(server.ui_url)
+            await browser.ask(
+                f"localStorage.setItem('endpoint', JSON.stringify('http://127.0.0.1:{port}'));"
+                "localStorage.setItem('overrideRemoteCodecConfiguration', 'true')"
+            )
+            await browser.open(f"{_page(f'{server.ui_url}/namespaces/default/workflows', run)}/history")
+            await browser.until("document.body.textContent.includes('The letters of 1912')")
+            await asyncio.sleep(2)
+            await _keep(browser, folder / "ui-decoded.png")
 
 
 async def _ui(ui: str, waiting: StartedRun, asked: StartedRun, folder: Path) -> None:

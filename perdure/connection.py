@@ -15,7 +15,7 @@ from functools import cache
 from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest
 from temporalio.client import Client, Interceptor, Plugin
 from temporalio.contrib.pydantic import pydantic_data_converter
-from temporalio.converter import ExternalStorage
+from temporalio.converter import DataConverter, ExternalStorage
 from temporalio.envconfig import ClientConfig, ClientConnectConfig
 from temporalio.runtime import (
     LogForwardingConfig,
@@ -42,6 +42,7 @@ async def connect(
     address: str | None = None,
     origin: str = "the address given",
     storage: ExternalStorage | None = None,
+    converter: DataConverter = pydantic_data_converter,
     timeout: timedelta = timedelta(seconds=8),
 ) -> Client:
     """Return a client of a server that answers and has the namespace.
@@ -54,6 +55,7 @@ async def connect(
         origin: What an error says of where `address` came from.
         storage: Where large payloads are kept (`perdure.storage.opening.external_storage`); the same as the
             workers have.
+        converter: What encodes payloads (`perdure.storage.opening.data_converter`); likewise.
         timeout: For all of it.
 
     Raises:
@@ -73,7 +75,7 @@ async def connect(
                 plugins=plugins,
                 interceptors=interceptors,
                 runtime=runtime or logging_runtime(),
-                data_converter=replace(pydantic_data_converter, external_storage=storage),
+                data_converter=converter if storage is None else replace(converter, external_storage=storage),
             )
             await _check_namespace(client)
     except TimeoutError:

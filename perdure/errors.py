@@ -38,6 +38,7 @@ PerdureError
     ├── RunNotFoundError         no run of that id
     ├── RunExistsError           a run of that id is open already
     ├── StorageError             external storage can't take a payload, or give it back
+    ├── EncryptionError          a payload needs a key that isn't here; retryable
     ├── InboxFullError           the run can't take more messages just now; retryable
     ├── NoWorkerError            the run needs a worker to answer, and none did in time; retryable
     └── StillRunningError        the run was not over in time; retryable
@@ -390,6 +391,12 @@ class RunExistsError(ServerError):
 
 class StorageError(ServerError):
     """External storage can't take a payload, or give it back."""
+
+
+class EncryptionError(ServerError):
+    """A payload is encrypted with a key that isn't here, or is to be."""
+
+    is_retryable = True
 
 
 class InboxFullError(ServerError):

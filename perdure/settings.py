@@ -220,6 +220,41 @@ class StorageTable(BaseModel):
         return self
 
 
+_VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]*")
+_KEY_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+
+
+class EncryptionTable(BaseModel):
+    """Which key encrypts what Temporal keeps, from `[tool.perdure.encryption]`.
+
+    Clients and workers of a namespace need the same. No key is here: they are in the environment, 32 bytes in
+    base64.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, hide_input_in_errors=True)
+
+    key_env: str
+    """The name of the environment variable with the key that encrypts."""
+    key_id: str = "default"
+    """What that key is called, in the clear, in each payload."""
+    old_keys: dict[str, str] = Field(default_factory=dict[str, str])
+    """Keys that still decrypt: the variable of each, by its id."""
+
+    @model_validator(mode="after")
+    def _check_whole(self) -> "EncryptionTable":
+        for variable in (self.key_env, *self.old_keys.values()):
+            if not _VARIABLE.fullmatch(variable):
+                raise ValueError(
+                    "should name environment variables, in capitals, such as PERDURE_KEY; never a key itself"
+                )
+        for key_id in (self.key_id, *self.old_keys):
+            if not _KEY_ID.fullmatch(key_id):
+                raise ValueError(f"has the key id {key_id!r}: letters, digits, '.', '_' and '-' alone, at most 64")
+        if self.key_id in self.old_keys:
+            raise ValueError(f"has the key {self.key_id!r} in old_keys too: give the new key an id of its own")
+        return self
+
+
 def _check_models(value: dict[str, PriceTable]) -> dict[str, PriceTable]:
     for name in value:
         provider, colon, model = name.partition(":")
@@ -318,6 +353,8 @@ class Settings(ProductionSettings):
         default_factory=dict[str, PriceTable]
     )
     """Prices over those that perdure knows, by model."""
+    encryption: EncryptionTable | None = None
+    """Which key encrypts what Temporal keeps; nothing is encrypted when not set."""
     storage: StorageTable | None = None
     """Where large payloads are kept; in Event History, which takes 2 MB, when not set."""
     approval_tables: Annotated[
@@ -414,6 +451,7 @@ _KEYS = {key: name for key, (name, _) in _FIELDS.items()}
 _TABLES: Mapping[str, type[BaseModel]] = {
     "providers": ProviderTable,
     "prices": PriceTable,
+    "encryption": EncryptionTable,
     "storage": StorageTable,
     "approvals": ApprovalTable,
     "telemetry": TelemetryTable,

@@ -83,6 +83,8 @@ class Parts:
     @asynccontextmanager
     async def opened(self) -> AsyncGenerator[None]:
         """Open the app's resources, and close every connection at the end."""
+        if self.host.http.is_closed:  # by a worker that was before
+            self.host.http = httpx.AsyncClient(timeout=_HTTP_TIMEOUT_SECONDS)
         async with AsyncExitStack() as stack:
             stack.push_async_callback(self.providers.aclose)
             stack.push_async_callback(self.host.http.aclose)

@@ -24,6 +24,7 @@ from perdure.cli._errors import PROJECT, describe
 from perdure.client import pollers
 from perdure.client._fairness import is_fair
 from perdure.contracts.names import SEARCH_ATTRIBUTES
+from perdure.encryption import encryption_codec
 from perdure.errors import PerdureError
 from perdure.project import load_app
 from perdure.settings import Resolved, Settings
@@ -79,6 +80,7 @@ class Doctor:
         self._workflows(app)
         self._providers(app, settings)
         self._telemetry(settings)
+        self._encryption(settings)
         await self._server(settings)
 
     def _settings(self) -> Settings:
@@ -172,6 +174,26 @@ class Doctor:
         if settings.metrics_address is not None:
             where = f"to Prometheus, at {settings.metrics_address}"
         self._note("Telemetry", "metrics", where)
+
+    def _encryption(self, settings: Settings) -> None:
+        """Say which keys are here; a worker without the first encrypts nothing, and without the others waits."""
+        try:
+            codec = encryption_codec(settings)
+        except PerdureError as error:
+            self._problem("Encryption", "encryption", error)
+            return
+        if codec is None:
+            self._note("Encryption", "payloads", "not encrypted")
+            return
+        for key in codec.keys.states:
+            use = "encrypts" if key.is_primary else "decrypts"
+            if not key.problem:
+                self._add("Encryption", f"key {key.id}", "ok", f"{use}; {key.variable} is set")
+                continue
+            status: Status = "problem" if key.is_primary else "warning"
+            remedy = "Runs that need it wait for a worker that has it."
+            value, code = f"{key.variable} {key.problem}", PROJECT if key.is_primary else 0
+            self._add("Encryption", f"key {key.id}", status, value, remedy=remedy, code=code)
 
     async def _server(self, settings: Settings) -> None:
         try:

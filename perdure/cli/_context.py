@@ -112,11 +112,13 @@ async def open_client(
     """
     from perdure.client import PerdureClient
     from perdure.connection import connect
-    from perdure.storage.opening import external_storage
+    from perdure.storage.opening import data_converter, decoding
 
     known = address or local_address(project.settings)
-    origin, storage = "this project's embedded server", external_storage(project.settings)
-    temporal = await connect(address=known, origin=origin, storage=storage, runtime=runtime)
+    origin, converter = "this project's embedded server", data_converter(project.settings)
+    temporal = await connect(
+        address=known, origin=origin, converter=converter, interceptors=decoding(converter), runtime=runtime
+    )
     registry = project.app.registry if project.app else None
     settings = project.settings
     return PerdureClient(

@@ -121,6 +121,7 @@ def _code_of(error: BaseException) -> int:
 
     codes: tuple[tuple[type[BaseException] | tuple[type[BaseException], ...], int], ...] = (
         ((errors.ProjectLoadError, errors.SettingsError, errors.StorageError), PROJECT),
+        (errors.EncryptionError, PROJECT),
         ((errors.DuplicateNameError, errors.InvalidNameError, errors.InvalidToolError), PROJECT),
         ((errors.ServerUnreachableError, errors.DevServerError), UNREACHABLE),
         ((errors.RunNotFoundError, errors.RunExistsError), USAGE),

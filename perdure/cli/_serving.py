@@ -6,6 +6,8 @@ import os
 from perdure.cli._context import Project, Signals, first_of, open_client, say
 from perdure.cli._format import duration
 from perdure.connection import make_runtime
+from perdure.encryption import check_keys
+from perdure.storage.opening import data_converter
 from perdure.telemetry.environment import metrics_config
 from perdure.worker import run_worker
 
@@ -21,6 +23,7 @@ async def serve(project: Project, *, parent: int | None = None) -> None:
     assert project.app is not None
     app, settings = project.app, project.settings
     runtime = make_runtime(metrics_config(os.environ, settings.metrics_address))
+    check_keys(data_converter(settings))
     client = (await open_client(project, runtime=runtime)).temporal
     drain_client = None if parent else (await open_client(project, runtime=runtime)).temporal
     signals = Signals()

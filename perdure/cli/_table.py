@@ -74,6 +74,7 @@ COMMANDS: Final[dict[str, dict[str, Entry]]] = {
         "storage": Entry(
             "perdure.cli.storage", "Show what is in external storage, and delete what no run refers to."
         ),
+        "codec": Entry("perdure.cli.codec", "Decode encrypted payloads for Temporal's web UI."),
         "replay": Entry("perdure.cli.replay", "Check that recorded runs replay with today's code; record runs."),
         "doctor": Entry("perdure.cli.doctor", "Check settings, app, workflows and server."),
     },

@@ -69,9 +69,9 @@ async def rerun(
         return await _start_agent(client, info, reader, limits)
     if limits is not None:
         raise InvalidInputError(f"--limit is for the run of an agent; {workflow_id!r} is a {info.workflow}.")
-    resets = ResetReader()
+    resets = ResetReader(client.data_converter)
     async for event in handle.fetch_history_events():
-        resets.read(event)
+        await resets.read(event)
     point = resets.point()
     _check_point(info, point, is_repeating=is_repeating)
     await _wait_for(client, point.open_runs)

@@ -13,6 +13,7 @@ from temporalio.api.enums.v1 import EventType
 from temporalio.api.failure.v1 import Failure
 from temporalio.api.history.v1 import HistoryEvent
 from temporalio.contrib.pydantic import pydantic_data_converter
+from temporalio.converter import DataConverter
 
 from perdure.contracts.calls import RunToolRequest
 from perdure.contracts.names import (
@@ -74,12 +75,13 @@ class ResetPoint:
 class ResetReader:
     """Takes in the history of a closed run."""
 
+    converter: DataConverter = pydantic_data_converter
     _tasks: list[int] = field(default_factory=list[int])
     _steps: dict[int, _Step] = field(default_factory=dict[int, _Step])
     _failure: Failure | None = None
     _cancelled_at: int = 0
 
-    def read(self, event: HistoryEvent) -> None:
+    async def read(self, event: HistoryEvent) -> None:
         """Take an event in."""
         match event.event_type:
             case EventType.EVENT_TYPE_WORKFLOW_TASK_COMPLETED:
@@ -97,7 +99,7 @@ class ResetReader:
                     workflow_id=execution.workflow_id, run_id=execution.run_id
                 )
             case EventType.EVENT_TYPE_ACTIVITY_TASK_SCHEDULED:
-                self._read_activity(event)
+                await self._read_activity(event)
             case EventType.EVENT_TYPE_WORKFLOW_EXECUTION_FAILED:
                 self._failure = event.workflow_execution_failed_event_attributes.failure
             case EventType.EVENT_TYPE_WORKFLOW_EXECUTION_CANCEL_REQUESTED:
@@ -105,13 +107,13 @@ class ResetReader:
             case _:
                 self._read_end(event)
 
-    def _read_activity(self, event: HistoryEvent) -> None:
+    async def _read_activity(self, event: HistoryEvent) -> None:
         scheduled = event.activity_task_scheduled_event_attributes
         name = scheduled.activity_type.name
         step = _Step(name, scheduled.workflow_task_completed_event_id)
         if name == RUN_TOOL:
-            converter = pydantic_data_converter.payload_converter
-            request: RunToolRequest = converter.from_payloads(scheduled.input.payloads, [RunToolRequest])[0]
+            payloads = list(scheduled.input.payloads)
+            request: RunToolRequest = (await self.converter.decode(payloads, [RunToolRequest]))[0]
             step.name, step.is_once = request.tool.name, not request.tool.idempotent
         self._steps[event.event_id] = step
 

@@ -22,6 +22,7 @@ from perdure.contracts.run import Counters
 from perdure.contracts.selection import Selection
 from perdure.contracts.spec import AgentSpec
 from perdure.contracts.usage import NO_USAGE
+from perdure.encryption import reveal_failure
 from perdure.history import RecordedRun
 from perdure.spending import SpendingReader
 
@@ -171,6 +172,8 @@ async def _pending(info: PendingActivityInfo, client: Client) -> PendingCall:
     if info.heartbeat_details.payloads:
         values = await client.data_converter.decode(list(info.heartbeat_details.payloads)[:1], [Progress])
         progress = values[0]
+    if info.HasField("last_failure"):
+        await reveal_failure(info.last_failure, client.data_converter)
     is_started = info.state == 2
     waits = info.HasField("next_attempt_schedule_time") and not is_started
     return PendingCall(

@@ -4,9 +4,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from temporalio.client import Interceptor
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.converter import DataConverter, ExternalStorage, StorageDriver
 
+from perdure.encryption import DecodedHistory, encryption_codec, with_encryption
 from perdure.settings import Settings, StorageTable
 from perdure.storage.local import LocalStorageDriver
 
@@ -32,7 +34,13 @@ def data_converter(settings: Settings) -> DataConverter:
     Raises:
         SettingsError: It needs an extra that isn't installed. Not retryable.
     """
-    return with_storage(pydantic_data_converter, external_storage(settings))
+    converter = with_encryption(pydantic_data_converter, encryption_codec(settings))
+    return with_storage(converter, external_storage(settings))
+
+
+def decoding(converter: DataConverter) -> list[Interceptor]:
+    """Return the interceptors of a client that reads histories: they decode the texts of failures."""
+    return [] if converter.payload_codec is None else [DecodedHistory(converter)]
 
 
 def storage_folder(settings: Settings) -> Path:

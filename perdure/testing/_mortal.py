@@ -5,21 +5,24 @@ import json
 import os
 import signal
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from temporalio import activity
-from temporalio.client import Client
-from temporalio.contrib.pydantic import pydantic_data_converter
-from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, Interceptor, Worker
+from temporalio.client import Interceptor as ClientInterceptor
+from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, Interceptor
 
+from perdure.connection import connect
 from perdure.contracts.names import CALL_MODEL
-from perdure.plugin import PerdurePlugin
 from perdure.project import load_app
 from perdure.settings import Settings
+from perdure.worker import run_worker
 
 
-class _Mortal(Interceptor):
+class _Mortal(ClientInterceptor, Interceptor):
+    """The client's, so that its workers have it too."""
+
     def __init__(self, turn: int, marker: Path) -> None:
         self.turn = turn
         self.marker = marker
@@ -46,15 +49,11 @@ class _Inbound(ActivityInboundInterceptor):
 
 async def main(order: dict[str, Any]) -> None:
     """Serve until killed."""
-    settings = Settings.resolve().settings
+    settings = Settings.resolve(flags={"task_queue": order["queue"]}).settings
     app = load_app(order["app"], settings.project_dir)
-    client = await Client.connect(
-        order["address"], data_converter=pydantic_data_converter, plugins=[PerdurePlugin(app, settings)]
-    )
     mortal = _Mortal(order["turn"], Path(order["marker"]))
-    async with Worker(client, task_queue=order["queue"], interceptors=[mortal]):
-        print("ready", flush=True)
-        await asyncio.Event().wait()
+    client = await connect(address=order["address"], interceptors=[mortal])
+    await run_worker(app, settings, client, stop=asyncio.Event(), on_ready=partial(print, "ready", flush=True))
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Notes what workflow code asks for while it is replayed. Workflow side; it decides nothing."""
 
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from temporalio import workflow
 from temporalio.worker import (
@@ -59,7 +59,7 @@ class Recorder(Interceptor):
 
 
 def _note(noted: Step | str) -> None:
-    functions: Mapping[str, Callable[..., Any]] = workflow.extern_functions()
+    functions = cast("Mapping[str, Callable[..., Any]]", workflow.extern_functions())
     functions[_NOTE](workflow.info().run_id, noted)
 
 

@@ -119,7 +119,7 @@ class Cassette(_Part):
 
     def to_json(self) -> str:
         """Return it as a file holds it."""
-        return json.dumps(self.model_dump(mode="json", exclude_defaults=True) | {"format": FORMAT}, indent=1)
+        return json.dumps(self.model_dump(mode="json"), indent=1)
 
     @classmethod
     def load(cls, path: Path | str) -> "Cassette":
@@ -195,13 +195,14 @@ async def _record(history: WorkflowHistory, run: RecordedRun, converter: DataCon
     tools: list[RecordedTool] = []
     others: list[RecordedSlot] = []
     for (name, epoch), conversation in run.conversations.items():
-        called = {call.id: call for message in conversation.values() for call in message.tool_calls}
-        for slot, message in conversation.items():
+        called: dict[str, ToolCallPart] = {}  # ids of calls may come again
+        for slot, message in sorted(conversation.items()):
+            called |= {call.id: call for call in message.tool_calls}
             place: dict[str, Any] = {"conversation": name, "epoch": epoch, "slot": slot}
             call = _answered(message, called)
             if call is not None and (name, epoch, slot) not in run.copied:
-                tool = {"name": call.name, "arguments": _redacted(call.arguments)}
-                tools.append(RecordedTool(**place, **tool, message=_clean(message)))
+                arguments = _redacted(call.arguments)
+                tools.append(RecordedTool(**place, name=call.name, arguments=arguments, message=_clean(message)))
             elif (name, epoch, slot) not in replies:
                 others.append(RecordedSlot(**place, message=_clean(message)))
     return CassetteRun(

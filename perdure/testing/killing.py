@@ -1,6 +1,7 @@
 """`kill_worker_at`: the worker of a test dies in the middle of a run, and another goes on. Wiring for tests.
 
-The worker is a process of its own, killed by the kernel (SIGKILL): nothing is cleaned up, nothing is told.
+The run is on a real server, since what is lost with a worker is noticed by clocks: that takes some seconds. The
+worker is a process of its own, killed by the kernel (SIGKILL): nothing is cleaned up, nothing is told.
 """
 
 import asyncio

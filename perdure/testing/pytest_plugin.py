@@ -41,7 +41,7 @@ class PerdureServer:
 
         context = copy_context()  # `kill_worker_at` is told by it
         with ThreadPoolExecutor(1) as pool:
-            return pool.submit(context.run, self._runner.run, work, context=context).result()
+            return pool.submit(self._runner.run, work, context=context).result()
 
 
 @contextmanager

@@ -159,6 +159,7 @@ class _Gate:
         self._recorder = Recorder()
         workflows = all_workflows(app)
         self._names = [_name(each) for each in workflows]
+        self._own = list(app.workflows)
         self._replayer = Replayer(
             workflows=workflows,
             data_converter=converter,
@@ -179,7 +180,7 @@ class _Gate:
                 if name in self._names:
                     yield history
                 else:  # the replayer would tell no more than that it fails
-                    cause = unknown_workflow(name, self._names)
+                    cause = unknown_workflow(name, self._own or self._names)
                     unknown.append((history, _fault(history, cause, "")))
 
         async with self._replayer.workflow_replay_iterator(known()) as results:

@@ -14,6 +14,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import timedelta
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -27,10 +28,12 @@ from temporalio.worker import Interceptor, Worker
 
 from perdure.app import App
 from perdure.client.perdure_client import to_run_error
+from perdure.connection import connect
 from perdure.contracts.limits import Limits
 from perdure.contracts.messages import ContentPart, Message, TextPart, ToolResultPart
 from perdure.contracts.names import AGENT_WORKFLOW
 from perdure.contracts.run import Counters, RunInput, RunResult
+from perdure.devserver import DevServer
 from perdure.errors import DevServerError, PerdureError, StillRunningError
 from perdure.history import RecordedRun, decode_events, read_output
 from perdure.plugin import PerdurePlugin
@@ -147,31 +150,28 @@ async def run_agent_test(
         context=dict(context) if context is not None else None,
     )
     async with AsyncExitStack() as stack:
-        if environment is None:
-            environment = await stack.enter_async_context(time_skipping_server())
-        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="perdure-test-"))
-        made = (settings or Settings.resolve().settings).model_copy(update={"state_dir": Path(folder)})
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="perdure-test-")))
+        made = (settings or Settings.resolve().settings).model_copy(update={"state_dir": folder})
+        worker = RUNNER.get()
+        if worker is not None:  # what is lost with a worker is noticed by clocks, which can't be skipped
+            server = await stack.enter_async_context(DevServer(folder, port=0, ui_port=0, in_memory=True))
+            client = await connect(address=server.address)
+        else:
+            client = (environment or await stack.enter_async_context(time_skipping_server())).client
         queue, workflow_id = f"test-{uuid4().hex[:8]}", f"{agent}-{uuid4().hex[:8]}"
-        worker = RUNNER.get() or _InProcess(made, interceptors)
-        await stack.enter_async_context(worker.serving(app, environment.client, queue))
-        return await _run(environment.client, request, queue, workflow_id, drive, timeout)
+        serving = worker.serving(app, client, queue) if worker else _serve(app, client, queue, made, interceptors)
+        await stack.enter_async_context(serving)
+        return await _run(client, request, queue, workflow_id, drive, timeout)
 
 
-class _InProcess:
-    """The worker, in this process."""
-
-    def __init__(self, settings: Settings, interceptors: Sequence[Interceptor]) -> None:
-        self._settings = settings
-        self._interceptors = interceptors
-
-    @asynccontextmanager
-    async def serving(self, app: App, client: Client, queue: str) -> AsyncGenerator[None]:
-        plugin = PerdurePlugin(app, self._settings)
-        config = client.config(active_config=True)
-        config["plugins"] = [plugin]
-        serving = Client(**config)
-        async with Worker(serving, task_queue=queue, interceptors=self._interceptors):
-            yield
+@asynccontextmanager
+async def _serve(
+    app: App, client: Client, queue: str, settings: Settings, interceptors: Sequence[Interceptor]
+) -> AsyncGenerator[None]:
+    config = client.config(active_config=True)
+    config["plugins"] = [PerdurePlugin(app, settings)]
+    async with Worker(Client(**config), task_queue=queue, interceptors=interceptors):
+        yield
 
 
 async def _run(
@@ -233,12 +233,18 @@ async def _events(history: WorkflowHistory) -> AsyncGenerator[Any]:
 
 def tool_uses(messages: Sequence[Message]) -> list[ToolUse]:
     """Return the tool calls of a conversation, each with its result."""
-    results = {
-        part.call_id: part for message in messages for part in message.parts if isinstance(part, ToolResultPart)
-    }
     uses: list[ToolUse] = []
-    for call in (call for message in messages for call in message.tool_calls):
-        part = results.get(call.id)
-        text = "" if part is None else "".join(each.text for each in part.content if isinstance(each, TextPart))
-        uses.append(ToolUse(call.name, call.arguments, part.outcome if part else "", text))
+    for index, message in enumerate(messages):
+        results = _results(messages[index + 1 :]) if message.tool_calls else {}
+        for call in message.tool_calls:
+            part = results.get(call.id)
+            texts = [] if part is None else [each.text for each in part.content if isinstance(each, TextPart)]
+            uses.append(ToolUse(call.name, call.arguments, part.outcome if part else "", "".join(texts)))
     return uses
+
+
+def _results(messages: Sequence[Message]) -> dict[str, ToolResultPart]:
+    """Return the results up to the model's next message: ids of calls may come again after it."""
+    answers = takewhile(lambda message: message.role != "assistant", messages)
+    parts = (part for message in answers for part in message.parts)
+    return {part.call_id: part for part in parts if isinstance(part, ToolResultPart)}

@@ -87,7 +87,7 @@ def test_a_cassette_is_a_file_that_replays(
     read = Cassette.load(path)
     assert read == cassette
     assert [each.message.text for each in read.root.replies] == ["", "", "three pages"]
-    assert [(each.name, each.arguments) for each in read.root.tools][0] == ("look", '{"page": 1}')
+    assert (read.root.tools[0].name, read.root.tools[0].arguments) == ("look", '{"page": 1}')
     report = perdure_server.run(check_replay(app, stored_histories(tmp_path)))
     assert (report.runs, report.faults) == (1, ())
 

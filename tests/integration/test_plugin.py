@@ -1,10 +1,14 @@
 """An existing Temporal project adopts perdure by the plugin alone."""
 
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 from uuid import uuid4
 
 import pytest
+from temporalio.api.common.v1 import Payload
 from temporalio.client import Client
 from temporalio.contrib.pydantic import PydanticPayloadConverter, pydantic_data_converter
 from temporalio.converter import (
@@ -12,16 +16,24 @@ from temporalio.converter import (
     DefaultFailureConverterWithEncodedAttributes,
     DefaultPayloadConverter,
 )
-from temporalio.worker import Worker
+from temporalio.worker import (
+    ActivityInboundInterceptor,
+    Interceptor,
+    Replayer,
+    UnsandboxedWorkflowRunner,
+    Worker,
+)
+from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 
-from perdure import Agent, App
+from perdure import Agent, App, ToolContext, tool
 from perdure.client import PerdureClient
+from perdure.contracts.calls import Verdict
 from perdure.contracts.run import RunResult
 from perdure.devserver import DevServer
-from perdure.errors import AgentBug, SettingsError
-from perdure.plugin import PerdurePlugin, compose_converter
+from perdure.errors import AgentBug
+from perdure.plugin import PerdurePlugin, compose_converter, compose_runner
 from perdure.settings import Settings
-from perdure.testing import ScriptedModel
+from perdure.testing import ScriptedModel, calls
 from tests.support.own_workflows import Broken, Greeting, greet
 
 
@@ -54,7 +66,10 @@ class _Own(PydanticPayloadConverter):
 
 
 class _Other(DefaultPayloadConverter):
-    pass
+    """Writes texts in capitals."""
+
+    def to_payloads(self, values: Sequence[Any]) -> list[Payload]:
+        return super().to_payloads([each.upper() if isinstance(each, str) else each for each in values])
 
 
 def test_a_pydantic_converter_is_kept() -> None:
@@ -62,6 +77,88 @@ def test_a_pydantic_converter_is_kept() -> None:
     assert compose_converter(given) is given
 
 
-def test_any_other_converter_is_refused_with_the_remedy() -> None:
-    with pytest.raises(SettingsError, match="make it a subclass"):
-        compose_converter(replace(DataConverter.default, payload_converter_class=_Other))
+def test_another_converter_keeps_what_is_its_own() -> None:
+    composed = compose_converter(replace(DataConverter.default, payload_converter_class=_Other))
+    assert compose_converter(composed) is composed, "a replayer composes once more"
+    converter = composed.payload_converter
+    verdict, hint = Verdict(accept=True, reason="fine"), list[Verdict]
+    payloads = converter.to_payloads(["loud", verdict, [verdict], {"a": 1}, None])
+    assert payloads[0].data == b'"LOUD"'
+    found = converter.from_payloads(payloads, [str, Verdict, hint, dict, type(None)])  # pyright: ignore
+    assert found == ["LOUD", verdict, [verdict], {"a": 1}, None]
+    assert converter.from_payloads(payloads[:2]) == ["LOUD", {"accept": True, "reason": "fine"}]
+
+
+class _Ours(SandboxedWorkflowRunner):
+    pass
+
+
+class _Audit(Interceptor):
+    """Notes workflows and activities, in the order that they pass."""
+
+    def __init__(self, seen: list[str]) -> None:
+        self.seen = seen
+
+    def intercept_activity(self, next: ActivityInboundInterceptor) -> ActivityInboundInterceptor:
+        self.seen.append(type(next).__name__)
+        return next
+
+
+async def test_several_workers_one_after_another_and_at_once(server: DevServer) -> None:
+    opened: list[str] = []
+
+    @asynccontextmanager
+    async def lifespan(_: App) -> AsyncGenerator[dict[str, Any]]:
+        opened.append("open")
+        yield {"desk": "a"}
+        opened.append("closed")
+
+    app = App(agents=[_asker], providers=[ScriptedModel(_SCRIPT)], workflows=[Greeting], lifespan=lifespan)
+    client = await Client.connect(server.address, plugins=[PerdurePlugin(app, Settings())])
+    queues = [f"q-{uuid4().hex[:8]}" for _ in range(2)]
+    seen: list[str] = []
+    runner = _Ours(restrictions=SandboxRestrictions.default.with_passthrough_modules("tomllib"))
+    for _ in range(2):
+        first = Worker(
+            client,
+            task_queue=queues[0],
+            workflows=[Greeting],
+            activities=[greet],
+            interceptors=[_Audit(seen)],
+            workflow_runner=runner,
+        )
+        config = first.config(active_config=True)
+        ran: Any = config["workflow_runner"]
+        assert isinstance(ran, _Ours)
+        assert {"tomllib", "perdure.contracts"} <= ran.restrictions.passthrough_modules
+        assert isinstance(config["interceptors"][0], _Audit), "the project's own come first"
+        async with first:
+            async with Worker(client, task_queue=queues[1]):
+                pass
+            assert opened[-1] == "open", "the other still works"
+            perdure = PerdureClient(client, task_queue=queues[0])
+            run = await perdure.start_agent("asker", "go")
+            result = await perdure.result(run.workflow_id, timeout=timedelta(seconds=20))
+            assert result.output == "done"
+        assert opened[-1] == "closed"
+    assert opened == ["open", "closed"] * 2
+    history = await client.get_workflow_handle(run.workflow_id).fetch_history()
+    await Replayer(workflows=[Greeting], plugins=[PerdurePlugin(app, Settings())]).replay_workflow(history)
+    assert opened == ["open", "closed"] * 2, "a replay opens nothing"
+
+
+@tool(idempotent=True)
+async def _visit(context: ToolContext) -> str:
+    """Use what the worker opened, and the network."""
+    assert not context.http.is_closed
+    return str(context.resources["desk"])
+
+
+_SCRIPT = [calls(("_visit", {})), "done"]
+_asker = Agent("asker", model="scripted:x", tools=[_visit])
+
+
+def test_a_runner_without_a_sandbox_is_kept() -> None:
+    runner = UnsandboxedWorkflowRunner()
+    assert compose_runner(runner) is runner
+    assert isinstance(compose_runner(None), SandboxedWorkflowRunner)

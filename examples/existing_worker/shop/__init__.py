@@ -1,0 +1,1 @@
+"""A shop that had Temporal before it had agents."""
