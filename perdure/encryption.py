@@ -9,8 +9,8 @@ import base64
 import binascii
 import logging
 import os
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from temporalio.api.common.v1 import Payload
@@ -30,6 +30,7 @@ from temporalio.converter import (
     PayloadConverter,
 )
 
+from perdure._secrets import read_secret
 from perdure.errors import EncryptionError, SettingsError
 from perdure.settings import EncryptionTable, Settings
 
@@ -57,34 +58,23 @@ class KeyState:
     is_primary: bool
 
 
-@dataclass(frozen=True)
 class KeyRing:
-    """The keys of a project that are here.
+    """The keys of a project. Each is read when it is first needed, and once more as long as it is missing."""
 
-    Attributes:
-        states: Of all keys that the settings name, the one that encrypts first.
-    """
-
-    states: tuple[KeyState, ...]
-    _keys: Mapping[str, bytes] = field(repr=False)
-
-    @classmethod
-    def read(cls, table: EncryptionTable, environ: Mapping[str, str]) -> "KeyRing":
-        """Read the keys; those that are missing are missed when they are needed."""
-        named = {table.key_id: table.key_env, **table.old_keys}
-        keys: dict[str, bytes] = {}
-        states: list[KeyState] = []
-        for key_id, variable in named.items():
-            key, problem = _read_key(environ.get(variable, ""))
-            if key is not None:
-                keys[key_id] = key
-            states.append(KeyState(key_id, variable, problem, is_primary=key_id == table.key_id))
-        return cls(tuple(states), keys)
+    def __init__(self, table: EncryptionTable, read: Callable[[str], str] = read_secret) -> None:
+        """Read nothing yet; `read` returns the value of a variable, empty where it isn't set."""
+        self.primary = table.key_id
+        self._variables = {table.key_id: table.key_env, **table.old_keys}
+        self._read = read
+        self._keys: dict[str, bytes] = {}
 
     @property
-    def primary(self) -> str:
-        """The id of the key that encrypts."""
-        return self.states[0].id
+    def states(self) -> list[KeyState]:
+        """All keys that the settings name, the one that encrypts first."""
+        return [
+            KeyState(key_id, variable, _read_key(self._read(variable))[1], is_primary=key_id == self.primary)
+            for key_id, variable in self._variables.items()
+        ]
 
     def check(self) -> None:
         """Raise SettingsError if nothing can be encrypted here."""
@@ -100,16 +90,18 @@ class KeyRing:
         Raises:
             EncryptionError: It isn't here. Retryable.
         """
-        key = self._keys.get(key_id)
-        if key is not None:
-            return key
-        state = next((each for each in self.states if each.id == key_id), None)
-        if state is None:
+        variable = self._variables.get(key_id)
+        if variable is None:
             raise EncryptionError(
                 f"It is encrypted with the key {key_id!r}, which [tool.perdure.encryption] doesn't name: add "
                 "it to old_keys."
             )
-        raise EncryptionError(f"It needs the key {key_id!r}, and {state.variable} {state.problem}. {_REMEDY}")
+        if key_id not in self._keys:
+            key, problem = _read_key(self._read(variable))
+            if key is None:
+                raise EncryptionError(f"It needs the key {key_id!r}, and {variable} {problem}. {_REMEDY}")
+            self._keys[key_id] = key
+        return self._keys[key_id]
 
 
 _REMEDY = "A key is 32 random bytes in base64: `openssl rand -base64 32`."
@@ -298,15 +290,13 @@ async def reveal_failure(failure: Failure, converter: DataConverter) -> None:
         await reveal_failure(failure.cause, converter)
 
 
-def encryption_codec(settings: Settings, environ: Mapping[str, str] | None = None) -> EncryptionCodec | None:
+def encryption_codec(settings: Settings) -> EncryptionCodec | None:
     """Return the codec of a project; None where none is configured.
 
     Raises:
         SettingsError: The extra isn't installed. Not retryable.
     """
-    if settings.encryption is None:
-        return None
-    return EncryptionCodec(KeyRing.read(settings.encryption, os.environ if environ is None else environ))
+    return None if settings.encryption is None else EncryptionCodec(KeyRing(settings.encryption))
 
 
 def with_encryption(converter: DataConverter, codec: EncryptionCodec | None) -> DataConverter:

@@ -35,7 +35,7 @@ ORIGIN = "http://localhost:8233"
 
 def ring(environ: dict[str, str] = KEYS, **table: Any) -> KeyRing:
     made = EncryptionTable.model_validate({"key_env": "NEW", "key_id": "new", "old_keys": {"old": "OLD"}, **table})
-    return KeyRing.read(made, environ)
+    return KeyRing(made, lambda name: environ.get(name, ""))
 
 
 def codec(environ: dict[str, str] = KEYS, **table: Any) -> EncryptionCodec:
@@ -88,6 +88,16 @@ async def test_another_key_or_a_changed_payload_is_told() -> None:
     sent.data = b""
     with pytest.raises(EncryptionError):
         await codec().decode([sent])
+
+
+async def test_a_key_that_comes_later_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (sent,) = await codec().encode([Payload(data=b"zebra")])
+    monkeypatch.setenv("NEW_FILE", str(tmp_path / "key"))
+    later = EncryptionCodec(KeyRing(EncryptionTable(key_env="NEW", key_id="new")))
+    with pytest.raises(EncryptionError):
+        await later.decode([sent])
+    (tmp_path / "key").write_text(KEYS["NEW"] + "\n")
+    assert await later.decode([sent]) == [Payload(data=b"zebra")]
 
 
 @pytest.mark.parametrize(
