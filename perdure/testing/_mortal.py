@@ -5,6 +5,7 @@ import json
 import os
 import signal
 import sys
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -49,7 +50,8 @@ class _Inbound(ActivityInboundInterceptor):
 
 async def main(order: dict[str, Any]) -> None:
     """Serve until killed."""
-    settings = Settings.resolve(flags={"task_queue": order["queue"]}).settings
+    flags = {"task_queue": order["queue"], "heartbeat_timeout": timedelta(seconds=1)}  # to be missed soon
+    settings = Settings.resolve(flags=flags).settings
     app = load_app(order["app"], settings.project_dir)
     mortal = _Mortal(order["turn"], Path(order["marker"]))
     client = await connect(address=order["address"], interceptors=[mortal])

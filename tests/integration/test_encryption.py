@@ -13,6 +13,7 @@ from uuid import uuid4
 
 import pytest
 from temporalio.api.enums.v1 import EventType
+from temporalio.service import RPCError
 from temporalio.worker import Worker
 
 from perdure._production import Address
@@ -116,7 +117,7 @@ async def test_keys_rotate_under_an_open_run(
     assert "It needs the key 'one', and TEST_KEY_ONE isn't set here" in caplog.text
     monkeypatch.setenv(variable("one"), first)
     async with working(server, settings(tmp_path, "two", "one"), queue) as client:
-        await client.send(run.workflow_id, "short three")
+        await _until(lambda: _sent(client, run.workflow_id, "short three"))
         await _until(lambda: _said(client, run.workflow_id, "short: short three"))
         await client.cancel(run.workflow_id)
         history = await client.temporal.get_workflow_handle(run.workflow_id).fetch_history()
@@ -128,6 +129,15 @@ async def _until(is_so: Any) -> None:
     async with asyncio.timeout(TIME.total_seconds()):
         while not await is_so():
             await asyncio.sleep(0.1)
+
+
+async def _sent(client: PerdureClient, workflow_id: str, text: str) -> bool:
+    """Say whether a message was taken: none is while the run waits for its next workflow task."""
+    try:
+        await client.send(workflow_id, text, message_id=text)
+    except RPCError:
+        return False
+    return True
 
 
 async def _said(client: PerdureClient, workflow_id: str, text: str) -> bool:

@@ -1,12 +1,16 @@
 """The test kit: agents on the time-skipping server, cassettes of their runs, and a worker that is killed."""
 
+import asyncio
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from temporalio.client import Client
 
 from perdure import Agent, App
+from perdure.contracts.steering import Session
+from perdure.devserver import DevServer
 from perdure.errors import InvalidInputError, ModelCallError, StillRunningError
 from perdure.testing import (
     AgentRun,
@@ -23,7 +27,9 @@ from perdure.testing import (
 )
 from perdure.testing.killing import reference_of
 from perdure.testing.pytest_plugin import PerdureServer
+from tests.support.cli_project import CliProject
 from tests.support.kit_app import FEW, SCRIPT, app, changed, look, reader
+from tests.support.workers import worker
 
 
 @pytest.fixture(scope="module")
@@ -134,3 +140,27 @@ def test_an_app_in_no_module_can_not_be_killed() -> None:
     assert reference_of(app) == "tests.support.kit_app:app"
     with pytest.raises(InvalidInputError, match="variable of a module"):
         reference_of(App(agents=[reader], providers=[ScriptedModel(SCRIPT)]))
+
+
+async def test_the_command_line_checks_and_exports_runs(
+    server: DevServer, temporal: Client, tmp_path: Path
+) -> None:
+    project = CliProject(tmp_path, {"TEMPORAL_ADDRESS": server.address})
+    async with worker(app, temporal) as client:
+        run = await client.start_agent("reader", "go", session=Session(idle_timeout=timedelta(hours=1)))
+        while not any("three pages" in repr(each) for each in await client.transcript(run.workflow_id)):
+            await asyncio.sleep(0.1)
+        chosen = ("--app", "tests.support.kit_app:app", "--task-queue", client.task_queue)
+        for option in (["--open"], ["--since", "1h"]):
+            while "1 run, " not in (await _said(project, "replay", "check", *option, *chosen)):
+                await asyncio.sleep(0.2)  # until the server's list has it
+        file = str(tmp_path / "cassette.json")
+        assert "Wrote" in await _said(project, "replay", "export", run.workflow_id, "-f", file)
+        await client.cancel(run.workflow_id)
+    assert "All replay: 1 run" in await _said(project, "replay", "check", file, *chosen[:2])
+    assert Cassette.load(file).root.request is not None
+
+
+async def _said(project: CliProject, *args: str) -> str:
+    """Run a command in a thread, which has no event loop yet, and return what it says on stderr."""
+    return (await asyncio.to_thread(project.invoke, *args)).stderr

@@ -147,14 +147,14 @@ async def test_several_workers_one_after_another_and_at_once(server: DevServer) 
     assert opened == ["open", "closed"] * 2, "a replay opens nothing"
 
 
-@tool(idempotent=True)
+@tool(name="visit", idempotent=True)
 async def _visit(context: ToolContext) -> str:
     """Use what the worker opened, and the network."""
     assert not context.http.is_closed
     return str(context.resources["desk"])
 
 
-_SCRIPT = [calls(("_visit", {})), "done"]
+_SCRIPT = [calls(("visit", {})), "done"]
 _asker = Agent("asker", model="scripted:x", tools=[_visit])
 
 
