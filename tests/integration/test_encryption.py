@@ -32,6 +32,15 @@ from tests.support.workers import worker
 TIME = timedelta(seconds=30)
 
 
+@pytest.fixture(scope="module")
+async def server(tmp_path_factory: pytest.TempPathFactory) -> AsyncGenerator[DevServer]:
+    """A server that soon hands out again a workflow task that failed."""
+    config = {"history.workflowTaskRetryMaxInterval": '"1s"'}
+    folder = tmp_path_factory.mktemp("encrypted")
+    async with DevServer(folder, port=0, ui_port=0, dynamic_config=config) as running:
+        yield running
+
+
 @pytest.fixture(autouse=True)
 def keys(monkeypatch: pytest.MonkeyPatch) -> None:
     for key_id in ("one", "two"):
