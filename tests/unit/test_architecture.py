@@ -22,6 +22,12 @@ def test_importing_perdure_imports_nothing_else_of_ours() -> None:
     assert {name for name in _imported_by("import perdure") if name.startswith("perdure")} == {"perdure"}
 
 
+def test_the_pytest_plugin_costs_nothing_where_it_is_not_used() -> None:
+    found = {name for name in _imported_by("import perdure.testing.pytest_plugin") if "perdure" in name}
+    assert found == {"perdure", "perdure.testing", "perdure.testing.pytest_plugin"}
+    assert not {"temporalio", "pydantic", "httpx"} & _imported_by("import perdure.testing.pytest_plugin")
+
+
 @pytest.mark.parametrize("name", perdure.__all__)
 def test_every_public_name_is_there(name: str) -> None:
     assert getattr(perdure, name) is not None
