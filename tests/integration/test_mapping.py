@@ -160,13 +160,13 @@ async def test_fail_names_the_item_and_leaves_nothing_open(client: PerdureClient
 
 @kinds
 async def test_cancelling_waits_for_every_run(client: PerdureClient, kind: Kind) -> None:
-    workflow_id = await _start(client, kind, "slow", _items(40), max_parallel=24)
+    workflow_id = await _start(client, kind, "slow", _items(20), max_parallel=12)
     root = f"RootWorkflowId = '{workflow_id}'"
-    await _until(client, f"{root} AND WorkflowType = 'AgentWorkflow' AND ExecutionStatus = 'Running'", 24)
+    await _until(client, f"{root} AND WorkflowType = 'AgentWorkflow' AND ExecutionStatus = 'Running'", 12)
     await client.cancel(workflow_id)
     with pytest.raises(RunCancelled):
         await client.result(workflow_id, timeout=TIME)
-    await _until(client, f"{root} AND WorkflowType = 'AgentWorkflow' AND ExecutionStatus = 'Canceled'", 24)
+    await _until(client, f"{root} AND WorkflowType = 'AgentWorkflow' AND ExecutionStatus = 'Canceled'", 12)
     await _until(client, f"{root} AND ExecutionStatus = 'Running'", 0)
     assert await _count(client, f"{root} AND ExecutionStatus = 'Terminated'") == 0
     assert await _count(client, f"{root} AND ExecutionStatus = 'Failed'") == 0

@@ -27,12 +27,11 @@ def make_app(biller: Biller, **options: Any) -> App:
     return App(agents=[agent], providers=[biller], workflows=[Spending, Generations])
 
 
-@pytest.mark.parametrize("limit", [12_000, 30_000])
-async def test_a_map_shares_one_limit(temporal: Client, limit: int) -> None:
-    biller = Biller(turns=2)
+async def test_a_map_shares_one_limit(temporal: Client) -> None:
+    biller, limit = Biller(turns=2), 12_000
     async with worker(make_app(biller, on_limit="fail"), temporal) as client:
         limits = Limits(max_total_tokens=limit, max_turns=20)
-        items = [f"item {number}" for number in range(20)]
+        items = [f"item {number}" for number in range(16)]
         run = await client.start_map("worker", items, max_parallel=8, on_error="collect", limits=limits)
         result = await client.result(run.workflow_id, timeout=TIME)
     assert isinstance(result, MapResult)

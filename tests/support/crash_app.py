@@ -26,7 +26,7 @@ async def record(number: int, ctx: ToolContext) -> str:
 async def charge(amount: int, ctx: ToolContext) -> str:
     """Charge an amount; twice would be a disaster."""
     _note("charge", ctx.idempotency_key)
-    await asyncio.sleep(2)
+    await asyncio.sleep(60)  # the worker is killed long before
     return f"charged {amount}"
 
 
