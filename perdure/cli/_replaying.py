@@ -57,7 +57,10 @@ def check_runs(chosen: Chosen, *, app: str | None, task_queue: str | None) -> Re
     if chosen.folder is not None:
         return run_async(_check(project, project.app, stored_histories(Path(chosen.folder))))
     query = chosen.query(project.settings.task_queue)
-    return run_async(_check_server(project, project.app, query, chosen.limit))
+    report = run_async(_check_server(project, project.app, query, chosen.limit))
+    if report.runs == chosen.limit:
+        say(f"Only the latest {chosen.limit} runs were looked at: --limit takes more.")
+    return report
 
 
 async def _check_server(project: Project, app: App, query: str, limit: int) -> ReplayReport:

@@ -122,6 +122,7 @@ async def test_keys_rotate_under_an_open_run(
             await _until(lambda: _failed_task(client, run.workflow_id, "the key 'one'"))
             with pytest.raises(EncryptionError, match="TEST_KEY_ONE isn't set here"):
                 await client.transcript(run.workflow_id)
+            sending.cancel()
             await asyncio.gather(sending, return_exceptions=True)
     assert "It needs the key 'one', and TEST_KEY_ONE isn't set here" in caplog.text
     monkeypatch.setenv(variable("one"), first)

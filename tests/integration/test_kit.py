@@ -154,6 +154,7 @@ async def test_the_command_line_checks_and_exports_runs(
         for option in (["--open"], ["--since", "1h"]):
             while "1 run, " not in (await _said(project, "replay", "check", *option, *chosen)):
                 await asyncio.sleep(0.2)  # until the server's list has it
+        assert "Only the latest 1 runs" in await _said(project, "replay", "check", "--limit", "1", *chosen)
         file = str(tmp_path / "cassette.json")
         assert "Wrote" in await _said(project, "replay", "export", run.workflow_id, "-f", file)
         await client.cancel(run.workflow_id)
