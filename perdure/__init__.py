@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from perdure.agents.approvals import ApprovalCall
     from perdure.agents.compaction import Compaction
     from perdure.agents.context import ToolContext
+    from perdure.agents.mcp import MCPServer
     from perdure.agents.memory import memory_tools
     from perdure.agents.questions import ask_human_tool
     from perdure.agents.tool import Tool, tool
@@ -27,6 +28,7 @@ _HOMES = {
     "ApprovalRule": "perdure.contracts.waits",
     "Compaction": "perdure.agents.compaction",
     "Limits": "perdure.contracts.limits",
+    "MCPServer": "perdure.agents.mcp",
     "ModelSettings": "perdure.contracts.limits",
     "Verdict": "perdure.contracts.calls",
     "Tool": "perdure.agents.tool",
@@ -44,6 +46,7 @@ __all__ = [
     "ApprovalRule",
     "Compaction",
     "Limits",
+    "MCPServer",
     "ModelSettings",
     "Tool",
     "ToolContext",

@@ -22,6 +22,11 @@ def worker_queue(task_queue: str, identity: str) -> str:
     return f"{task_queue}-worker-{sha256(identity.encode()).hexdigest()[:16]}"
 
 
+def session_queue(task_queue: str, identity: str) -> str:
+    """Return the Task Queue of calls that need a session which only the worker of this identity holds."""
+    return f"{worker_queue(task_queue, identity)}-mcp"
+
+
 async def has_pollers(client: Client, task_queue: str) -> bool:
     """Say whether a worker polls the Task Queue for workflow tasks.
 

@@ -9,7 +9,7 @@ from temporalio.client import Client
 from temporalio.worker import PollerBehaviorSimpleMaximum, Worker
 
 from perdure._slots import activity_options, version_options, workflow_options
-from perdure._task_queues import worker_queue
+from perdure._task_queues import session_queue, worker_queue
 from perdure.contracts.names import SHARED_QUEUE_SUFFIX
 from perdure.settings import Settings
 from perdure.wiring import Parts
@@ -74,6 +74,8 @@ def make_workers_beside(
         if "workflows" in settings.serve:
             names.insert(0, main)
         found += [_make_shared_worker(client, settings, parts, name) for name in names]
+    if parts.mcp.has_stateful:
+        found.append(_make_session_worker(client, settings, parts, main, identity))
     return [*found, _make_describing_worker(client, parts, main, identity)]
 
 
@@ -121,6 +123,22 @@ def _make_describing_worker(client: Client, parts: Parts, task_queue: str, ident
         identity=identity,
         activities=[parts.describing.describe_worker],
         activity_task_poller_behavior=PollerBehaviorSimpleMaximum(maximum=1),
+    )
+
+
+def _make_session_worker(
+    client: Client, settings: Settings, parts: Parts, task_queue: str, identity: str
+) -> Worker:
+    """Return the worker of calls that need a session which this process holds, on a Task Queue of its own."""
+    parts.mcp.own_queue = session_queue(task_queue, identity)
+    return Worker(
+        client,
+        task_queue=parts.mcp.own_queue,
+        identity=identity,
+        activities=[parts.tools.call_tool],
+        interceptors=parts.interceptors,
+        **activity_options(settings, slots=settings.max_concurrent_activities),
+        **version_options(settings),
     )
 
 

@@ -8,6 +8,7 @@ from temporalio import workflow
 
 from perdure.agents.agent import Agent, check_unique
 from perdure.agents.approvals import Rules, read_rules
+from perdure.agents.mcp import MCPServer
 from perdure.agents.registry import Registry
 from perdure.agents.tool import Tool
 from perdure.contracts.names import AGENT_WORKFLOW, MAP_NODE, MAP_WORKFLOW, PLAN_WORKFLOW, SCOREBOARD_WORKFLOW
@@ -31,6 +32,7 @@ class App:
         lifespan: Opens the resources of a worker: pools, clients.
         approvals: Who must approve which tool calls: rules, of which the first that matches a tool holds, and
             `"strict"`, which asks for every tool that isn't `read_only`. Those of `[tool.perdure]` come first.
+        mcp_servers: Servers whose tools those agents get that name them; `[tool.perdure.mcp.NAME]` goes over one.
 
     Raises:
         DuplicateNameError: Two things of one name. Not retryable.
@@ -48,9 +50,10 @@ class App:
         providers: Sequence[Any] = (),
         lifespan: Lifespan | None = None,
         approvals: Rules = (),
+        mcp_servers: Sequence[MCPServer] = (),
     ) -> None:
         """Check the names of everything."""
-        self.registry = Registry(agents, tools, verifiers)
+        self.registry = Registry(agents, tools, verifiers, mcp_servers)
         self.workflows: dict[str, type] = _by_name(workflows)
         self.providers = tuple(providers)
         self.lifespan = lifespan

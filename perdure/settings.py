@@ -31,8 +31,9 @@ from pydantic_core import PydanticCustomError
 
 from perdure._production import ProductionSettings
 from perdure.agents.approvals import check_rule
+from perdure.agents.mcp import MCPServer
 from perdure.contracts.waits import ApprovalRule
-from perdure.errors import SettingsError, suggest
+from perdure.errors import SettingsError, UserError, suggest
 
 _SECRET = re.compile(r"(^|[-_])(api[-_]?key|key|token|secret|passw(or)?d|credentials?|authorization)s?$", re.I)
 _TABLE = "[tool.perdure]"
@@ -300,6 +301,22 @@ def _read_approvals(value: object) -> object:
     return tuple({"decision": "strict"} if each == "strict" else each for each in tables)
 
 
+def _read_servers(value: object) -> object:
+    """Read tables of the shape that MCP clients use; one error says which, and no value of it."""
+    if not isinstance(value, dict):
+        return value
+    found: dict[str, MCPServer] = {}
+    for name, table in cast("dict[str, object]", value).items():
+        if not isinstance(table, dict | MCPServer):
+            raise ValueError(f"{name} should be a table")
+        try:
+            is_read = isinstance(table, MCPServer)
+            found[name] = table if is_read else MCPServer.read(name, cast("dict[str, Any]", table))
+        except UserError as error:
+            raise ValueError(error.message.rstrip(".")) from None
+    return found
+
+
 class Settings(ProductionSettings):
     """What the user configured; frozen. Make it with `Settings.resolve`."""
 
@@ -357,6 +374,10 @@ class Settings(ProductionSettings):
     """Which key encrypts what Temporal keeps; nothing is encrypted when not set."""
     storage: StorageTable | None = None
     """Where large payloads are kept; in Event History, which takes 2 MB, when not set."""
+    mcp: Annotated[dict[str, MCPServer], BeforeValidator(_read_servers)] = Field(
+        default_factory=dict[str, MCPServer]
+    )
+    """MCP servers by name, over those of the App."""
     approval_tables: Annotated[
         tuple[ApprovalTable, ...], BeforeValidator(_read_approvals), Field(alias="approvals", strict=False)
     ] = ()
@@ -454,6 +475,7 @@ _TABLES: Mapping[str, type[BaseModel]] = {
     "encryption": EncryptionTable,
     "storage": StorageTable,
     "approvals": ApprovalTable,
+    "mcp": MCPServer,
     "telemetry": TelemetryTable,
 }
 """Settings that are tables, which no variable can hold."""

@@ -39,6 +39,8 @@ from perdure.agents.approvals import in_order
 from perdure.app import App
 from perdure.contracts.usage import Price
 from perdure.errors import SettingsError, suggest
+from perdure.mcp.lock import read_lock
+from perdure.mcp.pool import Pool, check_installed, servers_of
 from perdure.providers._redact import redact
 from perdure.providers.prices import find_model
 from perdure.providers.registry import ProviderConfig, Providers
@@ -76,6 +78,7 @@ class Parts:
     tools: ToolActivities
     providers: Providers
     host: ToolHost
+    mcp: Pool
     lookup: Lookup
     telemetry: Telemetry
     app: App
@@ -89,6 +92,7 @@ class Parts:
             stack.push_async_callback(self.providers.aclose)
             stack.push_async_callback(self.host.http.aclose)
             stack.push_async_callback(self.models.aclose)
+            stack.push_async_callback(self.mcp.aclose)
             if self.app.lifespan is not None:
                 self.host.resources = await stack.enter_async_context(self.app.lifespan(self.app)) or {}
             yield
@@ -124,6 +128,20 @@ def make_providers(app: App, settings: Settings) -> Providers:
                 " Give protocol and base_url to set it up."
             )
     return providers
+
+
+def make_pool(app: App, settings: Settings, *, redact: Callable[[str], str]) -> Pool:
+    """Return the MCP servers of a project, none of which is opened yet.
+
+    Raises:
+        SettingsError: An agent names a server that there isn't, the package is missing, or `mcp.lock` can't be
+            read. Not retryable.
+    """
+    used = {name: agent.name for agent in app.agents.values() for name in agent.mcp_names}
+    servers = servers_of(app.registry.mcp_servers, settings.mcp, used)
+    check_installed(list(used))
+    folder = settings.project_dir
+    return Pool(servers=servers, folder=folder, accepted=read_lock(folder) if servers else {}, redact=redact)
 
 
 def models_known(settings: Settings) -> Callable[[str], tuple[Price | None, int | None]]:
@@ -177,6 +195,7 @@ def make_parts(app: App, settings: Settings, *, meter: MetricMeter = MetricMeter
         model_queue=settings.model_task_queue or "",
         tool_queue=settings.tool_task_queue or "",
     )
+    mcp = make_pool(app, settings, redact=host.redact)
     sharing = Sharing(settings.cache_scope)
     models = ModelActivities(
         registry=app.registry,
@@ -193,10 +212,11 @@ def make_parts(app: App, settings: Settings, *, meter: MetricMeter = MetricMeter
         sharing=sharing,
         approvals=approvals,
         task_queue=policy.tool_queue,
+        mcp=mcp,
     )
     approving = ApprovalActivities(registry=app.registry, redact=host.redact, search_attributes=attributes)
     verifying = VerifyActivities(registry=app.registry, lookup=lookup, redact=host.redact)
-    loading = LoadingActivities(registry=app.registry, providers=providers, lookup=lookup, policy=policy)
+    loading = LoadingActivities(registry=app.registry, providers=providers, lookup=lookup, policy=policy, mcp=mcp)
     resuming = ResumeActivities()
     compacting = CompactActivities(registry=app.registry, lookup=lookup, redact=host.redact)
     find_price = models_known(settings)
@@ -239,6 +259,7 @@ def make_parts(app: App, settings: Settings, *, meter: MetricMeter = MetricMeter
         tools=tools,
         providers=providers,
         host=host,
+        mcp=mcp,
         lookup=lookup,
         telemetry=telemetry,
         app=app,
@@ -247,6 +268,11 @@ def make_parts(app: App, settings: Settings, *, meter: MetricMeter = MetricMeter
 
 def _no_cookies() -> CookieJar:
     return CookieJar(DefaultCookiePolicy(allowed_domains=[]))
+
+
+def make_redact(app: App | None, settings: Settings) -> Callable[[str], str]:
+    """Return what takes the keys of the providers out of a text."""
+    return _redactor(make_providers(app or App(), settings))
 
 
 def _redactor(providers: Providers) -> Callable[[str], str]:

@@ -32,6 +32,7 @@ from perdure.contracts.usage import Price
 from perdure.contracts.waits import ApprovalRule
 from perdure.errors import PayloadTooLargeError, UserError
 from perdure.history import read_outcomes, read_output
+from perdure.mcp.pool import Pool
 from perdure.providers.registry import Providers
 
 _PAGE_BYTES = 1_000_000
@@ -67,8 +68,17 @@ class LoadingPolicy:
 class LoadingActivities:
     """Loads agents, and conversations of runs that continue as new."""
 
-    def __init__(self, *, registry: Registry, providers: Providers, lookup: Lookup, policy: LoadingPolicy) -> None:
+    def __init__(
+        self,
+        *,
+        registry: Registry,
+        providers: Providers,
+        lookup: Lookup,
+        policy: LoadingPolicy,
+        mcp: Pool | None = None,
+    ) -> None:
         """Work with these."""
+        self._mcp = mcp or Pool()
         self._registry = registry
         self._providers = providers
         self._lookup = lookup
@@ -81,6 +91,7 @@ class LoadingActivities:
 
         Raises:
             UnknownAgentError, UnknownModelError: Not retryable.
+            ToolError: An MCP server that is required can't be used. Retryable.
             UserError: The instructions function failed. Not retryable.
             SettingsError: A rule of the run makes no sense. Not retryable.
         """
@@ -88,15 +99,16 @@ class LoadingActivities:
         agent = self._registry.agent(request.agent)
         verify, is_verified_by_agent = self._verifier(agent, request.verify)
         instructions = await self._instructions(agent, request.context or {})
+        mcp = await self._mcp.pinned_tools(agent.mcp_names, [tool.name for tool in agent.tool_specs])
         spec = AgentSpec(
             name=agent.name,
             description=agent.description,
-            instructions=instructions,
+            instructions="\n\n".join(filter(None, (instructions, *mcp.notices))),
             models=tuple(self._model(name) for name in agent.models),
             tools=(
                 *(
                     with_queue(pin(tool, (*request.approvals, *self._policy.approvals)), self._policy.tool_queue)
-                    for tool in agent.tool_specs
+                    for tool in (*agent.tool_specs, *mcp.specs)
                 ),
                 *(self._handoff(each) for each in agent.handoffs),
             ),

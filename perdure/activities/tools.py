@@ -27,12 +27,14 @@ from perdure.activities._shared_tools import TOOL_FAILED, ToolAsk, share_tool_ca
 from perdure.activities._sharing import Sharing
 from perdure.agents.approvals import pin
 from perdure.agents.context import ToolContext
+from perdure.agents.outcomes import unknown_outcome
 from perdure.agents.registry import Registry
-from perdure.agents.schema_tool import SchemaTool
+from perdure.agents.schema_tool import OutcomeUnknown, SchemaTool
 from perdure.agents.tool import Tool, describe_invalid_arguments
 from perdure.contracts.calls import (
     CallToolRequest,
     CallToolResult,
+    McpSession,
     RunToolRequest,
     SharedToolRequest,
     SharedToolResult,
@@ -50,6 +52,7 @@ from perdure.contracts.names import CALL_TOOL, LOAD_TOOL, RUN_SHARED_TOOL, RUN_T
 from perdure.contracts.spec import ToolSpec, with_queue
 from perdure.contracts.waits import ApprovalRule
 from perdure.errors import ToolError, ToolRetry
+from perdure.mcp.pool import Pool
 from perdure.telemetry.notes import note_arguments, note_spec
 
 if TYPE_CHECKING:
@@ -111,10 +114,12 @@ class ToolActivities:
         sharing: Sharing,
         approvals: Sequence[ApprovalRule] = (),
         task_queue: str = "",
+        mcp: Pool | None = None,
     ) -> None:
         """Work with these; `task_queue` is where calls run, if that is not the workflow's."""
         self._approvals = approvals
         self._task_queue = task_queue
+        self._mcp = mcp or Pool()
         self._sharing = sharing
         self._registry = registry
         self._lookup = lookup
@@ -138,9 +143,38 @@ class ToolActivities:
         pinned = spec.tool(request.name)
         if pinned is None:
             message, is_saved = tool_message(call, f"There is no tool {request.name!r}.", outcome="error"), False
+        elif pinned.mcp is not None:
+            return await self._call_mcp(key, request, pinned, call, spec.context or {})
         else:
             context = self._context(request.name, request.key, spec.context or {}, request.tenant)
             message, is_saved = await self._answer_or_share(pinned, call, context, request.tenant)
+        return self._result(key, request, call, message, is_saved=is_saved)
+
+    async def _call_mcp(
+        self,
+        key: ConversationKey,
+        request: CallToolRequest,
+        pinned: ToolSpec,
+        call: ToolCallPart,
+        values: Mapping[str, Any],
+    ) -> CallToolResult:
+        """Have a call answered by an MCP server, and tell the run what its next calls need."""
+        note_arguments(call.arguments)
+        tool = self._mcp.tool(pinned, request.session)
+        context = self._context(request.name, request.key, values, request.tenant)
+        message = await self._answer(pinned, call, context, tool)
+        return self._result(key, request, call, message, session=tool.session)
+
+    def _result(
+        self,
+        key: ConversationKey,
+        request: CallToolRequest,
+        call: ToolCallPart,
+        message: Message,
+        *,
+        is_saved: bool = False,
+        session: McpSession | None = None,
+    ) -> CallToolResult:
         if request.is_edited:
             message = tell_edit(message, call.arguments)
         self._lookup.cache.put(key, {request.slot: Slot(message)})
@@ -150,6 +184,7 @@ class ToolActivities:
             epoch=request.epoch,
             conversation=request.conversation,
             is_saved=is_saved,
+            session=session,
         )
 
     @activity.defn(name=LOAD_TOOL)
@@ -159,7 +194,8 @@ class ToolActivities:
         Raises:
             UnknownToolError: Not retryable.
         """
-        return with_queue(pin(self._registry.tool(name).spec, self._approvals), self._task_queue)
+        spec = None if name in self._registry.tools else await self._mcp.find(name)
+        return with_queue(pin(spec or self._registry.tool(name).spec, self._approvals), self._task_queue)
 
     @activity.defn(name=RUN_TOOL)
     async def run_tool(self, request: RunToolRequest) -> CallToolResult:
@@ -170,7 +206,13 @@ class ToolActivities:
         """
         call = ToolCallPart(id="", name=request.tool.name, arguments=request.arguments)
         context = self._context(request.tool.name, request.key, {})
-        message, is_saved = await self._answer_or_share(request.tool, call, context, "")
+        if request.tool.mcp is not None:
+            message, is_saved = (
+                await self._answer(request.tool, call, context, self._mcp.tool(request.tool)),
+                False,
+            )
+        else:
+            message, is_saved = await self._answer_or_share(request.tool, call, context, "")
         return CallToolResult(slot=0, message=message, is_saved=is_saved)
 
     @activity.defn(name=RUN_SHARED_TOOL)
@@ -225,9 +267,11 @@ class ToolActivities:
         slot = await self._lookup.slot(key, request.call_slot)
         return slot.message.tool_calls[request.index]
 
-    async def _answer(self, pinned: ToolSpec, call: ToolCallPart, context: ToolContext) -> Message:
+    async def _answer(
+        self, pinned: ToolSpec, call: ToolCallPart, context: ToolContext, tool: Tool | None = None
+    ) -> Message:
         try:
-            tool = self._find_tool(pinned)
+            tool = tool or self._find_tool(pinned)
             arguments = _bind(tool, pinned, call.arguments)
             content = await self._run(tool, pinned, arguments, context)
             return self._checked(pinned, tool_message(call, content))
@@ -235,6 +279,8 @@ class ToolActivities:
             return tool_message(call, self._text(error), outcome=error.outcome)
         except ToolRetry as error:
             return tool_message(call, self._text(error), outcome="error")
+        except OutcomeUnknown as error:
+            return unknown_outcome(pinned, call, self._text(error))
 
     def _checked(self, pinned: ToolSpec, message: Message) -> Message:
         """Refuse a result that is too large to be recorded: text was cut, but images and escapes were not.
@@ -267,7 +313,7 @@ class ToolActivities:
                     value = await tool.run(arguments, context)
                 most = pinned.max_result_bytes
                 return to_content(value, most if self._host.has_storage else min(most, _INLINE_TEXT_BYTES))
-            except ToolRetry:
+            except (ToolRetry, OutcomeUnknown):
                 raise
             except PydanticSerializationError as error:
                 raise _Refused(f"{pinned.name} returned a value that has no JSON form: {error}") from None
@@ -325,7 +371,8 @@ class ToolActivities:
 def _bind(tool: Tool, pinned: ToolSpec, text: str) -> dict[str, Any]:
     """Check the arguments against the schema that the model was shown, then bind them to today's function."""
     arguments = _parse(pinned, text)
-    if tool.spec.parameters != pinned.parameters or isinstance(tool, SchemaTool):
+    is_schema_tool = isinstance(tool, SchemaTool)
+    if tool.spec.parameters != pinned.parameters or (is_schema_tool and not tool.is_checked_there):
         try:
             faults = schema_faults(pinned.parameters, arguments)
         except Exception as error:  # of a schema that makes no sense, or a pattern that Python doesn't know

@@ -7,6 +7,7 @@ from typing import Any
 from perdure.agents._names import check_name
 from perdure.agents._schema import output_spec
 from perdure.agents.compaction import Compaction
+from perdure.agents.mcp import MCPServer
 from perdure.agents.questions import HumanTool
 from perdure.agents.tool import Tool, tool
 from perdure.contracts.calls import Verdict
@@ -61,6 +62,8 @@ class Agent:
     model: str | Sequence[str] = field(kw_only=True)
     """`provider:model`, or several: the first is asked, the rest are fallbacks."""
     tools: Sequence[Tool | Subagent | HumanTool | Callable[..., Any]] = field(default=(), kw_only=True)
+    mcp_servers: Sequence[MCPServer | str] = field(default=(), kw_only=True)
+    """MCP servers whose tools it gets, by name where the App or `[tool.perdure.mcp]` has them."""
     output: Any = field(default=str, kw_only=True)
     """`str`, or any type that pydantic knows."""
     limits: Limits = field(default_factory=Limits, kw_only=True)
@@ -84,6 +87,7 @@ class Agent:
         )
         object.__setattr__(self, "tools", tools)
         check_unique(f"agent {self.name!r}", "tool", [each.name for each in tools])
+        check_unique(f"agent {self.name!r}", "MCP server", self.mcp_names)
         if not self.models:
             raise UnknownModelError(f"Agent {self.name!r} has no model; give one, as in 'openai:gpt-5-mini'.")
         for model in self.models:
@@ -101,6 +105,11 @@ class Agent:
     def models(self) -> tuple[str, ...]:
         """The model and its fallbacks."""
         return (self.model,) if isinstance(self.model, str) else tuple(self.model)
+
+    @property
+    def mcp_names(self) -> tuple[str, ...]:
+        """The names of its MCP servers."""
+        return tuple(each if isinstance(each, str) else each.name for each in self.mcp_servers)
 
     @property
     def output_spec(self) -> OutputSpec | None:

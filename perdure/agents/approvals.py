@@ -96,8 +96,16 @@ def check_run_rules(rules: Iterable[ApprovalRule]) -> None:
 def pin(spec: ToolSpec, rules: Iterable[ApprovalRule]) -> ToolSpec:
     """Return a tool with what a call of it needs: by the first rule that matches, else by what the tool says.
 
-    Tools that ask people, and handoffs, are under no rule: they do nothing outside of the run.
+    Tools that ask people, and handoffs, are under no rule: they do nothing outside of the run. A tool of an MCP
+    server that nobody has accepted as it is described now is asked for, whatever rule allows its name.
     """
+    pinned = _pin(spec, rules)
+    if pinned.approval is None and pinned.mcp is not None and not pinned.mcp.is_accepted:
+        return pinned.model_copy(update={"approval": ApprovalRule(tool=spec.name)})
+    return pinned
+
+
+def _pin(spec: ToolSpec, rules: Iterable[ApprovalRule]) -> ToolSpec:
     if spec.question is not None or spec.handoff:
         return spec
     rule = next((each for each in rules if fnmatchcase(spec.name, each.tool)), None)

@@ -5,6 +5,7 @@ from datetime import timedelta
 from typing import Any
 
 from perdure.agents.agent import Agent, check_unique
+from perdure.agents.mcp import MCPServer
 from perdure.agents.tool import Tool
 from perdure.contracts.calls import Verdict
 from perdure.errors import DuplicateNameError, UnknownAgentError, UnknownToolError, suggest
@@ -14,7 +15,7 @@ class Registry:
     """The agents and tools of an app; names are unique in each.
 
     Raises:
-        DuplicateNameError: Two agents, or two different tools, of one name. Not retryable.
+        DuplicateNameError: Two agents, or two different tools or MCP servers, of one name. Not retryable.
         UnknownAgentError: A handoff to an agent that there isn't. Not retryable.
     """
 
@@ -23,8 +24,9 @@ class Registry:
         agents: Iterable[Agent] = (),
         tools: Iterable[Tool] = (),
         verifiers: Iterable[Callable[..., Any]] = (),
+        mcp_servers: Iterable[MCPServer] = (),
     ) -> None:
-        """Collect the agents, their tools and verifiers, and tools and verifiers of no agent."""
+        """Collect the agents, their tools, verifiers and servers, and those of no agent."""
         listed = _with_known(list(agents))
         check_unique("The app", "agent", [agent.name for agent in listed])
         self.agents: dict[str, Agent] = {agent.name: agent for agent in listed}
@@ -32,6 +34,14 @@ class Registry:
         for each in (*(own for agent in listed for own in agent.own_tools), *tools):
             if not self.tools.setdefault(each.name, each).is_same(each):
                 raise DuplicateNameError(f"The app has two different tools named {each.name!r}: rename one.")
+        self.mcp_servers: dict[str, MCPServer] = {}
+        """By name; those of the settings go over them."""
+        declared = (each for agent in listed for each in agent.mcp_servers if isinstance(each, MCPServer))
+        for server in (*mcp_servers, *declared):
+            if self.mcp_servers.setdefault(server.name, server) != server:
+                raise DuplicateNameError(
+                    f"The app has two different MCP servers named {server.name!r}: rename one."
+                )
 
         for agent in listed:
             for target in agent.handoffs:

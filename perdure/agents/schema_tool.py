@@ -8,6 +8,11 @@ from perdure.agents.context import ToolContext
 from perdure.agents.tool import Tool, check_options
 from perdure.contracts.spec import ToolSpec
 
+
+class OutcomeUnknown(Exception):
+    """A handler raises it: the call was sent, and may or may not have taken effect; the text says why."""
+
+
 Handler = Callable[[dict[str, Any], ToolContext], Awaitable[Any]]
 """Answers a call whose arguments fit the tool's schema."""
 
@@ -34,6 +39,11 @@ class SchemaTool(Tool):
     @property
     def sees_context(self) -> bool:
         """The values of the run are nothing to it: equal calls have equal answers."""
+        return False
+
+    @property
+    def is_checked_there(self) -> bool:
+        """Whether who answers checks the arguments, so that it isn't done here."""
         return False
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:

@@ -19,6 +19,7 @@ def describe(agent: Agent) -> dict[str, Any]:
         "instructions": agent.instructions if isinstance(agent.instructions, str) else None,
         "models": agent.models,
         "tools": agent.tool_specs,
+        "mcp_servers": agent.mcp_names,
         "output": agent.output_spec,
         "limits": agent.limits.over(DEFAULT_LIMITS),
         "settings": agent.settings,
@@ -60,6 +61,7 @@ def _pairs(agent: Agent) -> Iterator[tuple[str, str]]:
     yield "output", agent.output_spec.name if agent.output_spec else "text"
     yield "limits", ", ".join(f"{key}={value}" for key, value in limits)
     yield "on limit", agent.on_limit
+    yield "mcp servers", ", ".join(agent.mcp_names)
     yield "handoffs", ", ".join(told["handoffs"])
     yield "tags", ", ".join(agent.tags)
     yield "instructions", clean(told["instructions"] or "made by a function when a run starts")

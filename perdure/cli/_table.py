@@ -71,6 +71,7 @@ COMMANDS: Final[dict[str, dict[str, Entry]]] = {
     "Check": {
         "agent": Entry("perdure.cli.agent", "List and show the agents of the app."),
         "provider": Entry("perdure.cli.provider", "Show providers, and limit the Task Queues of their calls."),
+        "mcp": Entry("perdure.cli.mcp", "Show MCP servers and their tools, and accept them."),
         "storage": Entry(
             "perdure.cli.storage", "Show what is in external storage, and delete what no run refers to."
         ),

@@ -105,6 +105,16 @@ class CompactResult(Contract):
     compacted: tuple[CompactedPart, ...] = ()
 
 
+class McpSession(Contract):
+    """A run's session with a stateful MCP server, and the one worker that holds it."""
+
+    server: str
+    id: str = ""
+    """Empty once it is lost, or where there is none yet."""
+    task_queue: str = ""
+    """Of that worker alone; empty where any worker can open another."""
+
+
 class CallToolRequest(Contract):
     """Run one tool call of a message."""
 
@@ -129,6 +139,8 @@ class CallToolRequest(Contract):
     """Who the run is for."""
     is_edited: bool = False
     """A person put `arguments` in place of the model's; the model is told."""
+    session: McpSession | None = None
+    """That of the run with the tool's server, where it has one."""
 
 
 class CallToolResult(Contract):
@@ -140,6 +152,8 @@ class CallToolResult(Contract):
     conversation: str = MAIN_CONVERSATION
     is_saved: bool = False
     """Another run's call gave the result."""
+    session: McpSession | None = None
+    """What the next calls of the tool's server need, where the server is stateful."""
 
 
 class CopyConversationRequest(Contract):

@@ -8,6 +8,7 @@ from pydantic import Field, JsonValue
 
 from perdure.contracts._base import Contract
 from perdure.contracts.budget import Amount, Budget, Lease, Ledger, PromptSize
+from perdure.contracts.calls import McpSession
 from perdure.contracts.fork import Fork, ForkedFrom
 from perdure.contracts.limits import Limits
 from perdure.contracts.messages import (
@@ -147,6 +148,8 @@ class Carried(Contract):
     """Turns that a session had taken when it answered last: `max_turns` counts from there."""
     fork: Fork | None = None
     """Set on the first run of a fork."""
+    sessions: tuple[McpSession, ...] = ()
+    """Those with stateful MCP servers."""
 
 
 class AnswersCall(Contract):

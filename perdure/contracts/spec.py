@@ -19,6 +19,24 @@ FINAL_OUTPUT_TOOL = "final_output"
 """The tool that a model calls to give a structured output, where its vendor has no mode for that."""
 
 
+McpKind = Literal["tool", "list_resources", "read_resource", "list_prompts", "get_prompt"]
+
+
+class McpSource(Contract):
+    """What a tool is of an MCP server, and what the server said of it when the run was pinned."""
+
+    server: str
+    tool: str = ""
+    """What the server calls it; empty for what perdure makes of resources and prompts."""
+    kind: McpKind = "tool"
+    digest: str = ""
+    """SHA-256 of its description, schema and annotations, as hexadecimal digits; another one is another tool."""
+    is_stateful: bool = False
+    """Calls of a run need the session of those before, which one worker holds."""
+    is_accepted: bool = False
+    """A person has accepted this digest, or whatever the server says; else each call needs approval."""
+
+
 class ToolSpec(Contract):
     """A tool as a run knows it: what the model is told, and how a call is carried out."""
 
@@ -60,6 +78,8 @@ class ToolSpec(Contract):
     """Set where a call of the tool asks a person."""
     task_queue: str = ""
     """Where its calls run, if tool calls have a Task Queue of their own."""
+    mcp: McpSource | None = None
+    """Set where an MCP server answers its calls."""
 
 
 def with_queue(tool: ToolSpec, task_queue: str) -> ToolSpec:

@@ -94,6 +94,9 @@ async def permission(
         if advice.decision == "deny":
             return Permission(denial=f"Not run: its policy forbids this call. {advice.reason}".rstrip())
         rule, note = advice.rule or rule, advice.reason
+    source = call.tool.mcp
+    if source is not None and not source.is_accepted:
+        note = f"Nobody has accepted what the MCP server {source.server} says of this tool now."
     with idle():
         return await _ask(call, rule, note, should_suspend)
 

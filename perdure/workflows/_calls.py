@@ -70,6 +70,8 @@ _MARGIN = timedelta(seconds=30)
 _CRASHES = 10
 """Attempts at an idempotent tool beyond those that it may fail itself."""
 _HEARTBEAT_TIMEOUT = timedelta(seconds=3)
+_OPENING = timedelta(seconds=60)
+"""What is pinned may be asked of MCP servers, which take up to 45 seconds to open. No history has this time."""
 _SPECS: WeakValueDictionary[str, AgentSpec] = WeakValueDictionary()
 _WAIT = ActivityCancellationType.WAIT_CANCELLATION_COMPLETED
 
@@ -89,8 +91,8 @@ async def load_agent(request: LoadAgentRequest) -> AgentSpec:
         LOAD_AGENT,
         request,
         result_type=AgentSpec,
-        start_to_close_timeout=timedelta(seconds=10),
-        schedule_to_close_timeout=timedelta(minutes=1),
+        start_to_close_timeout=_OPENING,
+        schedule_to_close_timeout=3 * _OPENING,
         retry_policy=_retries(5),
         summary=f"load agent {request.agent}",
     )
@@ -172,8 +174,8 @@ async def load_tool(name: str) -> ToolSpec:
         LOAD_TOOL,
         name,
         result_type=ToolSpec,
-        start_to_close_timeout=timedelta(seconds=5),
-        schedule_to_close_timeout=timedelta(minutes=1),
+        start_to_close_timeout=_OPENING,
+        schedule_to_close_timeout=3 * _OPENING,
         retry_policy=_retries(5),
         summary=f"load tool {name}",
     )
@@ -381,6 +383,8 @@ async def _execute_tool(
             cancellation_type=_WAIT,
             summary=summary,
         )
+    session = request.session if isinstance(request, CallToolRequest) else None
+    is_held = session is not None and session.task_queue != ""
     attempts = tool.max_attempts + _CRASHES if tool.idempotent else 1
     is_shared = tool.cache == "shared"
     timeout = tool.timeout + _MARGIN
@@ -388,8 +392,10 @@ async def _execute_tool(
         activity,
         request,
         result_type=CallToolResult,
-        task_queue=tool.task_queue or None,
+        task_queue=(session.task_queue if session is not None and is_held else tool.task_queue) or None,
         start_to_close_timeout=timeout,
+        # A worker that doesn't take a call for so long is gone, and with it the session that it held.
+        schedule_to_start_timeout=4 * heartbeat_timeout if is_held else None,
         # Waiting for another run's call is a retry too: the time for all of them bounds it.
         schedule_to_close_timeout=shared_time(timeout, attempts) + timedelta(minutes=1) if is_shared else None,
         heartbeat_timeout=heartbeat_timeout,

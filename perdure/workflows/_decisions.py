@@ -10,7 +10,7 @@ from perdure.contracts.calls import CallModelRequest, CallModelResult
 from perdure.contracts.limits import Limits
 from perdure.contracts.messages import Message, ToolCallPart, tool_message, user_message
 from perdure.contracts.run import Counters
-from perdure.contracts.spec import FINAL_OUTPUT_TOOL, AgentSpec, ToolSpec
+from perdure.contracts.spec import FINAL_OUTPUT_TOOL, AgentSpec
 from perdure.contracts.texts import one_line
 from perdure.contracts.usage import NO_USAGE
 from perdure.errors import suggest
@@ -168,14 +168,3 @@ def handoff_answers(calls: Sequence[ToolCallPart], chosen: int, outcome: str) ->
         tool_message(call, outcome if index == chosen else "Not run: the conversation was handed over.")
         for index, call in enumerate(calls)
     )
-
-
-def unknown_outcome(tool: ToolSpec, call: ToolCallPart, reason: str) -> Message:
-    """Return the answer to a call that may or may not have taken effect."""
-    if tool.idempotent:
-        return tool_message(call, f"{tool.name} could not be completed: {reason}", outcome="error")
-    text = (
-        f"outcome unknown: {reason} while {tool.name} ran. It may or may not have taken effect, and it was not "
-        "run again. Find out before you repeat it."
-    )
-    return tool_message(call, text, outcome="unknown")

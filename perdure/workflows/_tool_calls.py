@@ -18,7 +18,8 @@ from temporalio.exceptions import (
     TimeoutError as TemporalTimeoutError,
 )
 
-from perdure.contracts.calls import CallToolRequest
+from perdure.agents.outcomes import unknown_outcome
+from perdure.contracts.calls import CallToolRequest, CallToolResult
 from perdure.contracts.limits import Limits
 from perdure.contracts.messages import Message, ToolCallPart, tool_message
 from perdure.contracts.run import AnswersCall, ResumedTurn, answer_message
@@ -29,10 +30,11 @@ from perdure.workflows._approvals import Call as ApprovalCall
 from perdure.workflows._approvals import permission
 from perdure.workflows._calls import call_tool
 from perdure.workflows._conversation import Conversation
-from perdure.workflows._decisions import call_summary, is_ok, objection, unknown_outcome
+from perdure.workflows._decisions import call_summary, is_ok, objection
 from perdure.workflows._funding import run_funded
 from perdure.workflows._host import current_host
 from perdure.workflows._known import KnownResults, call_digest
+from perdure.workflows._mcp_sessions import McpSessions, lost_session
 from perdure.workflows._questions import answer_question
 from perdure.workflows._subagents import subagent_request
 from perdure.workflows._waiting import Suspended, wait_id
@@ -87,6 +89,7 @@ class ToolCalls:
         limits: Limits,
         account: Callable[[], Account | None],
         should_suspend: Callable[[], bool] = lambda: False,
+        sessions: McpSessions | None = None,
     ) -> None:
         """Work for this conversation.
 
@@ -99,7 +102,9 @@ class ToolCalls:
             limits: What holds now.
             account: Returns what pays for subagents, if a limit of money or tokens holds.
             should_suspend: Says that the run is to continue as new, as soon as nothing is at work.
+            sessions: Of the run with stateful MCP servers.
         """
+        self._sessions = sessions or McpSessions()
         self._should_suspend = should_suspend
         self._at_work = 0
         self._is_suspended = False
@@ -350,22 +355,34 @@ class ToolCalls:
     async def _run(self, tool: ToolSpec, call: _Call) -> Message:
         request = self._request(tool, call)
         try:
-            result = await self._call(tool, request, call)
+            result = await self._call_in_session(tool, request, call)
         except ActivityError as error:
             if is_cancelled_exception(error):
                 raise
             message = unknown_outcome(tool, call.part, _reason(error))
             self._conversation.fill(call.slot, message, is_recorded=False)
             return message
-        self._conversation.fill(call.slot, result, is_recorded=True)
-        return result
+        if result is None:
+            message = tool_message(call.part, lost_session(tool), outcome="error")
+            self._conversation.fill(call.slot, message, is_recorded=False)
+            return message
+        self._conversation.fill(call.slot, result.message, is_recorded=True)
+        return result.message
 
-    async def _call(self, tool: ToolSpec, request: CallToolRequest, call: _Call) -> Message:
+    async def _call_in_session(
+        self, tool: ToolSpec, request: CallToolRequest, call: _Call
+    ) -> CallToolResult | None:
+        """Make a call, where the run's session is if it needs one; None where that is gone: it was not run."""
+        if tool.mcp is None or not tool.mcp.is_stateful:
+            return await self._call(tool, request, call)
+        return await self._sessions.call(tool, request, lambda request: self._call(tool, request, call))
+
+    async def _call(self, tool: ToolSpec, request: CallToolRequest, call: _Call) -> CallToolResult:
         for left in reversed(range(_NOT_RUN_RETRIES)):
             try:
                 result = await call_tool(self._spec, tool, request, summary=call_summary(call.part))
                 self._saved += result.is_saved
-                return result.message
+                return result
             except ActivityError as error:
                 if not (_was_not_run(error) and left):
                     raise

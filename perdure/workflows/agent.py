@@ -54,6 +54,7 @@ from perdure.workflows._guard import typed_activity_failure, typed_failures
 from perdure.workflows._host import current_host
 from perdure.workflows._known import KnownResults
 from perdure.workflows._ledger import budget_of
+from perdure.workflows._mcp_sessions import McpSessions
 from perdure.workflows._raising import check_new_limits
 from perdure.workflows._session import ends_session, wait_for_message
 from perdure.workflows._steering import Steering
@@ -145,6 +146,7 @@ class AgentWorkflow:
             steering=self._steering,
             answered_turns=0 if request.carried is None else request.carried.answered_turns,
             prompt=None if request.carried is None else request.carried.prompt,
+            sessions=McpSessions(() if request.carried is None else request.carried.sessions),
         )
         self._loop = loop
         if self._account is not None:
@@ -332,6 +334,7 @@ class AgentWorkflow:
                 answered=self._answered,
                 answered_turns=loop.answered_turns,
                 prompt=loop.compactor.prompt,
+                sessions=loop.sessions.carried(),
             ),
         )
 

@@ -40,6 +40,7 @@ from perdure.workflows._guard import CancelWatch
 from perdure.workflows._host import current_host
 from perdure.workflows._interruption import Interrupted, Interruption
 from perdure.workflows._known import KnownResults
+from perdure.workflows._mcp_sessions import McpSessions
 from perdure.workflows._meter import Meter, OutOfBudget
 from perdure.workflows._repeats import Repeats
 from perdure.workflows._steering import Steering
@@ -96,6 +97,7 @@ class AgentLoop:
         steering: Steering | None = None,
         answered_turns: int = 0,
         prompt: PromptSize | None = None,
+        sessions: McpSessions | None = None,
     ) -> None:
         """Go on with a conversation whose last message awaits the model."""
         self.spec = spec
@@ -112,6 +114,7 @@ class AgentLoop:
         self._depth = depth
         self._tenant = tenant
         self.known = known or KnownResults()
+        self.sessions = sessions or McpSessions()
         self.steering = steering or Steering()
         self.answered_turns = answered_turns
         self.compactor = Compactor(conversation, self.known, self._show, self._count_summary, prompt)
@@ -470,6 +473,7 @@ class AgentLoop:
             limits=self.limits,
             account=self._open_account,
             should_suspend=self._should_suspend,
+            sessions=self.sessions,
         )
 
     @property

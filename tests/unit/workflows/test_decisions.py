@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from perdure.agents.outcomes import unknown_outcome
 from perdure.contracts.answers import is_answer, output_text, output_value
 from perdure.contracts.calls import CallModelRequest, CallModelResult, SlotMessage
 from perdure.contracts.limits import Limits, ModelSettings
@@ -26,7 +27,6 @@ from perdure.workflows._decisions import (
     model_summary,
     objection,
     reask,
-    unknown_outcome,
 )
 from tests.unit.contracts.strategies import contracts
 
