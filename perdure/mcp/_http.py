@@ -88,10 +88,10 @@ class _Bounded(httpx2.AsyncBaseTransport):
         )
         return response
 
-    def count(self, size: int) -> None:
-        """Count a piece of an answer."""
+    def count(self, chunk: bytes) -> None:
+        """Count a piece of an answer, and the messages in it."""
         try:
-            self._meter.add(size)
+            self._meter.add(len(chunk), messages=chunk.count(b"data:"))
         except Flooded as error:
             self.stop(str(error))
 
@@ -119,7 +119,7 @@ class _Counted(httpx2.AsyncByteStream):
         try:
             async for chunk in self._inner:
                 size += len(chunk)
-                self._owner.count(len(chunk))
+                self._owner.count(chunk)
                 if self._most is not None and size > self._most:
                     self._owner.stop(f"it sent a message of more than {self._most} bytes")
                 yield chunk

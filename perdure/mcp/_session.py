@@ -5,6 +5,7 @@ lives in a task that nothing but its end ends, and calls only use it.
 """
 
 import asyncio
+import logging
 import os
 from collections.abc import Mapping
 from contextlib import AsyncExitStack, suppress
@@ -36,6 +37,12 @@ _MAX_PAGES = 50
 _MAX_OFFERS = 5000
 _CLOSE_SECONDS = 5.0
 _GRACE = 1.0
+
+
+for _name in ("client", "mcp.client", "mcp.shared"):
+    # They write whatever a server sends into the log, with a traceback each; faults are told by calls.
+    if logging.getLogger(_name).level == logging.NOTSET:
+        logging.getLogger(_name).setLevel(logging.CRITICAL)
 
 
 @dataclass(eq=False)

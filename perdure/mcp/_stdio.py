@@ -17,7 +17,7 @@ import anyio
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 from mcp.client._transport import TransportStreams
 from mcp.shared.message import SessionMessage
-from mcp_types import jsonrpc_message_adapter
+from mcp_types import JSONRPCNotification, jsonrpc_message_adapter
 
 from perdure.mcp._faults import ServerFault
 from perdure.mcp._meter import Flooded, Meter
@@ -105,7 +105,7 @@ class ProcessWire:
                 while line := await process.stdout.readline():
                     meter.add(len(line))
                     message = _parse(line)
-                    if message is not None:
+                    if message is not None and _is_wanted(message):
                         await incoming.send(message)
         except ValueError:  # how a StreamReader says that a line is longer than its limit
             self.fault = f"it sent a message of more than {self._command.max_message_bytes} bytes"
@@ -147,6 +147,14 @@ def _parse(line: bytes) -> SessionMessage | None:
         return SessionMessage(jsonrpc_message_adapter.validate_json(line, by_name=False))
     except ValueError:
         return None
+
+
+_WANTED = ("notifications/tools/list_changed", "notifications/cancelled")
+"""Of what servers tell unasked; progress, logs and the like would only cost time."""
+
+
+def _is_wanted(message: SessionMessage) -> bool:
+    return not isinstance(message.message, JSONRPCNotification) or message.message.method in _WANTED
 
 
 async def _end(process: Process) -> None:

@@ -52,5 +52,6 @@ def secrets_of(server: MCPServer, environ: Mapping[str, str]) -> Iterator[str]:
     names = [match["name"] for text in (*texts, *server.args, server.url) for match in _VARIABLE.finditer(text)]
     for value in (*texts, *(environ.get(name, "") for name in (*names, *server.pass_env))):
         for part in (value, *value.split()):  # `Bearer …` is told apart from what it bears
-            if len(part) >= _LEAST_SECRET and not _VARIABLE.search(part):
+            is_word = part.lower() in ("bearer", "basic", "token") or _VARIABLE.search(part)
+            if len(part) >= _LEAST_SECRET and not is_word:
                 yield part

@@ -29,6 +29,7 @@ from perdure.contracts.names import MESSAGES_QUERY, SPEC_QUERY
 from perdure.contracts.run import MessagesPage, MessagesQuery
 from perdure.contracts.spec import AgentSpec
 from perdure.contracts.usage import Price
+from perdure.mcp.pool import Pool
 from perdure.providers.base import Provider
 from perdure.providers.registry import ProviderConfig, Providers
 
@@ -58,6 +59,7 @@ class Rig:
     resources: dict[str, Any] = field(default_factory=dict[str, Any])
     cache_bytes: int = 10_000_000
     beats: list[Progress] = field(default_factory=list[Progress])
+    pool: Pool = field(default_factory=Pool)
 
     def __post_init__(self) -> None:
         registry = Registry(self.agents)
@@ -82,9 +84,11 @@ class Rig:
         self.aclose = providers.aclose
         self.call_model = models.call_model
         self.call_tool = ToolActivities(
-            registry=registry, lookup=self.lookup, host=self.host, sharing=Sharing()
+            registry=registry, lookup=self.lookup, host=self.host, sharing=Sharing(), mcp=self.pool
         ).call_tool
-        loading = LoadingActivities(registry=registry, providers=providers, lookup=self.lookup, policy=policy)
+        loading = LoadingActivities(
+            registry=registry, providers=providers, lookup=self.lookup, policy=policy, mcp=self.pool
+        )
         self.load_agent = loading.load_agent
         self.copy_conversation = loading.copy_conversation
         self.read_page = loading.read_page

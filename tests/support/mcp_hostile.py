@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from typing import Any
 
 KIND = sys.argv[1]
@@ -22,30 +23,49 @@ def tools() -> list[dict[str, Any]]:
     return [{"name": KIND, "description": "Do it.", "inputSchema": SCHEMA}]
 
 
-def call() -> dict[str, Any]:
-    if KIND == "hang":
-        time.sleep(600)
-    if KIND == "exit":
-        os._exit(7)
-    if KIND == "flood":
-        line = (
-            json.dumps({"jsonrpc": "2.0", "method": "notifications/message", "params": {"level": "info"}}) + "\n"
-        )
-        while True:
-            sys.stdout.write(line * 1000)
-    if KIND == "endless":
-        while True:
-            sys.stdout.write("x" * 65536)
-    if KIND == "children":
-        child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"], stdin=subprocess.DEVNULL)
-        return {"content": [{"type": "text", "text": str(child.pid)}]}
-    if KIND == "nonsense":
-        return {"content": "this is no content"}
-    if KIND == "large":
-        return {"content": [{"type": "text", "text": "y" * 1_000_000}]}
+COUNT = 0
+
+
+def flood() -> None:
+    line = json.dumps({"jsonrpc": "2.0", "method": "notifications/message", "params": {"level": "info"}}) + "\n"
+    while True:
+        sys.stdout.write(line * 1000)
+
+
+def never_end_a_line() -> None:
+    while True:
+        sys.stdout.write("x" * 65536)
+
+
+def be_noisy() -> None:
     sys.stderr.write("noise " * 1_000_000)  # more than a pipe holds: it must be read
     sys.stderr.flush()
-    return {"content": [{"type": "text", "text": "done"}]}
+
+
+def start_a_child() -> str:
+    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"], stdin=subprocess.DEVNULL)
+    return str(child.pid)
+
+
+CALLS: dict[str, Callable[[], Any]] = {
+    "hang": lambda: time.sleep(600),
+    "exit": lambda: os._exit(7),
+    "thrice": lambda: os._exit(7) if COUNT == 3 else None,
+    "flood": flood,
+    "endless": never_end_a_line,
+    "fine": be_noisy,
+    "children": start_a_child,
+    "large": lambda: "y" * 1_000_000,
+    "counting": lambda: str(COUNT),
+}
+
+
+def call() -> dict[str, Any]:
+    global COUNT
+    COUNT += 1
+    if KIND == "nonsense":
+        return {"content": "this is no content"}
+    return {"content": [{"type": "text", "text": CALLS[KIND]() or "done"}]}
 
 
 def answer(method: str, params: dict[str, Any]) -> dict[str, Any] | None:

@@ -39,8 +39,7 @@ def test_secrets_are_values_of_variables_and_headers() -> None:
     server = MCPServer.http(
         "a", "http://x", headers={"Authorization": "Bearer ${TOKEN}", "X-Key": "Basic verysecret"}
     )
-    assert {"hunter2-hunter2", "verysecret"} <= set(secrets_of(server, ENVIRON))
-    assert "Bearer" not in set(secrets_of(server, ENVIRON)) - {"Bearer"}
+    assert set(secrets_of(server, ENVIRON)) == {"hunter2-hunter2", "Basic verysecret", "verysecret"}
 
 
 def test_too_much_within_a_second() -> None:

@@ -1,0 +1,89 @@
+"""The reference servers of the protocol's authors, from the npm registry; skipped where there is no node."""
+
+import shutil
+import subprocess
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from perdure import MCPServer
+from perdure.contracts.messages import ImagePart
+from perdure.testing import ScriptedModel
+from tests.activities.mcp_rig import Runs, make_runs
+
+PACKAGES = ("@modelcontextprotocol/server-everything", "@modelcontextprotocol/server-filesystem")
+FOLDER = Path.home() / ".cache" / "perdure-tests" / "npm"
+
+pytestmark = pytest.mark.skipif(
+    not (shutil.which("node") and shutil.which("npm")), reason="needs node and npm: apt-get install nodejs npm"
+)
+
+
+@pytest.fixture(scope="module")
+def installed() -> Path:
+    """Install the packages, once for this machine."""
+    modules = FOLDER / "node_modules"
+    if not all((modules / package).is_dir() for package in PACKAGES):
+        FOLDER.mkdir(parents=True, exist_ok=True)
+        command = ["npm", "install", "--no-audit", "--no-fund", "--prefix", str(FOLDER), *PACKAGES]
+        ended = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
+        if ended.returncode:
+            pytest.skip(f"npm can't install the servers: {ended.stderr.strip()[-200:]}")
+    return modules
+
+
+@pytest.fixture(scope="module")
+async def runs(installed: Path, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Runs]:
+    root = tmp_path_factory.mktemp("files")
+    (root / "tides.txt").write_text("High water at noon.")
+    everything, files = ((installed / package / "dist" / "index.js") for package in PACKAGES)
+    servers = [
+        MCPServer.stdio("all", "node", args=[str(everything)], resources=True, prompts=True, trusted=True),
+        MCPServer.stdio("files", "node", args=[str(files), str(root)], trusted=True, trust_annotations=True),
+    ]
+    made = make_runs(root, ScriptedModel(["done"]), *servers)
+    await made.start()
+    yield made
+    await made.rig.pool.aclose()
+    await made.rig.aclose()
+    await made.rig.host.http.aclose()
+
+
+async def test_their_lists(runs: Runs) -> None:
+    assert {"all__echo", "all__list_resources", "all__get_prompt", "files__read_text_file"} <= set(runs.names)
+    assert runs.spec is not None
+    read, write = runs.spec.tool("files__read_text_file"), runs.spec.tool("files__write_file")
+    assert read is not None
+    assert write is not None
+    assert (read.read_only, write.read_only) == (True, False), "as its annotations say"
+
+
+async def test_everything(runs: Runs) -> None:
+    assert await runs.call("all__echo", message="hello") == ("ok", "Echo: hello")
+    _, parts = await runs.content("all__get-tiny-image")
+    assert any(isinstance(each, ImagePart) for each in parts)
+    outcome, told = await runs.call("all__get-structured-content", location="New York")
+    assert outcome == "ok"
+    assert "temperature" in told
+    outcome, told = await runs.call("all__get-resource-reference", resourceType="Text", resourceId=1)
+    assert outcome == "ok"
+    assert "[demo://resource/dynamic/text/1]" in told
+    assert (await runs.call("all__echo"))[0] == "error"
+
+
+async def test_resources_and_prompts(runs: Runs) -> None:
+    outcome, listed = await runs.call("all__list_resources")
+    assert outcome == "ok"
+    uri = next(line for line in listed.splitlines() if line.startswith("demo://")).partition(" ")[0]
+    assert (await runs.call("all__read_resource", uri=uri))[0] == "ok"
+    outcome, told = await runs.call("all__get_prompt", name="simple-prompt")
+    assert (outcome, told.startswith("[user] ")) == ("ok", True)
+
+
+async def test_files_stay_in_their_folder(runs: Runs, tmp_path: Path) -> None:
+    root = runs.rig.pool.folder
+    assert await runs.call("files__read_text_file", path=str(root / "tides.txt")) == ("ok", "High water at noon.")
+    outcome, told = await runs.call("files__read_text_file", path="/etc/passwd")
+    assert outcome == "error"
+    assert "access denied" in told.lower()
