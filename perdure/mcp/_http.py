@@ -22,6 +22,7 @@ class HttpWire:
 
     Attributes:
         fault: Why the server is gone, once it is.
+        has_ended: It is.
         is_unsent: The last request didn't reach it, or was refused before anything was run.
     """
 
@@ -36,7 +37,7 @@ class HttpWire:
     ) -> None:
         """Connect to nothing yet."""
         self.fault = ""
-        self.is_unsent = False
+        self.has_ended = self.is_unsent = False
         self._url, self._headers = url, headers
         self._max_bytes = max_message_bytes
         self._read_seconds = read_seconds
@@ -56,7 +57,7 @@ class HttpWire:
 
     def note(self, fault: str, *, is_unsent: bool) -> None:
         """Take down what went wrong; the session is over with it."""
-        self.fault, self.is_unsent = fault, is_unsent
+        self.fault, self.is_unsent, self.has_ended = fault, is_unsent, True
         self._on_end()
 
 

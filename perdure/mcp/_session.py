@@ -75,14 +75,9 @@ class Session:
         self._task = asyncio.create_task(self._live(), name=f"mcp {self.server.name}")
 
     @property
-    def is_open(self) -> bool:
-        """Whether calls can be made, as far as is known."""
-        return self._client is not None and not self._over.is_set()
-
-    @property
     def has_ended(self) -> bool:
         """Whether it is over, or never began."""
-        return self._over.is_set() or self._task.done()
+        return self._over.is_set() or self._wire.has_ended or self._task.done()
 
     async def ready(self) -> None:
         """Wait until it is open.
@@ -194,7 +189,7 @@ class Session:
             Refused: The server answered with an error, or with nothing that can be used.
         """
         client = self._client
-        if client is None or self._over.is_set():
+        if client is None or self.has_ended:
             raise StaleSession(self._wire.fault or "its session has ended")
         seconds = self.server.timeout.total_seconds()
         self.calls += 1

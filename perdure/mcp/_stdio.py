@@ -46,11 +46,13 @@ class ProcessWire:
 
     Attributes:
         fault: Why the server is gone, once it is.
+        has_ended: It says no more; `fault` follows.
     """
 
     def __init__(self, command: Command, on_end: Callable[[], None]) -> None:
         """Start nothing yet; `on_end` is called when the process says no more."""
         self.fault = ""
+        self.has_ended = False
         self._command = command
         self._on_end = on_end
         self._errors = b""
@@ -101,12 +103,11 @@ class ProcessWire:
         assert process.stdout is not None
         meter = Meter(self._command.max_message_bytes)
         try:
-            async with incoming:
-                while line := await process.stdout.readline():
-                    meter.add(len(line))
-                    message = _parse(line)
-                    if message is not None and _is_wanted(message):
-                        await incoming.send(message)
+            while line := await process.stdout.readline():
+                meter.add(len(line))
+                message = _parse(line)
+                if message is not None and _is_wanted(message):
+                    await incoming.send(message)
         except ValueError:  # how a StreamReader says that a line is longer than its limit
             self.fault = f"it sent a message of more than {self._command.max_message_bytes} bytes"
         except Flooded as error:
@@ -114,6 +115,8 @@ class ProcessWire:
         except (anyio.BrokenResourceError, anyio.ClosedResourceError):
             pass  # the session is over
         finally:
+            self.has_ended = True
+            incoming.close()
             self.fault = self.fault or await self._why_ended(process)
             self._on_end()
 

@@ -1,9 +1,11 @@
 """The sessions of a worker: opened when needed, shared by its runs, opened again when they die. Activity side."""
 
 import asyncio
+import importlib
 import importlib.util
 import logging
 import os
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -251,6 +253,7 @@ class Pool:
             )
 
     async def _open(self, server: MCPServer) -> "Session":
+        await _import_sdk()
         session = self._shared.get(server.name)
         if session is None or session.has_ended:
             session = self._shared[server.name] = self._make(server)
@@ -267,6 +270,7 @@ class Pool:
             return session
         if len(self._stateful) >= _MAX_STATEFUL:
             raise ServerFault(f"this worker holds {_MAX_STATEFUL} sessions of runs already; try again later")
+        await _import_sdk()
         session = self._make(server)
         self._stateful[session.id] = session
         await session.ready()
@@ -295,6 +299,12 @@ class Pool:
         for secret in sorted(set(secrets_of(server, os.environ)), key=len, reverse=True):
             text = text.replace(secret, "***")
         return self.redact(text)
+
+
+async def _import_sdk() -> None:
+    """Import the `mcp` package beside the event loop: it takes a second, in which no call could heartbeat."""
+    if "perdure.mcp._asking" not in sys.modules:
+        await asyncio.to_thread(importlib.import_module, "perdure.mcp._asking")
 
 
 class McpTool(SchemaTool):

@@ -3,7 +3,7 @@
 import asyncio
 import socket
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -117,6 +117,7 @@ async def test_a_server_that_dies_between_calls_is_opened_again(runs: MakeRuns) 
     child.kill()
     while hostile_processes():
         await asyncio.sleep(0.01)
+    await asyncio.sleep(0.05)
     assert await run.call("bad__fine") == ("ok", "done")
     assert not child.is_running()
 
@@ -286,7 +287,7 @@ async def test_sessions_of_runs_are_apart(runs: MakeRuns) -> None:
 
 
 @asynccontextmanager
-async def http_peer() -> AsyncIterator[Callable[[], Awaitable[str]]]:
+async def http_peer() -> AsyncGenerator[Callable[[], Awaitable[str]]]:
     """Serve over HTTP; yields what starts it anew."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

@@ -23,7 +23,7 @@ def tools() -> list[dict[str, Any]]:
     return [{"name": KIND, "description": "Do it.", "inputSchema": SCHEMA}]
 
 
-COUNT = 0
+counted: list[None] = []
 
 
 def flood() -> None:
@@ -50,19 +50,18 @@ def start_a_child() -> str:
 CALLS: dict[str, Callable[[], Any]] = {
     "hang": lambda: time.sleep(600),
     "exit": lambda: os._exit(7),
-    "thrice": lambda: os._exit(7) if COUNT == 3 else None,
+    "thrice": lambda: os._exit(7) if len(counted) == 3 else None,
     "flood": flood,
     "endless": never_end_a_line,
     "fine": be_noisy,
     "children": start_a_child,
     "large": lambda: "y" * 1_000_000,
-    "counting": lambda: str(COUNT),
+    "counting": lambda: str(len(counted)),
 }
 
 
 def call() -> dict[str, Any]:
-    global COUNT
-    COUNT += 1
+    counted.append(None)
     if KIND == "nonsense":
         return {"content": "this is no content"}
     return {"content": [{"type": "text", "text": CALLS[KIND]() or "done"}]}

@@ -1,0 +1,1 @@
+"""An agent whose tools come from MCP servers."""
