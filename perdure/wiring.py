@@ -93,6 +93,7 @@ class Parts:
             stack.push_async_callback(self.host.http.aclose)
             stack.push_async_callback(self.models.aclose)
             stack.push_async_callback(self.mcp.aclose)
+            await self.mcp.prepare()
             if self.app.lifespan is not None:
                 self.host.resources = await stack.enter_async_context(self.app.lifespan(self.app)) or {}
             yield

@@ -113,6 +113,11 @@ class Pool:
         """Whether a server keeps a session for each run."""
         return any(each.stateful and not each.disabled for each in self.servers.values())
 
+    async def prepare(self) -> None:
+        """Import the `mcp` package, where it will be needed; sessions are opened when they are."""
+        if self.servers and importlib.util.find_spec("mcp") is not None:
+            await _import_sdk()
+
     async def aclose(self) -> None:
         """Close all sessions."""
         if self._sweeping is not None:
