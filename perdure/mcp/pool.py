@@ -122,6 +122,7 @@ class Pool:
         """Close all sessions."""
         if self._sweeping is not None:
             self._sweeping.cancel()
+            self._sweeping = None  # a worker that runs again begins anew
         sessions = [*self._shared.values(), *self._stateful.values()]
         self._shared.clear()
         self._stateful.clear()
