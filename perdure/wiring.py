@@ -40,7 +40,7 @@ from perdure.app import App
 from perdure.contracts.usage import Price
 from perdure.errors import SettingsError, suggest
 from perdure.mcp.lock import read_lock
-from perdure.mcp.pool import Pool, check_installed, servers_of
+from perdure.mcp.pool import Pool, servers_of
 from perdure.providers._redact import redact
 from perdure.providers.prices import find_model
 from perdure.providers.registry import ProviderConfig, Providers
@@ -135,14 +135,13 @@ def make_pool(app: App, settings: Settings, *, redact: Callable[[str], str]) -> 
     """Return the MCP servers of a project, none of which is opened yet.
 
     Raises:
-        SettingsError: An agent names a server that there isn't, the package is missing, or `mcp.lock` can't be
-            read. Not retryable.
+        SettingsError: An agent names a server that there isn't, or `mcp.lock` can't be read. Not retryable.
     """
     used = {name: agent.name for agent in app.agents.values() for name in agent.mcp_names}
     servers = servers_of(app.registry.mcp_servers, settings.mcp, used)
-    check_installed(list(used))
     folder = settings.project_dir
-    return Pool(servers=servers, folder=folder, accepted=read_lock(folder) if servers else {}, redact=redact)
+    accepted = read_lock(folder) if servers else {}
+    return Pool(servers=servers, folder=folder, accepted=accepted, redact=redact, used=tuple(used))
 
 
 def models_known(settings: Settings) -> Callable[[str], tuple[Price | None, int | None]]:

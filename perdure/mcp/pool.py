@@ -96,6 +96,7 @@ class Pool:
         folder: The project's: where processes run, and where what was accepted is.
         accepted: Digests of tools that people have accepted.
         redact: Takes the secrets of the worker out of a text.
+        used: Servers that agents name.
         own_queue: The Task Queue that this worker alone polls; empty while there is none.
     """
 
@@ -104,6 +105,7 @@ class Pool:
     accepted: Accepted = field(default_factory=dict[str, dict[str, str]])
     redact: Callable[[str], str] = str
     own_queue: str = ""
+    used: Sequence[str] = ()
     _shared: "dict[str, Session]" = field(default_factory=dict[str, "Session"])
     _stateful: "dict[str, Session]" = field(default_factory=dict[str, "Session"])
     _sweeping: "asyncio.Task[None] | None" = None
@@ -114,8 +116,13 @@ class Pool:
         return any(each.stateful and not each.disabled for each in self.servers.values())
 
     async def prepare(self) -> None:
-        """Import the `mcp` package, where it will be needed; sessions are opened when they are."""
-        if self.servers and importlib.util.find_spec("mcp") is not None:
+        """Import the `mcp` package, where it will be needed; sessions are opened when they are.
+
+        Raises:
+            SettingsError: It is missing. Not retryable.
+        """
+        check_installed(self.used)
+        if self.used:
             await _import_sdk()
 
     async def aclose(self) -> None:

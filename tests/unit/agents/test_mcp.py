@@ -11,7 +11,7 @@ from perdure.agents.approvals import pin, read_rules
 from perdure.contracts.spec import McpSource, ToolSpec
 from perdure.contracts.waits import ApprovalRule
 from perdure.errors import DuplicateNameError, InvalidNameError, InvalidToolError, SettingsError
-from perdure.mcp.pool import servers_of
+from perdure.mcp.pool import Pool, servers_of
 from perdure.settings import Settings
 from perdure.wiring import make_parts
 
@@ -128,3 +128,10 @@ def test_no_rule_allows_what_nobody_accepted() -> None:
     denied = pin(spec(is_accepted=False), deny).approval
     assert denied is not None
     assert denied.decision == "deny"
+
+
+async def test_a_worker_without_the_package_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    with pytest.raises(SettingsError, match="pip install 'perdure\\[mcp\\]'"):
+        await Pool(used=["files"]).prepare()
+    await Pool(servers={"files": MCPServer.stdio("files", "x")}).prepare()
