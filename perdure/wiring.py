@@ -39,7 +39,7 @@ from perdure.agents.approvals import in_order
 from perdure.app import App
 from perdure.contracts.usage import Price
 from perdure.errors import SettingsError, suggest
-from perdure.mcp.lock import read_lock
+from perdure.mcp.lock import Accepted, read_lock
 from perdure.mcp.pool import Pool, servers_of
 from perdure.providers._redact import redact
 from perdure.providers.prices import find_model
@@ -140,7 +140,7 @@ def make_pool(app: App, settings: Settings, *, redact: Callable[[str], str]) -> 
     used = {name: agent.name for agent in app.agents.values() for name in agent.mcp_names}
     servers = servers_of(app.registry.mcp_servers, settings.mcp, used)
     folder = settings.project_dir
-    accepted = read_lock(folder) if servers else {}
+    accepted: Accepted = read_lock(folder) if servers else {}
     return Pool(servers=servers, folder=folder, accepted=accepted, redact=redact, used=tuple(used))
 
 

@@ -131,7 +131,10 @@ def test_no_rule_allows_what_nobody_accepted() -> None:
 
 
 async def test_a_worker_without_the_package_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    def nothing(name: str) -> None:
+        return None
+
+    monkeypatch.setattr("importlib.util.find_spec", nothing)
     with pytest.raises(SettingsError, match="pip install 'perdure\\[mcp\\]'"):
         await Pool(used=["files"]).prepare()
     await Pool(servers={"files": MCPServer.stdio("files", "x")}).prepare()
