@@ -5,6 +5,7 @@ from importlib import import_module
 from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
 
 import perdure
 from perdure.cli._table import BY_NAME, COMMANDS
@@ -42,6 +43,12 @@ class LazyGroup(click.Group):
             hint = f"Did you mean {near[0]!r}?" if near else "`perdure --help` lists them."
             raise click.UsageError(f"There is no command {name!r}. {hint}")
         return super().resolve_command(ctx, args)
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Complete the name of a command from the table, without an import."""
+        names = [name for name in BY_NAME if name.startswith(incomplete)]
+        options = click.Command.shell_complete(self, ctx, incomplete)
+        return [*(CompletionItem(name, help=BY_NAME[name].help) for name in names), *options]
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; what it raises becomes a line and an exit code."""

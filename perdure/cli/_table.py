@@ -12,6 +12,15 @@ class Entry(NamedTuple):
 
 
 COMMANDS: Final[dict[str, dict[str, Entry]]] = {
+    "Begin": {
+        "init": Entry(
+            "perdure.cli.init", "Write a new project: an agent, a tool, tests, a Makefile, a compose file."
+        ),
+        "examples": Entry("perdure.cli.examples", "List the example projects, and copy one."),
+        "completion": Entry(
+            "perdure.cli.completion", "Print the script with which your shell completes commands and options."
+        ),
+    },
     "Run it here": {
         "dev": Entry("perdure.cli.dev", "Run a Temporal server, its web UI and a worker; restart on changes."),
         "worker": Entry("perdure.cli.worker", "Run a worker until it is told to stop."),
