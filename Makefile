@@ -5,11 +5,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help demo test check containers format bench lock clean
+.PHONY: help demo test test-long check containers format bench lock clean
 
 help:
 	@echo "make demo    kill a worker in mid-run and watch the run go on (no key, no network)"
-	@echo "make test    all tests, on real Temporal servers"
+	@echo "make test    the tests, on real Temporal servers"
+	@echo "make test-long  those that kill processes, or start crowds"
 	@echo "make check   what CI runs: format, lint, types, import rules, container files, tests"
 	@echo "make bench   what a turn costs, against a bare Temporal workflow (PART=history|turns|memory|map|plan|limiter|fairness|money|limits|telemetry|waiting|context|flood|look)"
 	@echo "make lock    pin the dependencies anew"
@@ -27,10 +28,17 @@ demo: $(STAMP)
 
 # Files keep their order, so that those with few but long tests don't come last, on one process. A test that failed beside
 # others is run once more with the machine for itself: what fails then has failed.
-LAST_FAILED := $(BIN)/pytest -q --last-failed --last-failed-no-failures none
+SHORT := --ignore=tests/long
+LONG := tests/long
+AGAIN := --last-failed --last-failed-no-failures none
+BESIDE := -n 2 --dist loadfile --no-loadscope-reorder -m "not alone"
 test: $(STAMP)
-	$(BIN)/pytest -q -m alone || $(LAST_FAILED)
-	$(BIN)/pytest -q -n 2 --dist loadfile --no-loadscope-reorder -m "not alone" || $(LAST_FAILED)
+	$(BIN)/pytest -q $(SHORT) -m alone || $(BIN)/pytest -q $(SHORT) $(AGAIN)
+	$(BIN)/pytest -q $(SHORT) $(BESIDE) || $(BIN)/pytest -q $(SHORT) $(AGAIN)
+
+test-long: $(STAMP)
+	$(BIN)/pytest -q $(LONG) -m alone || $(BIN)/pytest -q $(LONG) $(AGAIN)
+	$(BIN)/pytest -q $(LONG) $(BESIDE) || $(BIN)/pytest -q $(LONG) $(AGAIN)
 
 check: $(STAMP)
 	$(BIN)/ruff format --check .
@@ -39,6 +47,7 @@ check: $(STAMP)
 	$(BIN)/lint-imports
 	$(MAKE) containers
 	$(MAKE) test
+	$(MAKE) test-long
 
 format: $(STAMP)
 	$(BIN)/ruff format .

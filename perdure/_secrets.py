@@ -4,17 +4,18 @@ They are read at each use, so that one that was replaced counts from then on, an
 """
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 _MAX_BYTES = 64 * 1024
 
 
-def read_secret(name: str) -> str:
+def read_secret(name: str, environ: Mapping[str, str] = os.environ) -> str:
     """Return the secret `NAME`, stripped; empty when there is none, or its file can't be read."""
-    value = os.environ.get(name, "").strip()
+    value = environ.get(name, "").strip()
     if value:
         return value
-    path = os.environ.get(f"{name}_FILE", "").strip()
+    path = environ.get(f"{name}_FILE", "").strip()
     if not path:
         return ""
     try:

@@ -1,9 +1,9 @@
 """What `perdure codec` does."""
 
-import os
 from urllib.parse import urlsplit
 
 from perdure._production import Address, show
+from perdure._secrets import read_secret
 from perdure.cli._context import Signals, resolve, run_async, say
 from perdure.codec_server import CodecServer
 from perdure.encryption import check_keys
@@ -58,7 +58,7 @@ def _address(host: str, port: int) -> Address:
 def _token(variable: str | None) -> str:
     if variable is None:
         return ""
-    token = os.environ.get(variable, "")
+    token = read_secret(variable)
     if not token:
         raise SettingsError(f"--token-env: {variable} isn't set here. `openssl rand -hex 32` makes a token.")
     return token

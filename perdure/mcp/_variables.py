@@ -4,6 +4,7 @@ import re
 import sys
 from collections.abc import Iterator, Mapping
 
+from perdure._secrets import read_secret
 from perdure.agents.mcp import MCPServer
 from perdure.mcp._faults import ServerFault
 
@@ -28,6 +29,8 @@ def expand(text: str, environ: Mapping[str, str]) -> str:
     def value(match: re.Match[str]) -> str:
         if match["name"] in environ:
             return environ[match["name"]]
+        if kept := read_secret(match["name"], environ):
+            return kept
         if match.start("default") < 0:
             raise ServerFault(f"the environment variable {match['name']} isn't set on the worker")
         return match["default"]
@@ -50,7 +53,7 @@ def secrets_of(server: MCPServer, environ: Mapping[str, str]) -> Iterator[str]:
     """Yield what must not be told of a server: values of variables and headers, and of those within arguments."""
     texts = [*server.env.values(), *server.headers.values()]
     names = [match["name"] for text in (*texts, *server.args, server.url) for match in _VARIABLE.finditer(text)]
-    for value in (*texts, *(environ.get(name, "") for name in (*names, *server.pass_env))):
+    for value in (*texts, *(read_secret(name, environ) for name in (*names, *server.pass_env))):
         for part in (value, *value.split()):  # `Bearer …` is told apart from what it bears
             is_word = part.lower() in ("bearer", "basic", "token") or _VARIABLE.search(part)
             if len(part) >= _LEAST_SECRET and not is_word:

@@ -5,7 +5,6 @@ Secrets are read here, at each call; what comes back is told without them.
 
 import asyncio
 import base64
-import os
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
@@ -15,6 +14,7 @@ from urllib.parse import quote
 
 import httpx
 
+from perdure._secrets import read_secret
 from perdure.agents.context import ToolContext
 from perdure.errors import ToolError, ToolRetry
 from perdure.providers._decode import BoundedBody, BrokenBodyError
@@ -183,10 +183,11 @@ def _sign(operation: Operation, written: Written) -> list[str]:
 
 
 def _read(variable: str) -> str:
-    value = os.environ.get(variable, "").strip()
+    value = read_secret(variable)
     if not value:
         raise ToolError(
-            f"The environment variable {variable} is not set on this worker: set it there. The call was not made.",
+            f"The environment variable {variable} is not set on this worker: set it, or {variable}_FILE, there. "
+            "The call was not made.",
             is_retryable=False,
         )
     if not value.isascii() or not value.isprintable():

@@ -21,7 +21,7 @@ from tests.fakes.conversing import ConversingServer
 from tests.fakes.http import Connection, HttpServer, Request, event
 from tests.fakes.openai_server import chunks
 from tests.fakes.replies import FakeReply
-from tests.integration.test_crashes import APP
+from tests.long.test_crashes import APP
 from tests.support.workers import WorkerProcess
 
 TIME = timedelta(seconds=30)

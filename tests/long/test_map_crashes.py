@@ -15,7 +15,7 @@ from perdure.contracts.map import MapOutcome, MapResult, OnError
 from perdure.devserver import DevServer
 from tests.fakes.conversing import ConversingServer
 from tests.fakes.replies import FakeReply
-from tests.integration.test_crashes import APP
+from tests.long.test_crashes import APP
 from tests.support.workers import WorkerProcess
 
 ITEMS = 30
