@@ -5,13 +5,15 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help demo test test-long check containers format bench lock clean
+.PHONY: help demo test test-long check containers docs reference format bench lock clean
 
 help:
 	@echo "make demo    kill a worker in mid-run and watch the run go on (no key, no network)"
 	@echo "make test    the tests, on real Temporal servers"
 	@echo "make test-long  those that kill processes, or start crowds"
 	@echo "make check   what CI runs: format, lint, types, import rules, container files, tests"
+	@echo "make docs    the documentation as a site, in site/"
+	@echo "make reference  writes docs/reference from the code"
 	@echo "make bench   what a turn costs, against a bare Temporal workflow (PART=history|turns|memory|map|plan|limiter|fairness|money|limits|telemetry|waiting|context|flood|look)"
 	@echo "make lock    pin the dependencies anew"
 
@@ -46,12 +48,20 @@ check: $(STAMP)
 	$(BIN)/basedpyright
 	$(BIN)/lint-imports
 	$(MAKE) containers
+	$(MAKE) docs
 	$(MAKE) test
 	$(MAKE) test-long
 
 format: $(STAMP)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+# A test says when the reference is stale.
+reference: $(STAMP)
+	$(BIN)/python -m docs.reference
+
+docs: $(STAMP)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
 
 PART ?= all
 bench: $(STAMP)
@@ -73,4 +83,4 @@ containers: $(STAMP)
 	if command -v promtool; then promtool check config docker/prometheus/prometheus.yml; fi
 
 clean:
-	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis dist
+	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis dist site

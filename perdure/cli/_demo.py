@@ -57,7 +57,7 @@ def _copy_corpus(sources: _Sources, target: Path) -> int:
     target.mkdir(parents=True)
     for path in sources.corpus:
         if path.is_dir():
-            shutil.copytree(path, target / path.name, ignore=shutil.ignore_patterns("*.png"))
+            shutil.copytree(path, target / path.name, ignore=shutil.ignore_patterns("*.png", "*.py", "reference"))
         elif path.exists():
             shutil.copy(path, target)
     return sum(path.is_file() for path in target.rglob("*"))

@@ -12,7 +12,7 @@ PROJECTS = sorted(path.parent.name for path in EXAMPLES.glob("*/pyproject.toml")
 
 
 def test_there_are_examples() -> None:
-    assert {"own_workflow", "research"} <= set(PROJECTS)
+    assert {"nightly_report", "own_workflow", "research", "support_chat"} <= set(PROJECTS)
 
 
 @pytest.mark.parametrize("name", PROJECTS)

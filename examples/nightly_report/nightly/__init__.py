@@ -1,0 +1,1 @@
+"""A report each night. Empty, so that the sandbox has little to import."""
