@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from perdure._scaffold import list_examples
 from perdure.cli import cli
 
 ROOT = Path(__file__).parents[2]
@@ -30,36 +29,6 @@ def refused(*args: str) -> str:
     assert result.stdout == ""
     assert result.stderr.count("\n") == 1, result.stderr
     return result.stderr
-
-
-@pytest.mark.fresh
-def test_a_new_project_works(folder: Path) -> None:
-    """In an empty folder, with nothing but python3 and make: all of the way in, with a venv of its own."""
-    assert run("init", "harbour").stdout == "harbour\n"
-    environ = {key: value for key, value in os.environ.items() if not key.startswith(("PYTEST_", "VIRTUAL_ENV"))}
-    environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environ['PATH']}"  # uv, for its cache
-    ended = subprocess.run(
-        ["make", "test", f"PERDURE_SOURCE={ROOT}"],
-        cwd=folder / "harbour",
-        env=environ,
-        capture_output=True,
-        text=True,
-        timeout=110,
-        check=False,
-    )
-    assert ended.returncode == 0, ended.stdout + ended.stderr
-    assert "3 passed" in ended.stdout
-    code = "import perdure, pathlib; print(pathlib.Path(perdure.__file__).is_relative_to(pathlib.Path.cwd()))"
-    python = folder / "harbour" / ".venv" / "bin" / "python"
-    assert subprocess.check_output([python, "-c", code], cwd=folder / "harbour", text=True) == "True\n"
-    assert_has_examples(python)
-
-
-def assert_has_examples(python: Path) -> None:
-    """The wheel that was built has what the repository has."""
-    code = "from perdure._scaffold import list_examples; print(*(each.name for each in list_examples()))"
-    names = subprocess.check_output([python, "-c", code], text=True).split()
-    assert names == [each.name for each in list_examples()]
 
 
 def test_the_project_says_where_perdure_is_from(folder: Path) -> None:
