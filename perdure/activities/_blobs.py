@@ -40,15 +40,16 @@ class BlobStore:
         """
         digest = blob.digest.removeprefix(_PREFIX)
         if len(digest) != 64 or not digest.isalnum():
-            raise ToolError(f"{blob.digest!r} is no digest of a blob.")
+            raise ToolError(f"{blob.digest!r} is no digest of a blob.", is_retryable=False)
         try:
             data = self._path(digest).read_bytes()
         except OSError as error:
             raise ToolError(
-                f"Blob {blob.digest} can't be read ({error.strerror}); workers must share their blob folder."
+                f"Blob {blob.digest} can't be read ({error.strerror}); workers must share their blob folder.",
+                is_retryable=False,
             ) from None
         if sha256(data).hexdigest() != digest:
-            raise ToolError(f"Blob {blob.digest} is damaged on disk.")
+            raise ToolError(f"Blob {blob.digest} is damaged on disk.", is_retryable=False)
         return data
 
     def _path(self, digest: str) -> Path:
