@@ -12,7 +12,7 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from perdure.agents.fitting import fitting_faults
 from perdure.client._identity import decider
-from perdure.client._runs import describe, not_found, to_info
+from perdure.client._runs import describe, to_info, why_refused
 from perdure.client._waits import RecordedDecision, RunWaits, WaitReader, find_wait, in_group, read_decisions
 from perdure.contracts.names import DECIDE_UPDATE
 from perdure.contracts.waits import DecideRequest, Decision, Wait
@@ -149,8 +149,9 @@ async def send_decision(client: Client, workflow_id: str, request: DecideRequest
                 try:
                     return await handle.execute_update(DECIDE_UPDATE, request, id=request.id, result_type=Decision)
                 except RPCError as error:
-                    if error.status not in _PASSING:
-                        raise not_found(error, workflow_id) from None
+                    reason = None if error.status in _PASSING else await why_refused(error, client, workflow_id)
+                    if reason is not None:
+                        raise reason from None
                 await asyncio.sleep(_PAUSE_SECONDS)
     except WorkflowUpdateFailedError as error:
         raise _refusal(error) from None

@@ -39,6 +39,7 @@ RunStatusName = Literal[
     "unknown",
 ]
 
+_SAYS_CLOSED = "already completed"
 _PREFIX = "WORKFLOW_EXECUTION_STATUS_"
 _PAGE = 200
 
@@ -128,13 +129,30 @@ async def first_start(client: Client, described: DescribeWorkflowExecutionRespon
 
 def not_found(error: RPCError, workflow_id: str) -> Exception:
     """Return RunNotFoundError where that is what the server says, else `error`."""
-    if error.status == RPCStatusCode.NOT_FOUND and "already completed" in error.message:
-        return RunNotFoundError(
-            f"The run {workflow_id!r} is closed: `perdure show {workflow_id}` says how it ended."
-        )
+    if error.status == RPCStatusCode.NOT_FOUND and _SAYS_CLOSED in error.message:
+        return closed(workflow_id)
     if error.status in (RPCStatusCode.NOT_FOUND, RPCStatusCode.INVALID_ARGUMENT):
         return RunNotFoundError(f"There is no run {workflow_id!r}. `perdure list` shows the runs that there are.")
     return error
+
+
+def closed(workflow_id: str) -> RunNotFoundError:
+    """Return what says that a run takes nothing any more."""
+    return RunNotFoundError(f"The run {workflow_id!r} is closed: `perdure show {workflow_id}` says how it ended.")
+
+
+async def why_refused(error: RPCError, client: Client, workflow_id: str) -> Exception | None:
+    """Return why an update was not taken; None where the run is open, so that it can be sent again.
+
+    Of a run that closes in that moment the server says that it doesn't know the update, not that it is closed.
+
+    Raises:
+        RunNotFoundError: There is no such run. Not retryable.
+    """
+    if error.status != RPCStatusCode.NOT_FOUND or _SAYS_CLOSED in error.message:
+        return not_found(error, workflow_id)
+    described = await describe(client, workflow_id)
+    return closed(workflow_id) if described.workflow_execution_info.HasField("close_time") else None
 
 
 async def list_runs(client: Client, query: str, limit: int) -> AsyncIterator[RunInfo]:

@@ -15,7 +15,7 @@ from temporalio.client import (
 )
 from temporalio.service import RPCError, RPCStatusCode
 
-from perdure.client._runs import describe, not_found
+from perdure.client._runs import closed, describe, not_found, why_refused
 from perdure.contracts.messages import ContentPart, TextPart
 from perdure.contracts.names import AGENT_WORKFLOW, PAUSE_SIGNAL, SEND_UPDATE
 from perdure.contracts.steering import IDLE_SUMMARY, MAX_ID_BYTES, PauseNotice, SendReceipt, SendRequest
@@ -25,7 +25,6 @@ from perdure.errors import (
     NoWorkerError,
     PayloadTooLargeError,
     PerdureError,
-    RunNotFoundError,
     revive,
 )
 
@@ -87,9 +86,10 @@ async def _try(client: Client, workflow_id: str, request: SendRequest) -> SendRe
     except WorkflowUpdateRPCTimeoutOrCancelledError:
         return None
     except RPCError as error:
-        if error.status in _PASSING:
-            return None
-        raise not_found(error, workflow_id) from None
+        reason = None if error.status in _PASSING else await why_refused(error, client, workflow_id)
+        if reason is not None:
+            raise reason from None
+        return None
 
 
 async def _check_takes_messages(client: Client, workflow_id: str) -> None:
@@ -111,9 +111,7 @@ def _is_unfinished(error: WorkflowUpdateFailedError) -> bool:
 async def _after_unfinished(client: Client, workflow_id: str) -> None:
     described = await describe(client, workflow_id)
     if described.workflow_execution_info.HasField("close_time"):
-        raise RunNotFoundError(
-            f"The run {workflow_id!r} is closed: `perdure show {workflow_id}` says how it ended."
-        )
+        raise closed(workflow_id)
 
 
 def _refusal(workflow_id: str, error: WorkflowUpdateFailedError) -> PerdureError:
