@@ -35,7 +35,6 @@ LONG := tests/long
 AGAIN := --last-failed --last-failed-no-failures none
 BESIDE := -n 2 --dist loadfile --no-loadscope-reorder -m "not alone"
 test: $(STAMP)
-	$(BIN)/pytest -q $(SHORT) -m alone || $(BIN)/pytest -q $(SHORT) $(AGAIN)
 	$(BIN)/pytest -q $(SHORT) $(BESIDE) || $(BIN)/pytest -q $(SHORT) $(AGAIN)
 
 test-long: $(STAMP)
