@@ -87,7 +87,7 @@ class Parts:
     async def opened(self) -> AsyncGenerator[None]:
         """Open the app's resources, and close every connection at the end."""
         if self.host.http.is_closed:  # by a worker that was before
-            self.host.http = httpx.AsyncClient(timeout=_HTTP_TIMEOUT_SECONDS)
+            self.host.http = _make_http()
         async with AsyncExitStack() as stack:
             stack.push_async_callback(self.providers.aclose)
             stack.push_async_callback(self.host.http.aclose)
@@ -169,8 +169,7 @@ def make_parts(app: App, settings: Settings, *, meter: MetricMeter = MetricMeter
     providers = make_providers(app, settings)
     blobs = BlobStore(settings.project_dir / settings.state_dir / "blobs")
     host = ToolHost(
-        # Without a cookie jar: all runs and tenants of the worker share the client.
-        http=httpx.AsyncClient(timeout=_HTTP_TIMEOUT_SECONDS, cookies=_no_cookies()),
+        http=_make_http(),
         blobs=blobs,
         redact=_redactor(providers),
         has_storage=settings.storage is not None,
@@ -266,8 +265,10 @@ def make_parts(app: App, settings: Settings, *, meter: MetricMeter = MetricMeter
     )
 
 
-def _no_cookies() -> CookieJar:
-    return CookieJar(DefaultCookiePolicy(allowed_domains=[]))
+def _make_http() -> httpx.AsyncClient:
+    """Return the client of all tools; it keeps no cookies, since all runs and tenants of the worker share it."""
+    cookies = CookieJar(DefaultCookiePolicy(allowed_domains=[]))
+    return httpx.AsyncClient(timeout=_HTTP_TIMEOUT_SECONDS, cookies=cookies)
 
 
 def make_redact(app: App | None, settings: Settings) -> Callable[[str], str]:
