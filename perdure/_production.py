@@ -25,6 +25,11 @@ class Address(NamedTuple):
         return f"{host}:{self.port}"
 
 
+def read_host(text: str) -> str:
+    """Return the IP address of a host that is one, or `localhost`; raises ValueError for any other."""
+    return str(ipaddress.ip_address(_LOOPBACK if text == "localhost" else text))
+
+
 def _read_address(value: object) -> object:
     """Take `PORT`, `HOST:PORT` or `[IPv6]:PORT`; the host is the loopback when not given."""
     if isinstance(value, Address) or value is None:
@@ -35,7 +40,7 @@ def _read_address(value: object) -> object:
     if not (port.isdecimal() and port.isascii() and int(port) <= 65535):
         raise ValueError("should be PORT or HOST:PORT")
     try:
-        host = str(ipaddress.ip_address("127.0.0.1" if host == "localhost" else host))
+        host = read_host(host)
     except ValueError:
         raise ValueError("should be PORT or HOST:PORT, with an IP address as the host") from None
     return Address(host, int(port))

@@ -71,13 +71,19 @@ class App:
 
 
 def _by_name(workflows: Sequence[type]) -> dict[str, type]:
-    named = [(_workflow_name(each), each) for each in workflows]
+    named = [(_checked_name(each), each) for each in workflows]
     check_unique("The app", "workflow", [*_RESERVED, *(name for name, _ in named)])
     return dict(named)
 
 
-def _workflow_name(cls: type) -> str:
+def workflow_name(cls: type) -> str | None:
+    """Return the name of a workflow class; None where it is none, or a dynamic one."""
     definition = workflow._Definition.from_class(cls)  # pyright: ignore[reportPrivateUsage] - no public way
-    if definition is None or definition.name is None:
+    return None if definition is None else definition.name
+
+
+def _checked_name(cls: type) -> str:
+    name = workflow_name(cls)
+    if name is None:
         raise UserError(f"{cls!r} is no workflow: decorate the class with @workflow.defn.")
-    return definition.name
+    return name

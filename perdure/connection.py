@@ -8,14 +8,13 @@ import asyncio
 import logging
 import os
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import timedelta
 from functools import cache
 
 from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest
 from temporalio.client import Client, Interceptor, Plugin
 from temporalio.contrib.pydantic import pydantic_data_converter
-from temporalio.converter import DataConverter, ExternalStorage
+from temporalio.converter import DataConverter
 from temporalio.envconfig import ClientConfig, ClientConnectConfig
 from temporalio.runtime import (
     LogForwardingConfig,
@@ -41,7 +40,6 @@ async def connect(
     runtime: Runtime | None = None,
     address: str | None = None,
     origin: str = "the address given",
-    storage: ExternalStorage | None = None,
     converter: DataConverter = pydantic_data_converter,
     timeout: timedelta = timedelta(seconds=8),
 ) -> Client:
@@ -53,9 +51,8 @@ async def connect(
         runtime: Temporal's runtime, for its metrics and logs; when None one that logs by Python's `logging`.
         address: A plain local server, such as the embedded one; Temporal's configuration is then left aside.
         origin: What an error says of where `address` came from.
-        storage: Where large payloads are kept (`perdure.storage.opening.external_storage`); the same as the
-            workers have.
-        converter: What encodes payloads (`perdure.storage.opening.data_converter`); likewise.
+        converter: What encodes payloads and keeps large ones (`perdure.storage.opening.data_converter`); the same
+            as the workers have.
         timeout: For all of it.
 
     Raises:
@@ -75,7 +72,7 @@ async def connect(
                 plugins=plugins,
                 interceptors=interceptors,
                 runtime=runtime or logging_runtime(),
-                data_converter=converter if storage is None else replace(converter, external_storage=storage),
+                data_converter=converter,
             )
             await _check_namespace(client)
     except TimeoutError:

@@ -4,7 +4,6 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, 
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 
-from temporalio import workflow
 from temporalio.client import Client, ClientConfig, WorkflowHistory
 from temporalio.contrib.pydantic import PydanticPayloadConverter, pydantic_data_converter
 from temporalio.converter import DataConverter, DefaultPayloadConverter
@@ -23,7 +22,7 @@ from perdure._converters import beside
 from perdure._instruments import TelemetryInterceptor
 from perdure._retention import check_retention
 from perdure._workers import make_workers_beside
-from perdure.app import App
+from perdure.app import App, workflow_name
 from perdure.encryption import check_keys, encryption_codec, with_encryption
 from perdure.errors import RunError, UserError
 from perdure.settings import Settings
@@ -165,13 +164,8 @@ def compose_converter(converter: DataConverter | None) -> DataConverter:
 
 def _once(own: Sequence[type], added: Sequence[type]) -> list[type]:
     """Return the workflow classes without a second one of a name; the worker's own come first."""
-    named = {_name(cls): cls for cls in reversed([*own, *added])}
+    named = {workflow_name(cls) or cls.__qualname__: cls for cls in reversed([*own, *added])}
     return list(named.values())[::-1]
-
-
-def _name(cls: type) -> str:
-    definition = workflow._Definition.from_class(cls)  # pyright: ignore[reportPrivateUsage] - no public way
-    return definition.name if definition is not None and definition.name is not None else cls.__qualname__
 
 
 def compose_runner(runner: WorkflowRunner | None) -> WorkflowRunner:

@@ -36,6 +36,7 @@ from perdure.contracts.waits import ApprovalRule
 from perdure.errors import SettingsError, UserError, suggest
 
 _SECRET = re.compile(r"(^|[-_])(api[-_]?key|key|token|secret|passw(or)?d|credentials?|authorization)s?$", re.I)
+_VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]*")
 _TABLE = "[tool.perdure]"
 _NOT_SECONDS = "should be a number of seconds"
 
@@ -148,7 +149,7 @@ class ProviderTable(BaseModel):
     @field_validator("api_key_env")
     @classmethod
     def _check_variable(cls, value: str | None) -> str | None:
-        if value is not None and not re.fullmatch(r"[A-Z_][A-Z0-9_]*", value):
+        if value is not None and not _VARIABLE.fullmatch(value):
             raise ValueError(
                 "should be the name of an environment variable, in capitals, such as OPENAI_API_KEY;"
                 " never the key itself"
@@ -221,7 +222,6 @@ class StorageTable(BaseModel):
         return self
 
 
-_VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]*")
 _KEY_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 

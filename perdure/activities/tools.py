@@ -34,7 +34,6 @@ from perdure.agents.tool import Tool, describe_invalid_arguments
 from perdure.contracts.calls import (
     CallToolRequest,
     CallToolResult,
-    McpSession,
     RunToolRequest,
     SharedToolRequest,
     SharedToolResult,
@@ -52,7 +51,7 @@ from perdure.contracts.names import CALL_TOOL, LOAD_TOOL, RUN_SHARED_TOOL, RUN_T
 from perdure.contracts.spec import ToolSpec, with_queue
 from perdure.contracts.waits import ApprovalRule
 from perdure.errors import ToolError, ToolRetry
-from perdure.mcp.pool import Pool
+from perdure.mcp.pool import McpTool, Pool
 from perdure.telemetry.notes import note_arguments, note_spec
 
 if TYPE_CHECKING:
@@ -141,40 +140,14 @@ class ToolActivities:
         note_spec(spec)
         call = await self._find_call(key, request)
         pinned = spec.tool(request.name)
+        served: McpTool | None = None
         if pinned is None:
             message, is_saved = tool_message(call, f"There is no tool {request.name!r}.", outcome="error"), False
-        elif pinned.mcp is not None:
-            return await self._call_mcp(key, request, pinned, call, spec.context or {})
         else:
             context = self._context(request.name, request.key, spec.context or {}, request.tenant)
-            message, is_saved = await self._answer_or_share(pinned, call, context, request.tenant)
-        return self._result(key, request, call, message, is_saved=is_saved)
-
-    async def _call_mcp(
-        self,
-        key: ConversationKey,
-        request: CallToolRequest,
-        pinned: ToolSpec,
-        call: ToolCallPart,
-        values: Mapping[str, Any],
-    ) -> CallToolResult:
-        """Have a call answered by an MCP server, and tell the run what its next calls need."""
-        note_arguments(call.arguments)
-        tool = self._mcp.tool(pinned, request.session)
-        context = self._context(request.name, request.key, values, request.tenant)
-        message = await self._answer(pinned, call, context, tool)
-        return self._result(key, request, call, message, session=tool.session)
-
-    def _result(
-        self,
-        key: ConversationKey,
-        request: CallToolRequest,
-        call: ToolCallPart,
-        message: Message,
-        *,
-        is_saved: bool = False,
-        session: McpSession | None = None,
-    ) -> CallToolResult:
+            if pinned.mcp is not None:
+                served = self._mcp.tool(pinned, request.session)
+            message, is_saved = await self._answer_or_share(pinned, call, context, request.tenant, served)
         if request.is_edited:
             message = tell_edit(message, call.arguments)
         self._lookup.cache.put(key, {request.slot: Slot(message)})
@@ -184,7 +157,7 @@ class ToolActivities:
             epoch=request.epoch,
             conversation=request.conversation,
             is_saved=is_saved,
-            session=session,
+            session=None if served is None else served.session,
         )
 
     @activity.defn(name=LOAD_TOOL)
@@ -206,13 +179,7 @@ class ToolActivities:
         """
         call = ToolCallPart(id="", name=request.tool.name, arguments=request.arguments)
         context = self._context(request.tool.name, request.key, {})
-        if request.tool.mcp is not None:
-            message, is_saved = (
-                await self._answer(request.tool, call, context, self._mcp.tool(request.tool)),
-                False,
-            )
-        else:
-            message, is_saved = await self._answer_or_share(request.tool, call, context, "")
+        message, is_saved = await self._answer_or_share(request.tool, call, context, "")
         return CallToolResult(slot=0, message=message, is_saved=is_saved)
 
     @activity.defn(name=RUN_SHARED_TOOL)
@@ -242,13 +209,13 @@ class ToolActivities:
         return SharedToolResult(message=message, asker=request.asker)
 
     async def _answer_or_share(
-        self, pinned: ToolSpec, call: ToolCallPart, context: ToolContext, tenant: str
+        self, pinned: ToolSpec, call: ToolCallPart, context: ToolContext, tenant: str, tool: Tool | None = None
     ) -> tuple[Message, bool]:
         """Return the message that answers a call, and whether another run's call gave it."""
         note_arguments(call.arguments)
         if pinned.cache == "shared":
             try:
-                tool = self._find_tool(pinned)
+                tool = tool or self._find_tool(pinned)
                 arguments = _parse(pinned, call.arguments)
                 _bind(tool, pinned, call.arguments)
             except _Refused as error:
@@ -259,7 +226,7 @@ class ToolActivities:
             shared = await share_tool_call(self._sharing, ask)
             if shared is not None:
                 return shared
-        return await self._answer(pinned, call, context), False
+        return await self._answer(pinned, call, context, tool), False
 
     async def _find_call(self, key: ConversationKey, request: CallToolRequest) -> ToolCallPart:
         if request.arguments is not None:
@@ -297,6 +264,8 @@ class ToolActivities:
         )
 
     def _find_tool(self, pinned: ToolSpec) -> Tool:
+        if pinned.mcp is not None:
+            return self._mcp.tool(pinned)
         tool = self._registry.tools.get(pinned.name)
         if tool is None:
             raise _Refused(f"The tool {pinned.name!r} is no longer there. Go on without it.")
@@ -333,7 +302,7 @@ class ToolActivities:
             self._retry_or_refuse(pinned, told, heart)
             raise AssertionError("unreachable")
 
-    def _retry_or_refuse(self, pinned: ToolSpec, told: "_Failure", heart: Heart | None) -> None:
+    def _retry_or_refuse(self, pinned: ToolSpec, told: _Failure, heart: Heart | None) -> None:
         tries = activity.info().attempt if heart is None else heart.count_try()
         if pinned.idempotent and tries < pinned.max_attempts and not told.is_final:
             delay = max(told.delay or timedelta(0), backoff(tries - 1))

@@ -2,7 +2,7 @@
 
 from urllib.parse import urlsplit
 
-from perdure._production import Address, show
+from perdure._production import Address, read_host, show
 from perdure._secrets import read_secret
 from perdure.cli._context import Signals, resolve, run_async, say
 from perdure.codec_server import CodecServer
@@ -47,10 +47,8 @@ def _origin(given: str | None, settings: Settings) -> str:
 
 
 def _address(host: str, port: int) -> Address:
-    import ipaddress
-
     try:
-        return Address(str(ipaddress.ip_address("127.0.0.1" if host == "localhost" else host)), port)
+        return Address(read_host(host), port)
     except ValueError:
         raise InvalidInputError(f"--host {host!r} should be an IP address.") from None
 

@@ -12,7 +12,7 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from perdure.agents.fitting import fitting_faults
 from perdure.client._identity import decider
-from perdure.client._runs import describe, to_info, why_refused
+from perdure.client._runs import check_untaken, describe, to_info
 from perdure.client._waits import RecordedDecision, RunWaits, WaitReader, find_wait, in_group, read_decisions
 from perdure.contracts.names import DECIDE_UPDATE
 from perdure.contracts.waits import DecideRequest, Decision, Wait
@@ -149,9 +149,8 @@ async def send_decision(client: Client, workflow_id: str, request: DecideRequest
                 try:
                     return await handle.execute_update(DECIDE_UPDATE, request, id=request.id, result_type=Decision)
                 except RPCError as error:
-                    reason = None if error.status in _PASSING else await why_refused(error, client, workflow_id)
-                    if reason is not None:
-                        raise reason from None
+                    if error.status not in _PASSING:
+                        await check_untaken(error, client, workflow_id)
                 await asyncio.sleep(_PAUSE_SECONDS)
     except WorkflowUpdateFailedError as error:
         raise _refusal(error) from None

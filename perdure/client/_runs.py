@@ -141,18 +141,21 @@ def closed(workflow_id: str) -> RunNotFoundError:
     return RunNotFoundError(f"The run {workflow_id!r} is closed: `perdure show {workflow_id}` says how it ended.")
 
 
-async def why_refused(error: RPCError, client: Client, workflow_id: str) -> Exception | None:
-    """Return why an update was not taken; None where the run is open, so that it can be sent again.
+async def check_open(client: Client, workflow_id: str) -> None:
+    """Raise RunNotFoundError if there is no such run, or it is closed. Not retryable."""
+    described = await describe(client, workflow_id)
+    if described.workflow_execution_info.HasField("close_time"):
+        raise closed(workflow_id)
+
+
+async def check_untaken(error: RPCError, client: Client, workflow_id: str) -> None:
+    """Raise why an update was not taken; nothing where the run is open, so that it can be sent again.
 
     Of a run that closes in that moment the server says that it doesn't know the update, not that it is closed.
-
-    Raises:
-        RunNotFoundError: There is no such run. Not retryable.
     """
     if error.status != RPCStatusCode.NOT_FOUND or _SAYS_CLOSED in error.message:
-        return not_found(error, workflow_id)
-    described = await describe(client, workflow_id)
-    return closed(workflow_id) if described.workflow_execution_info.HasField("close_time") else None
+        raise not_found(error, workflow_id) from None
+    await check_open(client, workflow_id)
 
 
 async def list_runs(client: Client, query: str, limit: int) -> AsyncIterator[RunInfo]:

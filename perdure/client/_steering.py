@@ -15,7 +15,7 @@ from temporalio.client import (
 )
 from temporalio.service import RPCError, RPCStatusCode
 
-from perdure.client._runs import closed, describe, not_found, why_refused
+from perdure.client._runs import check_open, check_untaken, describe, not_found
 from perdure.contracts.messages import ContentPart, TextPart
 from perdure.contracts.names import AGENT_WORKFLOW, PAUSE_SIGNAL, SEND_UPDATE
 from perdure.contracts.steering import IDLE_SUMMARY, MAX_ID_BYTES, PauseNotice, SendReceipt, SendRequest
@@ -80,15 +80,15 @@ async def _try(client: Client, workflow_id: str, request: SendRequest) -> SendRe
         return await handle.execute_update(SEND_UPDATE, request, id=request.id, result_type=SendReceipt)
     except WorkflowUpdateFailedError as error:
         if _is_unfinished(error):
-            return await _after_unfinished(client, workflow_id)
+            await check_open(client, workflow_id)
+            return None
         await _check_takes_messages(client, workflow_id)
         raise _refusal(workflow_id, error) from None
     except WorkflowUpdateRPCTimeoutOrCancelledError:
         return None
     except RPCError as error:
-        reason = None if error.status in _PASSING else await why_refused(error, client, workflow_id)
-        if reason is not None:
-            raise reason from None
+        if error.status not in _PASSING:
+            await check_untaken(error, client, workflow_id)
         return None
 
 
@@ -106,12 +106,6 @@ async def _check_takes_messages(client: Client, workflow_id: str) -> None:
 def _is_unfinished(error: WorkflowUpdateFailedError) -> bool:
     """Say whether the run closed under the update: its successor, if there is one, is asked again."""
     return getattr(error.cause, "type", "") == "AcceptedUpdateCompletedWorkflow"
-
-
-async def _after_unfinished(client: Client, workflow_id: str) -> None:
-    described = await describe(client, workflow_id)
-    if described.workflow_execution_info.HasField("close_time"):
-        raise closed(workflow_id)
 
 
 def _refusal(workflow_id: str, error: WorkflowUpdateFailedError) -> PerdureError:

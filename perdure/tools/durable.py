@@ -13,14 +13,10 @@ from typing import Any
 from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
-from perdure.agents._schema import Signature
-from perdure.agents.approvals import Policy, policy_name
+from perdure.agents.approvals import Policy
 from perdure.agents.context import ToolContext
-from perdure.agents.tool import Tool, check_options
-from perdure.contracts.spec import ToolSpec
+from perdure.agents.tool import Tool, tool
 from perdure.errors import InvalidToolError, ToolError, ToolRetry
-
-_TIMEOUT = timedelta(minutes=5)
 
 
 def activity_tool(
@@ -29,7 +25,7 @@ def activity_tool(
     name: str | None = None,
     description: str | None = None,
     idempotent: bool = False,
-    timeout: timedelta = _TIMEOUT,
+    timeout: timedelta | None = None,
     max_attempts: int | None = None,
     max_result_bytes: int = 256 * 1024,
     needs_approval: bool | Policy = False,
@@ -47,7 +43,7 @@ def activity_tool(
         name: What the model calls it; the activity's type by default.
         description: What the model is told; the docstring by default.
         idempotent: Running a call twice does no more than running it once; only then is it run again.
-        timeout: Time for one attempt.
+        timeout: Time for one attempt; 5 minutes by default.
         max_attempts: Tries when it raises; 3 for an idempotent one, else 1.
         max_result_bytes: Longer results are cut, with a notice.
         needs_approval: As in `@tool`.
@@ -61,37 +57,24 @@ def activity_tool(
         raise InvalidToolError(f"{function!r} is no activity: decorate it with @activity.defn, or use @tool.")
     if definition.name is None:
         raise InvalidToolError(f"{function!r} is a dynamic activity: it says nothing of its arguments.")
-    signature = Signature(function, ToolContext)
-    spec = ToolSpec(
+    declare = tool(
         name=definition.name if name is None else name,
-        description=description if description is not None else signature.description,
-        parameters=signature.schema(),
+        description=description,
         idempotent=idempotent,
         timeout=timeout,
-        max_attempts=(3 if idempotent else 1) if max_attempts is None else max_attempts,
+        max_attempts=max_attempts,
         max_result_bytes=max_result_bytes,
-        needs_approval=bool(needs_approval),
+        needs_approval=needs_approval,
         read_only=read_only,
-        approval_policy=policy_name(needs_approval),
     )
-    check_options(spec)
-    policy = None if isinstance(needs_approval, bool) else needs_approval
-    return _ActivityTool(function, spec, signature, policy=policy, activity_type=definition.name)
+    return _ActivityTool(declare(function), activity_type=definition.name)
 
 
 class _ActivityTool(Tool):
     """A tool whose function expects to be called by a Temporal worker."""
 
-    def __init__(
-        self,
-        function: Callable[..., Any],
-        spec: ToolSpec,
-        signature: Signature,
-        *,
-        policy: Policy | None,
-        activity_type: str,
-    ) -> None:
-        super().__init__(function, spec, signature, policy=policy)
+    def __init__(self, declared: Tool, *, activity_type: str) -> None:
+        super().__init__(declared._function, declared.spec, declared._signature, policy=declared.policy)
         self._activity_type = activity_type
 
     async def run(self, arguments: dict[str, Any], context: ToolContext) -> Any:

@@ -19,7 +19,7 @@ from perdure.errors import PayloadTooLargeError, StorageError
 from perdure.settings import Settings, StorageTable
 from perdure.storage.collecting import Marks, mark, sweep
 from perdure.storage.local import LocalStorageDriver
-from perdure.storage.opening import external_storage, storage_folder
+from perdure.storage.opening import data_converter, storage_folder
 from perdure.testing import ScriptedModel, calls
 from tests.support.cli_project import CliProject
 from tests.support.workers import worker
@@ -61,7 +61,7 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
 @pytest.fixture(scope="module")
 async def stored(server: DevServer, settings: Settings) -> AsyncIterator[PerdureClient]:
     """A client and a worker with external storage, and a cache that holds nothing: all is looked up."""
-    temporal = await connect(address=server.address, storage=external_storage(settings))
+    temporal = await connect(address=server.address, converter=data_converter(settings))
     values: dict[str, Any] = {"storage": TABLE, "project_dir": settings.project_dir, "message_cache_bytes": 0}
     async with worker(APP, temporal, **values) as client:
         yield client
