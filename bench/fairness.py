@@ -21,7 +21,7 @@ _HELD = f"{_MODEL}-H"
 _SLOTS = 20
 _MOST = 3.0
 _TIME = timedelta(minutes=10)
-_PER_MAP = 2_500
+_PER_MAP = 2_000
 _STAGES = {
     "wait for a workflow task": EventType.EVENT_TYPE_WORKFLOW_TASK_STARTED,
     "its work": EventType.EVENT_TYPE_ACTIVITY_TASK_SCHEDULED,

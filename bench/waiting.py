@@ -33,7 +33,7 @@ _DECIDERS = 8
 _SETTLE_SECONDS = 10
 _START_SECONDS = 600
 _FINISH_SECONDS = 600
-_FEW_CACHED = 200
+_ALL_CACHED = "all cached"
 _QUERY_TIMEOUT = timedelta(seconds=10)
 
 
@@ -61,8 +61,8 @@ async def measure_waiting(stack: Stack, *, is_quick: bool) -> Report:
     runs = 200 if is_quick else 2000
     report = Report("waiting")
     rows: list[list[str]] = []
-    for title, cached in (("as it comes", 2000), (f"{_FEW_CACHED} cached", _FEW_CACHED)):
-        waiting = await _measure(stack, runs, {"max_cached_workflows": cached})
+    for title, settings in (("as it comes", {}), (_ALL_CACHED, {"max_cached_workflows": runs + 100})):
+        waiting = await _measure(stack, runs, settings)
         rows.append(_row(title, waiting))
         report.figures[title] = vars(waiting)
         _judge(report, title, waiting)
@@ -73,10 +73,11 @@ async def measure_waiting(stack: Stack, *, is_quick: bool) -> Report:
 
 def _judge(report: Report, title: str, waiting: _Waiting) -> None:
     all_wait = waiting.waiting == waiting.runs
-    report.target(
-        f"{title}: {waiting.kb_per_run:.0f} kB for each of {waiting.waiting} runs (at most {_TARGET_KB})",
-        is_met=all_wait and waiting.kb_per_run <= _TARGET_KB,
-    )
+    if title != _ALL_CACHED:  # more than a worker keeps unless it is told to: for comparison
+        report.target(
+            f"{title}: {waiting.kb_per_run:.0f} kB for each of {waiting.waiting} runs (at most {_TARGET_KB})",
+            is_met=all_wait and waiting.kb_per_run <= _TARGET_KB,
+        )
     report.target(f"{title}: {waiting.open_activities} activities are open", is_met=waiting.open_activities == 0)
     report.target(
         f"{title}: {waiting.completed} of {waiting.runs} complete once they are approved",

@@ -336,8 +336,9 @@ class Settings(ProductionSettings):
     """Workers of different scopes share no results: for credentials that don't see the same data."""
     max_concurrent_workflow_tasks: Annotated[int, Field(ge=2)] = 40
     """Workflow tasks at once in a worker; Temporal needs two."""
-    max_cached_workflows: Annotated[int, Field(ge=0)] = 2000
-    """Runs kept in a worker's memory; fewer than the live runs costs a replay on each step."""
+    max_cached_workflows: Annotated[int, Field(ge=0)] = 500
+    """Runs kept in a worker's memory: as many as have calls open. One that waits for days need not be: it is
+    replayed when its next step is due."""
     message_cache_bytes: Annotated[int, Field(ge=0)] = 256 * 1024 * 1024
     """Messages kept in a worker's memory, in bytes."""
     grace_period: Annotated[Duration, AfterValidator(_check_not_negative), Field(alias="grace_period_seconds")] = (
