@@ -73,6 +73,8 @@ _HARD_BYTES = 40 * 1024 * 1024
 """Well below what the server kills a run at: 51,200 events or 50 MiB."""
 _CANCELLED_PATCH = "perdure.cancelled-state"
 """Runs that were cancelled before there was this wrote no state at their end."""
+_ANSWERED_PATCH = "perdure.session-answered"
+"""Sessions that went on before there was this took the answer of the run before for their last one."""
 
 
 @workflow.defn(name=AGENT_WORKFLOW, sandboxed=False, failure_exception_types=[PerdureError, ValidationError])
@@ -180,6 +182,8 @@ class AgentWorkflow:
         """Wait for the next message, after an answer; False when the run is over with it."""
         session = self._request.session
         if self._steering.inbox and answer.limit is None:
+            if self._answered is not None and workflow.patched(_ANSWERED_PATCH):
+                self._answered = None
             return True
         if session is None or ends_session(answer.limit):
             return False
