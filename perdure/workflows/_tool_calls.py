@@ -154,6 +154,7 @@ class ToolCalls:
         Returns:
             None where those that are left wait for a person, and the run is to continue as new first.
         """
+        current_host().waits.begin_turn(self._conversation.name)
         call_slot = len(self._conversation) - 1
         first = self._conversation.reserve(len(parts))
         calls = [_Call(part, i, first_ordinal + i, call_slot, first + i) for i, part in enumerate(parts)]
