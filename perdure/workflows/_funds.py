@@ -25,6 +25,7 @@ class Funds:
 
     Attributes:
         account: What is shared by all that it starts; None where no limit holds.
+        reports_end: Whether the parent is told at the end what was not spent: the result doesn't say it.
         open_children: Runs of agents that are at work below it.
     """
 
@@ -32,8 +33,8 @@ class Funds:
         """Have nothing, and no limit."""
         self.account: Account | None = None
         self.open_children = 0
+        self.reports_end = False
         self._inline: list[Account] = []
-        self._has_letter_home = False
 
     def open(self, headers: Mapping[str, Payload]) -> None:
         """Take what the workflow was started with."""
@@ -42,7 +43,7 @@ class Funds:
         ledger: Ledger | None = read_header(headers, LEDGER_HEADER, Ledger)
         if ledger is None:
             ledger = Ledger(budget=budget_of(limits), lease=lease)
-        self._has_letter_home = ledger.lease is not None
+        self.reports_end = ledger.lease is not None
         if ledger.lease is not None or ledger.budget.is_bound:
             self.open_with(ledger, limits)
 
@@ -90,8 +91,8 @@ class Funds:
         )
 
     async def settle_up(self) -> None:
-        """Tell the parent what was not spent: the result is the user's own, and can't."""
-        if self.account is not None and self._has_letter_home:
+        """Tell the parent what was not spent, where that is to be told."""
+        if self.account is not None and self.reports_end:
             await self.account.settle_up()
 
     def hear_from_child(self, report: LeaseReport) -> None:
