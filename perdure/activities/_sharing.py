@@ -104,7 +104,8 @@ class Sharing:
             make_request: Makes the input of the activity from the id of the call.
 
         Raises:
-            ApplicationError: It is still being made. Retryable, after a delay that grows with the time waited.
+            ApplicationError: It is still being made, or the server did not answer. Retryable, after a delay that
+                grows with the time waited.
             SharedCallFailed: It failed, for all that waited for it.
         """
         if not self._is_supported:
@@ -115,7 +116,7 @@ class Sharing:
                 outcome = await _outcome(handle)
             except RPCError as error:
                 if error.status != RPCStatusCode.UNIMPLEMENTED:
-                    raise
+                    raise _no_answer(call, error) from None
                 self._is_supported = False
                 _log.warning(
                     "This Temporal server has no standalone activities (%s): calls are not shared between runs, "
@@ -175,10 +176,27 @@ async def _outcome(handle: ActivityHandle[T]) -> T | None:
 
 
 def _still_being_made(call: SharedCall[Any]) -> ApplicationError:
-    waited = datetime.now(UTC) - activity.info().scheduled_time
-    delay = min(_MAX_DELAY, max(_MIN_DELAY, waited / 4))
     return ApplicationError(
         f"Waits for the same call, which another run makes: {call.summary}",
         type="SharedCallPending",
-        next_retry_delay=delay,
+        next_retry_delay=_delay(),
     )
+
+
+def _no_answer(call: SharedCall[Any], error: RPCError) -> ApplicationError:
+    """Return the failure of an attempt that the server did not answer.
+
+    What it was to be asked for is forgotten where the server knows it no more: the next attempt starts it anew.
+    """
+    if error.status == RPCStatusCode.NOT_FOUND:
+        activity.heartbeat(Progress())
+    return ApplicationError(
+        f"Temporal did not tell of the shared call {call.summary}: {error.message}",
+        type="SharedCallUnavailable",
+        next_retry_delay=_delay(),
+    )
+
+
+def _delay() -> timedelta:
+    waited = datetime.now(UTC) - activity.info().scheduled_time
+    return min(_MAX_DELAY, max(_MIN_DELAY, waited / 4))

@@ -57,6 +57,8 @@ LIMITS_MEMO: Final = "perdure.limits"
 """What all that a workflow starts may spend together, where the workflow is no agent's run."""
 LEASE_HEADER: Final = "perdure.lease"
 LEDGER_HEADER: Final = "perdure.ledger"
+PAUSE_HEADER: Final = "perdure.pause"
+"""Whether a workflow that is no agent's run was paused when it continued as new."""
 
 SEND_UPDATE: Final = "perdure.send"
 PAUSE_SIGNAL: Final = "perdure.pause"

@@ -173,8 +173,12 @@ class Account:
             self.purse.on_answer(letter)
         self.post()
 
-    def post(self) -> list["asyncio.Task[None]"]:
-        """Send what is to be sent; return what is on its way to other workflows."""
+    def post(self, *, parent_run_id: str | None = None) -> list["asyncio.Task[None]"]:
+        """Send what is to be sent; return what is on its way to other workflows.
+
+        Args:
+            parent_run_id: The run that reports are for; that of the parent's workflow id when None.
+        """
         letters, self.purse.outbox = self.purse.outbox, []
         if not _is_running():
             return []
@@ -185,20 +189,26 @@ class Account:
                 near.on_letter(letter)
                 continue
             # The SDK's event loop keeps the task, until the workflow is thrown out of the worker's cache.
-            sending.append(asyncio.create_task(self._send(to, letter)))
+            run_id = parent_run_id if isinstance(letter, LeaseReport) else None
+            sending.append(asyncio.create_task(self._send(to, letter, run_id)))
         return sending
 
     async def settle_up(self) -> None:
-        """Give back what is free to a parent in another workflow, and wait until it has it."""
+        """Give back what is free to a parent in another workflow, and wait until it has it.
+
+        That is for the run which has lent it: one that was started again under its id meanwhile may have lent
+        something else to a child of the same id.
+        """
         self.purse.give_back()
-        sending = self.post()
+        parent = workflow.info().parent
+        sending = self.post(parent_run_id=None if parent is None else parent.run_id)
         if sending:
             await workflow.wait(sending)
 
-    async def _send(self, to: str, letter: LeaseReport | LeaseAnswer) -> None:
+    async def _send(self, to: str, letter: LeaseReport | LeaseAnswer, run_id: str | None) -> None:
         name = LEASE_SIGNAL if isinstance(letter, LeaseReport) else LEASE_ANSWER_SIGNAL
         try:
-            await workflow.get_external_workflow_handle(to).signal(name, letter)
+            await workflow.get_external_workflow_handle(to, run_id=run_id).signal(name, letter)
         except FailureError as error:
             lease = self.ledger.lease
             if is_cancelled_exception(error) or lease is None or not isinstance(letter, LeaseReport):

@@ -5,7 +5,6 @@ user's own, and what it had spent before it continued as new comes in another.
 """
 
 from collections.abc import Mapping
-from typing import Any
 
 from temporalio import workflow
 from temporalio.api.common.v1 import Payload
@@ -17,6 +16,7 @@ from perdure.contracts.names import LEASE_HEADER, LEDGER_HEADER, LIMITS_MEMO
 from perdure.errors import InvalidInputError
 from perdure.workflows._accounts import Account
 from perdure.workflows._bounds import check_amounts
+from perdure.workflows._headers import read_header, written_header
 from perdure.workflows._ledger import budget_of
 
 
@@ -25,6 +25,7 @@ class Funds:
 
     Attributes:
         account: What is shared by all that it starts; None where no limit holds.
+        reports_end: Whether the parent is told at the end what was not spent: the result doesn't say it.
         open_children: Runs of agents that are at work below it.
     """
 
@@ -32,17 +33,17 @@ class Funds:
         """Have nothing, and no limit."""
         self.account: Account | None = None
         self.open_children = 0
+        self.reports_end = False
         self._inline: list[Account] = []
-        self._has_letter_home = False
 
     def open(self, headers: Mapping[str, Payload]) -> None:
         """Take what the workflow was started with."""
         limits: Limits = workflow.memo_value(LIMITS_MEMO, Limits(), type_hint=Limits)
-        lease: Lease | None = _read(headers, LEASE_HEADER, Lease)
-        ledger: Ledger | None = _read(headers, LEDGER_HEADER, Ledger)
+        lease: Lease | None = read_header(headers, LEASE_HEADER, Lease)
+        ledger: Ledger | None = read_header(headers, LEDGER_HEADER, Ledger)
         if ledger is None:
             ledger = Ledger(budget=budget_of(limits), lease=lease)
-        self._has_letter_home = ledger.lease is not None
+        self.reports_end = ledger.lease is not None
         if ledger.lease is not None or ledger.budget.is_bound:
             self.open_with(ledger, limits)
 
@@ -78,20 +79,20 @@ class Funds:
     def headers_for(self, child: str) -> dict[str, Payload]:
         """Lend to a child that is no run of an agent, and return what tells it so."""
         assert self.account is not None, "without an account there is nothing to lend"
-        return _written(LEASE_HEADER, self.account.lend_nothing(child))
+        return written_header(LEASE_HEADER, self.account.lend_nothing(child))
 
     def headers_on(self) -> dict[str, Payload]:
         """Return what tells the run that continues this one; children that are open end with this run."""
         if self.account is None:
             return {}
         spent = self.account.purse.taken
-        return _written(
+        return written_header(
             LEDGER_HEADER, self.account.ledger.model_copy(update={"spent": spent, "reserved": NOTHING})
         )
 
     async def settle_up(self) -> None:
-        """Tell the parent what was not spent: the result is the user's own, and can't."""
-        if self.account is not None and self._has_letter_home:
+        """Tell the parent what was not spent, where that is to be told."""
+        if self.account is not None and self.reports_end:
             await self.account.settle_up()
 
     def hear_from_child(self, report: LeaseReport) -> None:
@@ -145,12 +146,3 @@ def check_shared(given: Limits) -> None:
             f"{told} set on a run that is no agent's: it takes {', '.join(SHARED_LIMITS[:-1])} and "
             f"{SHARED_LIMITS[-1]}."
         )
-
-
-def _read(headers: Mapping[str, Payload], name: str, kind: type[Any]) -> Any:
-    payload = headers.get(name)
-    return None if payload is None else workflow.payload_converter().from_payload(payload, kind)
-
-
-def _written(name: str, value: Any) -> dict[str, Payload]:
-    return {name: workflow.payload_converter().to_payload(value)}

@@ -1,15 +1,18 @@
 """Failures of workflow code end the run, with a type; they never retry a workflow task for ever. Workflow side."""
 
 import asyncio
-from collections.abc import Generator
+from collections.abc import Awaitable, Callable, Generator
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import Any
+from functools import partial
+from typing import Any, Generic, TypeVar
 
 from temporalio import workflow
 from temporalio.exceptions import ActivityError, FailureError, is_cancelled_exception
 
 from perdure.errors import AgentBug, revive
+
+T = TypeVar("T")
 
 _CLEAN_UP_PATCH = "perdure.clean-up"
 
@@ -63,10 +66,18 @@ class CancelWatch:
     def __init__(self) -> None:
         """Watch the current task."""
         self._before = _cancellations()
+        self._is_noticed = False
 
     def is_cancelled(self) -> bool:
         """Say so; asked in the same task."""
-        return _cancellations() > self._before
+        return self._is_noticed or _cancellations() > self._before
+
+    async def through(self, work: Awaitable[T]) -> T:
+        """Await what takes a cancellation back, as the SDK does while a child run is being started."""
+        return await _Watched(work, self._notice)
+
+    def _notice(self) -> None:
+        self._is_noticed = True
 
     def check(self, cause: BaseException | None = None) -> None:
         """Go on with the cancellation.
@@ -76,6 +87,30 @@ class CancelWatch:
         """
         if self.is_cancelled():
             raise asyncio.CancelledError from cause
+
+
+class _Watched(Generic[T]):
+    """An awaitable that tells of each cancellation on its way in."""
+
+    def __init__(self, work: Awaitable[T], on_cancel: Callable[[], None]) -> None:
+        self._work = work
+        self._on_cancel = on_cancel
+
+    def __await__(self) -> Generator[Any, None, T]:
+        steps = self._work.__await__()
+        go_on: Callable[[], Any] = partial(next, steps)
+        while True:
+            try:
+                awaited = go_on()
+            except StopIteration as end:
+                return end.value
+            try:
+                yield awaited
+            except asyncio.CancelledError as error:
+                self._on_cancel()
+                go_on = partial(steps.throw, error)
+            else:
+                go_on = partial(next, steps)
 
 
 def _cancellations() -> int:

@@ -164,6 +164,10 @@ class Host:
         self._numbers[name] += 1
         return self._numbers[name]
 
+    def skip(self, name: str, number: int) -> None:
+        """Begin behind `number`, where numbers of `name` are asked for next: it is in use."""
+        self._numbers[name] = max(self._numbers[name], number)
+
     def add(self, spec: AgentSpec, conversation: Conversation) -> None:
         """Answer queries for these."""
         self._specs[spec.digest] = spec

@@ -4,15 +4,17 @@ What is in flight ends; nothing new is started. Every child is told, and a child
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any
 
 from temporalio import workflow
+from temporalio.api.common.v1 import Payload
 from temporalio.exceptions import FailureError
 
-from perdure.contracts.names import PAUSE_SIGNAL
+from perdure.contracts.names import PAUSE_HEADER, PAUSE_SIGNAL
 from perdure.contracts.steering import PauseNotice
+from perdure.workflows._headers import read_header, written_header
 
 _SENDING: set["asyncio.Task[None]"] = set()
 """The event loop keeps weak references only."""
@@ -37,6 +39,18 @@ class Pause:
     def restore(self, *, is_on: bool, seq: int) -> None:
         """Take over how it was when the workflow continued as new."""
         self.is_on, self.seq = is_on, seq
+
+    def open(self, headers: Mapping[str, Payload]) -> None:
+        """Take over the same where the workflow's input is the user's own."""
+        known: PauseNotice | None = read_header(headers, PAUSE_HEADER, PauseNotice)
+        if known is not None:
+            self.restore(is_on=known.is_on, seq=known.seq)
+
+    def headers_on(self) -> dict[str, Payload]:
+        """Return what tells it to the run that continues this one."""
+        if not self.is_on and not self.seq:
+            return {}
+        return written_header(PAUSE_HEADER, PauseNotice(is_on=self.is_on, seq=self.seq))
 
     def hear(self, notice: PauseNotice) -> None:
         """Do the signal `perdure.pause`; a notice of the parent that was overtaken changes nothing."""

@@ -132,6 +132,7 @@ async def answer_question(
         decided = await wait_for_person(wait, partial(fitting_faults, shape), should_suspend=should_suspend)
     except Expired:
         return tool_message(part, "Nobody answered in time. Go on without an answer.", outcome="error")
+    current_host().waits.enter(conversation, decided)
     answer = decided.answer
     return tool_message(part, answer if isinstance(answer, str) else json.dumps(answer, ensure_ascii=False))
 

@@ -1,6 +1,6 @@
 """A child run of an agent: how it is started, and how its end becomes a typed error. Workflow side."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from temporalio import workflow
@@ -15,14 +15,31 @@ from perdure.contracts.run import AnswersCall, EarlierRun, RunInput, RunResult
 from perdure.contracts.texts import one_line
 from perdure.contracts.times import TASK_TIMEOUT
 from perdure.contracts.waits import ApprovalRule
-from perdure.errors import PerdureError, RunTerminated, TaskFailed, revive
+from perdure.errors import PerdureError, RunCancelled, RunTerminated, TaskFailed, revive
 from perdure.workflows._calls import resume_run
+from perdure.workflows._guard import CancelWatch
 from perdure.workflows._host import current_host
+
+_CANCELLED_PATCH = "perdure.child-cancelled"
+"""A child that somebody cancelled failed its parent without a type, before there was this."""
+_RESUMED_PATCH = "perdure.resumed-ids"
+"""Runs that were started again numbered their children from 1, before there was this."""
 
 
 def new_child_id(agent: str) -> str:
     """Return the workflow id of the next child run of an agent, by call order."""
     return f"{workflow.info().workflow_id}/{agent}-{current_host().number(agent)}"
+
+
+def keep_child_ids(runs: Iterable[EarlierRun]) -> None:
+    """Give the ids of child runs that are to go on to no other: both would be open at once."""
+    ids = [run.workflow_id.removeprefix(f"{workflow.info().workflow_id}/") for run in runs]
+    if not ids or not workflow.patched(_RESUMED_PATCH):
+        return
+    for id in ids:
+        agent, _, number = id.rpartition("-")
+        if number.isdecimal():
+            current_host().skip(agent, int(number))
 
 
 async def run_child(
@@ -40,7 +57,7 @@ async def run_child(
         on_started: Called when the server has its input.
         earlier: The run to go on from; where there is none, one that the workflow was told of.
     """
-    name = request.agent
+    name, watch = request.agent, CancelWatch()
     child_id = workflow_id or new_child_id(name)
     await current_host().find_earlier()
     earlier = earlier or current_host().take_earlier(child_id)
@@ -54,7 +71,7 @@ async def run_child(
     funds.open_children += 1
     try:
         with current_host().child_runs.entered(child_id, name) as note_run:
-            handle = await workflow.start_child_workflow(
+            starting = workflow.start_child_workflow(
                 AGENT_WORKFLOW,
                 request,
                 id=child_id,
@@ -64,14 +81,18 @@ async def run_child(
                 parent_close_policy=ParentClosePolicy.REQUEST_CANCEL,
                 static_summary=f"{name}: {one_line(text)}",
             )
+            handle = await watch.through(starting)
             note_run(handle.first_execution_run_id or "")
             if on_started is not None:
                 on_started()
             return await handle
     except ChildWorkflowError as error:
-        if is_cancelled_exception(error):
+        if not is_cancelled_exception(error):
+            raise _child_failure(error, name, child_id) from error
+        if watch.is_cancelled() or not workflow.patched(_CANCELLED_PATCH):
             raise
-        raise _child_failure(error, name, child_id) from error
+        cancelled = f"agent {name!r}: its run was cancelled."
+        raise RunCancelled(cancelled, agent=name, workflow_id=child_id) from error
     finally:
         funds.open_children -= 1
 

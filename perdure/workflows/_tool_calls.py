@@ -36,7 +36,7 @@ from perdure.workflows._host import current_host
 from perdure.workflows._known import KnownResults, call_digest
 from perdure.workflows._mcp_sessions import McpSessions, lost_session
 from perdure.workflows._questions import answer_question
-from perdure.workflows._subagents import subagent_request
+from perdure.workflows._subagents import keep_child_ids, subagent_request
 from perdure.workflows._waiting import Suspended, wait_id
 from perdure.workflows._waits import MAX_CARRIED
 from perdure.workflows.gathering import gather
@@ -126,6 +126,7 @@ class ToolCalls:
         """Take what is known of the next calls: results by slot, and calls that are not to be made again."""
         self._kept.update(kept)
         self._turn = turn
+        keep_child_ids(each.run for each in turn.calls)
         self._learn()
 
     def _learn(self) -> None:
@@ -153,6 +154,7 @@ class ToolCalls:
         Returns:
             None where those that are left wait for a person, and the run is to continue as new first.
         """
+        current_host().waits.begin_turn(self._conversation.name)
         call_slot = len(self._conversation) - 1
         first = self._conversation.reserve(len(parts))
         calls = [_Call(part, i, first_ordinal + i, call_slot, first + i) for i, part in enumerate(parts)]

@@ -5,6 +5,7 @@ none is lost where both meet a Continue-As-New, and remembered after that, so th
 """
 
 import json
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
@@ -29,6 +30,10 @@ _SHOWN_DECISIONS = 50
 _PAGE_BYTES = 1_000_000
 MAX_CARRIED = 1000
 """Waits that fit into what a run hands to its successor."""
+MAX_HELD_BYTES = 500_000
+"""Of answers and edited arguments that the run has not passed on: they share a payload, of at most 2 MiB."""
+_SMALL_BYTES = 500
+"""A decision of so much is taken in any case, so that every wait can be ended."""
 
 Faults = Callable[[Any], list[str]]
 """Says what is wrong with a value: edited arguments, or an answer."""
@@ -56,6 +61,7 @@ class WaitBook:
         self.on_change: Callable[[], None] = lambda: None
         self._pending = {wait.id: _Entry(wait) for wait in known.pending}
         self._unused = {each.wait: each for each in known.unused}
+        self._entered: Counter[str] = Counter()
         self._decided = {each.wait: each for each in known.decided}
         self._allowed = dict.fromkeys(known.allowed)
 
@@ -123,6 +129,7 @@ class WaitBook:
                 f"It came too late: the time for it was over at {wait.deadline:%Y-%m-%d %H:%M:%SZ}."
             )
         _check_form(request, wait)
+        self._check_room(request, wait)
         for value in _values(request):
             if entry.faults is None:
                 raise InvalidInputError("The run has just continued as new: try again in a moment.")
@@ -130,6 +137,17 @@ class WaitBook:
             if faults:
                 what = "arguments don't" if request.verdict == "approve" else "answer doesn't"
                 raise InvalidInputError(f"The {what} fit the schema: {'; '.join(faults[:10])}.")
+
+    def _check_room(self, request: DecideRequest, wait: Wait) -> None:
+        """Refuse what the run could not pass on together with the decisions before it."""
+        size = _value_bytes(request)
+        held = sum(map(_value_bytes, self._unused.values())) + self._entered[wait.conversation]
+        if size > _SMALL_BYTES and held + size > MAX_HELD_BYTES:
+            raise InvalidInputError(
+                f"It takes {size:,} bytes, and the run holds {held:,} bytes of other answers and arguments until "
+                f"its next step: at most {MAX_HELD_BYTES:,} together. Shorten it, or put it where a tool can read "
+                "it, and give its name."
+            )
 
     def decide(self, request: DecideRequest, now: datetime) -> Decision:
         """Take a decision that `check` has let pass; the same delivered twice is one."""
@@ -186,6 +204,14 @@ class WaitBook:
     def take(self, wait_id: str) -> DecideRequest | None:
         """Return a decision for the run to act on, once; None where nobody decided in time."""
         return self._unused.pop(wait_id, None)
+
+    def enter(self, conversation: str, answer: DecideRequest) -> None:
+        """Note an answer that the next model call of a conversation records."""
+        self._entered[conversation] += _value_bytes(answer)
+
+    def begin_turn(self, conversation: str) -> None:
+        """Note that the answers of the turn before are recorded."""
+        self._entered.pop(conversation, None)
 
     def withdraw(self, wait_id: str) -> None:
         """Forget a wait that the run no longer has: it was cancelled."""
@@ -246,8 +272,13 @@ def _check_form(request: DecideRequest, wait: Wait) -> None:
         raise InvalidInputError("Only calls of a tool can be approved for the rest of the run.")
     if len(request.reason) > MAX_REASON_CHARS:
         raise InvalidInputError(f"The reason has more than {MAX_REASON_CHARS} characters: shorten it.")
-    if len(json.dumps([request.arguments, request.answer])) > MAX_ARGUMENT_BYTES:
+    if _value_bytes(request) > MAX_ARGUMENT_BYTES:
         raise InvalidInputError(f"It takes more than {MAX_ARGUMENT_BYTES} bytes: shorten it.")
+
+
+def _value_bytes(request: DecideRequest) -> int:
+    """Return what an answer, or edited arguments, take at most once encoded."""
+    return len(json.dumps([request.arguments, request.answer]))
 
 
 def _values(request: DecideRequest) -> Iterable[Any]:

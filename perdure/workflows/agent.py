@@ -73,6 +73,10 @@ _HARD_BYTES = 40 * 1024 * 1024
 """Well below what the server kills a run at: 51,200 events or 50 MiB."""
 _CANCELLED_PATCH = "perdure.cancelled-state"
 """Runs that were cancelled before there was this wrote no state at their end."""
+_SETTLED_PATCH = "perdure.settled-ends"
+"""Runs that were cancelled before there was this gave nothing back."""
+_ANSWERED_PATCH = "perdure.session-answered"
+"""Sessions that went on before there was this took the answer of the run before for their last one."""
 
 
 @workflow.defn(name=AGENT_WORKFLOW, sandboxed=False, failure_exception_types=[PerdureError, ValidationError])
@@ -118,7 +122,7 @@ class AgentWorkflow:
                 self._close("failed")
                 raise self._with_costs(error) from error.__cause__
             except (FailureError, asyncio.CancelledError) as error:
-                self._note_cancellation(error)
+                await self._end_cancelled(error)
                 raise
             self._close("completed")
             return result
@@ -128,7 +132,7 @@ class AgentWorkflow:
         host.waits, host.shows_state = self._waits, True
         self._waits.on_change = self._show
         spec = await self._pin(request)
-        ledger = _first_ledger(request, spec)
+        ledger = _first_ledger(request, spec.limits)
         loop = AgentLoop(
             spec,
             self._conversation,
@@ -180,6 +184,8 @@ class AgentWorkflow:
         """Wait for the next message, after an answer; False when the run is over with it."""
         session = self._request.session
         if self._steering.inbox and answer.limit is None:
+            if self._answered is not None and workflow.patched(_ANSWERED_PATCH):
+                self._answered = None
             return True
         if session is None or ends_session(answer.limit):
             return False
@@ -199,11 +205,18 @@ class AgentWorkflow:
         await workflow.wait_condition(workflow.all_handlers_finished)
         workflow.continue_as_new(self._successor(loop))
 
-    def _note_cancellation(self, error: BaseException) -> None:
-        """Write that the run was cancelled; one that is merely evicted from a worker's cache goes on elsewhere."""
-        is_asked = workflow.cancellation_reason() is not None
-        if is_asked and is_cancelled_exception(error) and workflow.patched(_CANCELLED_PATCH):
+    async def _end_cancelled(self, error: BaseException) -> None:
+        """Write that the run was cancelled, and tell its parent what it has left: its end says neither.
+
+        One that is merely evicted from a worker's cache goes on elsewhere.
+        """
+        if workflow.cancellation_reason() is None or not is_cancelled_exception(error):
+            return
+        if workflow.patched(_CANCELLED_PATCH):
             self._close("cancelled")
+        account = self._settling_account()
+        if account is not None and account.purse.settled is not None and workflow.patched(_SETTLED_PATCH):
+            await account.settle_up()
 
     async def _pin(self, request: RunInput) -> AgentSpec:
         if request.carried is not None:
@@ -357,15 +370,28 @@ class AgentWorkflow:
 
     def _with_costs(self, error: PerdureError) -> PerdureError:
         """Return an error that says what the run has cost, and what it took of its parent's budget."""
-        if not isinstance(error, RunError):
-            return error
-        counters = self._loop.counters if self._loop is not None else self._counters
-        cost = counters.usage.cost_usd
-        known: dict[str, object] = {"cost_usd": None if cost is None else float(cost)}
-        settled = None if self._account is None else self._account.purse.settled
+        known: dict[str, object] = {}
+        if isinstance(error, RunError):
+            counters = self._loop.counters if self._loop is not None else self._counters
+            cost = counters.usage.cost_usd
+            known["cost_usd"] = None if cost is None else float(cost)
+        account = self._settling_account()
+        settled = None if account is None else account.purse.settled
         if settled is not None:
             known[SETTLED] = settled.model_dump(mode="json")
-        return error.told_by("", **known)
+        return error.told_by("", **known) if known else error
+
+    def _settling_account(self) -> Account | None:
+        """Return the account that the run ends with; it may end before it is at work."""
+        if self._loop is not None:
+            return self._account
+        ledger = _first_ledger(self._request, Limits())
+        if ledger is None:
+            return None
+        account = _new_account(ledger)
+        for answer in self._early_answers:
+            account.purse.on_answer(answer)
+        return account
 
     @property
     def _account(self) -> Account | None:
@@ -535,14 +561,14 @@ def _sums(counters: Counters) -> dict[str, float | None]:
     }
 
 
-def _first_ledger(request: RunInput, spec: AgentSpec) -> Ledger | None:
+def _first_ledger(request: RunInput, limits: Limits) -> Ledger | None:
     """Return the ledger that the run goes on with; a new one where its parent lends it something."""
     carried = request.carried
     if carried is not None and carried.ledger is not None and request.spent is None:
         return carried.ledger
     spent = request.spent or (NOTHING if carried is None else amount_of(carried.counters.usage))
     raised = Limits() if carried is None else carried.raised
-    budget = budget_of(raised.over(spec.limits))
+    budget = budget_of(raised.over(limits))
     if request.lease is not None:
         # What runs before this one took is their parent's business, and is counted there already.
         return Ledger(budget=budget, lease=request.lease.model_copy(update={"before": spent}), spent=spent)

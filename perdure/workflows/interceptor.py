@@ -57,11 +57,13 @@ class _Inbound(WorkflowInboundInterceptor):
 
     async def execute_workflow(self, input: ExecuteWorkflowInput) -> Any:
         current_host().reset = self._reset
-        answer_outside()
         with typed_failures():
-            outcomes, funds = current_host().outcomes, current_host().funds
+            host = current_host()
+            outcomes, funds = host.outcomes, host.funds
             if workflow.info().workflow_type != AGENT_WORKFLOW:
                 funds.open(input.headers)
+                host.pause.open(input.headers)
+            answer_outside()  # now, so that what was heard since comes after that
             bound = _bound_clean_up()
             try:
                 result = await super().execute_workflow(input)
@@ -134,6 +136,8 @@ class _Outbound(WorkflowOutboundInterceptor):
         return handle
 
     def continue_as_new(self, input: ContinueAsNewInput) -> NoReturn:
-        """Tell the run that continues this one what is spent."""
-        input.headers = {**input.headers, **current_host().funds.headers_on()}
+        """Tell the run that continues this one what is spent, and whether it is paused; an agent's input does."""
+        if workflow.info().workflow_type != AGENT_WORKFLOW:
+            host = current_host()
+            input.headers = {**input.headers, **host.funds.headers_on(), **host.pause.headers_on()}
         super().continue_as_new(input)

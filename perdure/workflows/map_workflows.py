@@ -16,6 +16,8 @@ from perdure.workflows._map_nodes import Nodes, total_usage
 from perdure.workflows.mapping import item_sizes
 
 _MAX_RESULT_BYTES = 1_000_000
+_SETTLED_PATCH = "perdure.settled-ends"
+"""Nodes that failed, or were cancelled, before there was this gave nothing back."""
 
 
 @workflow.defn(name=MAP_NODE, sandboxed=False, failure_exception_types=[PerdureError, ValidationError])
@@ -31,13 +33,16 @@ class MapNode:
     async def run(self, given: MapSlice) -> MapPage:
         """Run them, and return what became of them, or where that is."""
         with typed_failures():
+            funds = current_host().funds
             if given.lease is not None:
-                current_host().funds.open_with(Ledger(lease=given.lease), given.map.limits)
+                funds.open_with(Ledger(lease=given.lease), given.map.limits)
+                funds.reports_end = workflow.patched(_SETTLED_PATCH)
             for earlier in given.earlier:
                 found = await resume_run(ResumeRunRequest(run=earlier))
                 current_host().note_earlier(found.runs)
             runs = ItemRuns(given, self._progress, max_bytes=MAX_NODE_BYTES)
             await runs.run()
+            funds.reports_end = False  # the page says it
             return runs.page()
 
 

@@ -97,11 +97,18 @@ class Rig:
         return self.attributes
 
     def environment(
-        self, *, tries: int = 0, unbilled: int = 0, heartbeat: float = 30, client: object = None, **info: Any
+        self,
+        *,
+        tries: int = 0,
+        unbilled: int = 0,
+        joined: str = "",
+        heartbeat: float = 30,
+        client: object = None,
+        **info: Any,
     ) -> ActivityEnvironment:
-        """Return an attempt; `tries` and `unbilled` are what the last one left in its heartbeat."""
+        """Return an attempt; `tries`, `unbilled` and `joined` are what the last one left in its heartbeat."""
         environment = ActivityEnvironment(client=cast("Client", client))
-        left = Progress(tries=tries, unbilled=unbilled)
+        left = Progress(tries=tries, unbilled=unbilled, joined=joined)
         details = [left.model_dump(mode="json")] if left != Progress() else []
         info.setdefault("heartbeat_timeout", timedelta(seconds=heartbeat))
         environment.info = replace(

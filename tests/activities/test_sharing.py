@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError, RPCStatusCode
 
-from perdure import Agent, tool
+from perdure import Agent, ModelSettings, tool
 from perdure.activities._sharing import SharedCall, Sharing
 from perdure.contracts.calls import CallToolRequest
 from perdure.contracts.messages import ToolCallPart, tool_message
@@ -28,6 +29,12 @@ class OldServer:
     async def start_activity(self, *_: Any, **__: Any) -> None:
         self.asked += 1
         raise RPCError("unknown method StartActivityExecution", self.status, b"")
+
+    def get_activity_handle(self, *_: Any, **__: Any) -> "OldServer":
+        return self
+
+    async def result(self) -> None:
+        await self.start_activity()
 
 
 def call(*parts: Any, ttl: timedelta = timedelta(hours=1)) -> SharedCall[str]:
@@ -97,8 +104,35 @@ async def test_a_server_that_is_away_is_asked_again(tmp_path: Path) -> None:
     request = CallToolRequest(
         spec=spec.digest, call_slot=1, slot=2, key="k", name="look", arguments='{"number": 1}', call_id="1"
     )
-    with pytest.raises(RPCError):
+    with pytest.raises(ApplicationError) as caught:
         await rig.environment(client=OldServer(RPCStatusCode.UNAVAILABLE)).run(rig.call_tool, request)
+    assert _is_asked_again(caught.value)
+
+
+def _is_asked_again(error: ApplicationError) -> bool:
+    assert error.type == "SharedCallUnavailable"
+    return not error.non_retryable and error.next_retry_delay is not None
+
+
+@pytest.mark.parametrize("status", [RPCStatusCode.UNAVAILABLE, RPCStatusCode.DEADLINE_EXCEEDED])
+async def test_a_model_call_outlasts_a_server_that_is_away(tmp_path: Path, status: RPCStatusCode) -> None:
+    settings = ModelSettings(cache="shared", temperature=0)
+    rig = Rig(tmp_path, [Agent("worker", model="offline:reader", settings=settings)])
+    with pytest.raises(ApplicationError) as caught:
+        await rig.ask(await rig.pin(), client=OldServer(status))
+    assert _is_asked_again(caught.value)
+
+
+async def test_an_execution_that_the_server_forgot_is_started_anew(tmp_path: Path) -> None:
+    settings = ModelSettings(cache="shared", temperature=0)
+    rig = Rig(tmp_path, [Agent("worker", model="offline:reader", settings=settings)])
+    spec = await rig.pin()
+    for status, joined in ((RPCStatusCode.UNAVAILABLE, []), (RPCStatusCode.NOT_FOUND, [""])):
+        rig.beats.clear()
+        with pytest.raises(ApplicationError) as caught:
+            await rig.ask(spec, client=OldServer(status), joined="r1")
+        assert _is_asked_again(caught.value)
+        assert [each.joined for each in rig.beats] == joined
 
 
 async def test_invalid_arguments_start_nothing(tmp_path: Path) -> None:

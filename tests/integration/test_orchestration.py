@@ -38,12 +38,14 @@ def _work(request: Any, messages: list[Message]) -> Any:
 
 
 echo = Agent("echo", model="echo:x", limits=Limits(max_consecutive_errors=1))
+slow = Agent("slow", model="slow:x")
 app = App(
     agents=[
         echo,
         Agent("worker", model="work:x", tools=TOOLS),
         Agent("boss", model="boss:x", tools=[echo.as_tool(), *TOOLS]),
-        Agent("slow", model="slow:x"),
+        slow,
+        Agent("chief", model="chief:x", tools=[slow.as_tool()]),
         Agent("matryoshka", model="doll:x", tools=[echo.as_tool()], limits=Limits(max_depth=0)),
     ],
     workflows=[Steps, FanOut, ToolTroubles, Short, CleanUp],
@@ -55,6 +57,7 @@ app = App(
             name="boss",
         ),
         ScriptedModel([calls(("echo", {"input": "one"})), "the end"], name="doll"),
+        ScriptedModel([calls(("slow", {"input": "one"})), "without it, then"], name="chief"),
         ScriptedModel(["too late"], name="slow", delay_seconds=60),
     ],
 )
@@ -149,6 +152,25 @@ async def test_cancelling_waits_for_every_child(client: PerdureClient) -> None:
     await _until(client, f"{children} AND ExecutionStatus = 'Canceled'", count)
     history = await client.temporal.get_workflow_handle(run.workflow_id).fetch_history()
     assert "perdure.run_tool" in history.to_json(), "the clean-up did not run"
+
+
+async def test_cancelling_a_subagent_alone_tells_its_caller(client: PerdureClient) -> None:
+    run = await client.start_agent("chief", "go")
+    await _until(client, f"ParentWorkflowId = '{run.workflow_id}' AND ExecutionStatus = 'Running'", 1)
+    await client.cancel(f"{run.workflow_id}/slow-1")
+    result = await client.result(run.workflow_id, timeout=TIME)
+    assert isinstance(result, RunResult)
+    assert result.output == "without it, then"
+    told = results([entry.message for entry in await client.transcript(run.workflow_id)])
+    assert told == [("error", "agent 'slow': its run was cancelled.")]
+
+
+async def test_cancelling_a_step_alone_fails_the_workflow_with_a_type(client: PerdureClient) -> None:
+    run = await client.start_workflow("CleanUp", [1])
+    await _until(client, f"ParentWorkflowId = '{run.workflow_id}' AND ExecutionStatus = 'Running'", 1)
+    await client.cancel(f"{run.workflow_id}/slow-1")
+    with pytest.raises(RunCancelled, match="agent 'slow': its run was cancelled"):
+        await client.result(run.workflow_id, timeout=TIME)
 
 
 async def _until(client: PerdureClient, query: str, expected: int) -> None:

@@ -3,9 +3,11 @@
 import asyncio
 from collections.abc import AsyncIterator
 from datetime import timedelta
+from typing import Any
 
 import pytest
-from temporalio.client import Client
+from temporalio.api.enums.v1 import EventType
+from temporalio.client import Client, WorkflowHandle
 
 from perdure import Agent, App, ModelSettings, tool
 from perdure.client import PerdureClient
@@ -13,7 +15,7 @@ from perdure.contracts.run import RunStatus
 from perdure.errors import RunCancelled, RunNotFoundError
 from tests.fakes.gated import Gated
 from tests.fakes.replies import FakeCall, FakeReply
-from tests.support.pause_workflows import Tree
+from tests.support.pause_workflows import Relay, Tree
 from tests.support.workers import worker
 
 TIME = timedelta(seconds=30)
@@ -39,7 +41,7 @@ async def client(vendor: Gated, temporal: Client) -> AsyncIterator[PerdureClient
     child = Agent("child", description="Works.", model="fake:x", tools=[note], settings=settings)
     parent = Agent("parent", model="fake:x", tools=[child.as_tool()], settings=settings)
     providers = {"fake": {"protocol": "openai", "base_url": f"{vendor.url}/v1"}}
-    app = App(agents=[parent, child], workflows=[Tree])
+    app = App(agents=[parent, child], workflows=[Relay, Tree])
     async with worker(app, temporal, providers=providers) as made:
         yield made
 
@@ -78,6 +80,34 @@ async def test_a_tree_is_paused_and_goes_on(client: PerdureClient, vendor: Gated
     assert await client.result(root, timeout=TIME) == "parent's"
     assert ran == ["a", "parent's"]
     assert (await client.show(f"{root}/parent-1")).info.state == "completed"
+
+
+async def test_a_workflow_that_continues_as_new_stays_paused(
+    client: PerdureClient, vendor: Gated, temporal: Client
+) -> None:
+    asked = len(vendor.asked)
+    id = (await client.start_workflow("Relay", [2])).workflow_id
+    handle = temporal.get_workflow_handle(id)
+    for leg in range(1, 3):
+        await vendor.until_asked(asked + leg)
+        run_id = (await handle.describe()).run_id
+        await client.pause(id)
+        vendor.replies.put_nowait(FakeReply(text="done"))
+        async with asyncio.timeout(30):
+            while (await handle.describe()).run_id == run_id or not await _is_taken_up(handle):
+                await asyncio.sleep(0.05)
+        assert len(vendor.asked) == asked + leg, "the run that continues it is not paused"
+        await client.resume(id)
+    await vendor.until_asked(asked + 3)
+    vendor.replies.put_nowait(FakeReply(text="last"))
+    assert await client.result(id, timeout=TIME) == "last"
+
+
+async def _is_taken_up(handle: WorkflowHandle[Any, Any]) -> bool:
+    """Say whether a worker has done the first step of a run; no child was started in it."""
+    events = [event.event_type async for event in handle.fetch_history_events()]
+    assert EventType.EVENT_TYPE_START_CHILD_WORKFLOW_EXECUTION_INITIATED not in events
+    return EventType.EVENT_TYPE_WORKFLOW_TASK_COMPLETED in events
 
 
 async def test_a_run_that_is_paused_can_be_cancelled(client: PerdureClient, vendor: Gated) -> None:

@@ -13,9 +13,10 @@ from perdure.client import PerdureClient
 from perdure.contracts.map import MapResult
 from perdure.contracts.names import PLAN_WORKFLOW
 from perdure.contracts.plan import Plan, PlanResult, PlanRunInput, Task
-from perdure.errors import InvalidInputError, LimitExceeded, RunNotFoundError
+from perdure.errors import InvalidInputError, LimitExceeded, ModelCallError, RunNotFoundError
+from perdure.providers.base import ModelReply, ModelRequest, TextSink
 from tests.support.biller import Biller, think
-from tests.support.money_workflows import Generations, Spending
+from tests.support.money_workflows import Generations, Halting, Spending
 from tests.support.workers import worker
 
 TIME = timedelta(seconds=60)
@@ -24,7 +25,7 @@ TIME = timedelta(seconds=60)
 def make_app(biller: Biller, **options: Any) -> App:
     settings = ModelSettings(max_output_tokens=1000)
     agent = Agent("worker", model="biller:x", tools=[think], settings=settings, **options)
-    return App(agents=[agent], providers=[biller], workflows=[Spending, Generations])
+    return App(agents=[agent], providers=[biller], workflows=[Spending, Generations, Halting])
 
 
 async def test_a_map_shares_one_limit(temporal: Client) -> None:
@@ -64,6 +65,31 @@ async def test_a_workflow_of_ones_own_shares_one_limit(temporal: Client, limit: 
         assert biller.billed_tokens > limit * 0.6
     else:
         assert found == answers
+
+
+class Halted(Biller):
+    """Never answers one of two calls, and refuses the other once the first is open."""
+
+    async def call(self, request: ModelRequest, on_text: TextSink) -> ModelReply:
+        asked = request.fragments[0].body
+        if b"slow" in asked:
+            self.requests.append(request)
+            await asyncio.sleep(3600)
+        while b"fails" in asked:
+            if self.requests:
+                raise ModelCallError("no quota", kind="fatal")
+            await asyncio.sleep(0.01)
+        return await super().call(request, on_text)
+
+
+@pytest.mark.parametrize("is_map", [False, True], ids=["runs", "nodes of a map"])
+async def test_what_runs_did_not_spend_that_were_cancelled_comes_back(temporal: Client, is_map: bool) -> None:
+    biller, limit = Halted(turns=0), 60_000
+    async with worker(make_app(biller, on_limit="fail"), temporal) as client:
+        run = await client.start_workflow("Halting", [is_map], limits=Limits(max_total_tokens=limit))
+        assert await client.result(run.workflow_id, timeout=TIME) == "that is all"
+        spent = (await client.query(run.workflow_id, "perdure.money"))["spent"]["tokens"]
+    assert 1_000 < spent < 6_000, "one call that was cut, at its worst case, and one that was answered"
 
 
 async def test_a_workflow_that_continues_as_new_keeps_count(temporal: Client) -> None:

@@ -13,6 +13,7 @@ from google.protobuf.duration_pb2 import Duration
 from temporalio import workflow
 from temporalio.api.common.v1 import Payload, Payloads
 from temporalio.bridge.proto.activity_result import ActivityResolution
+from temporalio.bridge.proto.child_workflow import ChildWorkflowResult
 from temporalio.bridge.proto.workflow_activation import WorkflowActivation, WorkflowActivationJob
 from temporalio.bridge.proto.workflow_commands import WorkflowCommand
 from temporalio.common import Priority, TypedSearchAttributes
@@ -21,14 +22,12 @@ from temporalio.worker import UnsandboxedWorkflowRunner, WorkflowInterceptorClas
 from temporalio.worker._workflow_instance import WorkflowInstance, WorkflowInstanceDetails
 
 from perdure.contracts._base import Contract
-from perdure.contracts.run import RunInput
 from perdure.errors import PerdureError
 from perdure.workflows.agent import AgentWorkflow
 from perdure.workflows.interceptor import PerdureInterceptor
 
 CONVERTER = pydantic_data_converter
 _EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
-_DEFN = workflow._Definition.must_from_class(AgentWorkflow)  # pyright: ignore[reportPrivateUsage]
 
 
 def payload(value: Any) -> Payload:
@@ -51,21 +50,46 @@ class Activity:
 
 
 @dataclass
+class Child:
+    """A child run."""
+
+    seq: int
+    id: str
+    argument: Payload
+    is_cancel_requested: bool = False
+
+
+@dataclass
+class Letter:
+    """A signal to another run, on its way."""
+
+    seq: int
+    to: tuple[str, str]
+    """Workflow id and run id."""
+    argument: Payload
+
+
+@dataclass
 class OneRun:
     """One run of the chain.
 
     Attributes:
         activities: In flight, by number.
+        children: Open, by number.
+        letters: On their way, by number.
         timers: Open, by number.
         told: What updates were answered with, by id: a payload, or the failure's message.
-        signals: What it sent to others.
         end: The command that closed it.
     """
 
-    request: RunInput
+    request: Contract
     number: int
     now: datetime = _EPOCH
+    cls: type[Any] = AgentWorkflow
+    parent: workflow.ParentInfo | None = None
     activities: dict[int, Activity] = field(default_factory=dict[int, Activity])
+    children: dict[int, Child] = field(default_factory=dict[int, Child])
+    letters: dict[int, Letter] = field(default_factory=dict[int, Letter])
     timers: dict[int, timedelta] = field(default_factory=dict[int, timedelta])
     told: dict[str, Payload | str] = field(default_factory=dict[str, Payload | str])
     end: WorkflowCommand | None = None
@@ -73,14 +97,17 @@ class OneRun:
 
     def __post_init__(self) -> None:
         self.log: list[tuple[WorkflowActivation, list[WorkflowCommand]]] = []
-        self._instance = _make(self.number)
+        self._instance = self._make()
         self._events = 0
         job = WorkflowActivationJob()
-        job.initialize_workflow.workflow_type = "AgentWorkflow"
+        job.initialize_workflow.workflow_type = _definition(self.cls).name or ""
         job.initialize_workflow.workflow_id = "w"
         job.initialize_workflow.arguments.append(payload(self.request))
         job.initialize_workflow.randomness_seed = 7
         self._first = [job]
+
+    def _make(self) -> WorkflowInstance:
+        return _make(self.number, self.cls, self.parent)
 
     @property
     def code(self) -> AgentWorkflow:
@@ -106,8 +133,9 @@ class OneRun:
         return commands
 
     def replay(self) -> None:
-        """Run all of it again on a fresh instance, and find the same commands."""
-        instance = _make(self.number)
+        """Run all of it again on a fresh instance, and find the same commands; history knows no refused update."""
+        refused = {id for id, told in self.told.items() if isinstance(told, str)}
+        instance = self._make()
         patches = [
             c.set_patch_marker.patch_id for _, given in self.log for c in given if c.HasField("set_patch_marker")
         ]
@@ -118,10 +146,16 @@ class OneRun:
             patches.clear()
             again.MergeFrom(activation)
             again.is_replaying = True
+            kept = [job for job in again.jobs if job.do_update.id not in refused]
+            if not kept:
+                continue
+            del again.jobs[:]
+            again.jobs.extend(kept)
             for job in again.jobs:
                 if job.HasField("do_update"):
                     job.do_update.run_validator = False
-            assert _commands(instance, again) == commands
+            expected = [each for each in commands if each.update_response.protocol_instance_id not in refused]
+            assert _commands(instance, again) == expected
 
     def _enter(self, command: WorkflowCommand) -> None:
         kind = command.WhichOneof("variant")
@@ -154,6 +188,21 @@ class OneRun:
             ):
                 self.end = command
             case _:
+                self._enter_for_others(command)
+
+    def _enter_for_others(self, command: WorkflowCommand) -> None:
+        match command.WhichOneof("variant"):
+            case "start_child_workflow_execution":
+                child = command.start_child_workflow_execution
+                self.children[child.seq] = Child(child.seq, child.workflow_id, child.input[0])
+            case "cancel_child_workflow_execution":
+                seq = command.cancel_child_workflow_execution.child_workflow_seq
+                self.children[seq].is_cancel_requested = True
+            case "signal_external_workflow_execution":
+                sent = command.signal_external_workflow_execution
+                to = (sent.workflow_execution.workflow_id, sent.workflow_execution.run_id)
+                self.letters[sent.seq] = Letter(sent.seq, to, sent.args[0])
+            case _:
                 pass
 
 
@@ -163,7 +212,11 @@ def _commands(instance: WorkflowInstance, activation: WorkflowActivation) -> lis
     return list(completion.successful.commands)
 
 
-def _make(number: int) -> WorkflowInstance:
+def _definition(cls: type[Any]) -> Any:
+    return workflow._Definition.must_from_class(cls)  # pyright: ignore[reportPrivateUsage]
+
+
+def _make(number: int, cls: type[Any], parent: workflow.ParentInfo | None) -> WorkflowInstance:
     interceptor = PerdureInterceptor().workflow_interceptor_class(
         WorkflowInterceptorClassInput(unsafe_extern_functions={})
     )
@@ -177,7 +230,7 @@ def _make(number: int) -> WorkflowInstance:
         headers={},
         namespace="default",
         original_execution_run_id=f"run-{number}",
-        parent=None,
+        parent=parent,
         root=None,
         priority=Priority.default,
         raw_memo={},
@@ -191,13 +244,13 @@ def _make(number: int) -> WorkflowInstance:
         typed_search_attributes=TypedSearchAttributes([]),
         workflow_id="w",
         workflow_start_time=_EPOCH,
-        workflow_type="AgentWorkflow",
+        workflow_type=_definition(cls).name,
     )
     details = WorkflowInstanceDetails(
         payload_converter_factory=CONVERTER.payload_converter_class,
         failure_converter_class=CONVERTER.failure_converter_class,
         interceptor_classes=[interceptor],
-        defn=_DEFN,
+        defn=_definition(cls),
         info=info,
         randomness_seed=7,
         extern_functions={"__temporal_assert_local_activity_valid": _ignore},
@@ -252,6 +305,53 @@ def resolved(activity: Activity, result: Contract | None) -> WorkflowActivationJ
     else:
         resolution.completed.result.CopyFrom(payload(result))
     job.resolve_activity.result.CopyFrom(resolution)
+    return job
+
+
+def failed(activity: Activity, error: PerdureError) -> WorkflowActivationJob:
+    """Return the end of an activity that failed for good."""
+    job = WorkflowActivationJob()
+    job.resolve_activity.seq = activity.seq
+    job.resolve_activity.is_local = activity.is_local
+    failure = job.resolve_activity.result.failed.failure
+    if activity.is_local:
+        CONVERTER.failure_converter.to_failure(error, CONVERTER.payload_converter, failure)
+        return job
+    failure.message = "Activity task failed"
+    failure.activity_failure_info.activity_type.name = activity.name
+    CONVERTER.failure_converter.to_failure(error, CONVERTER.payload_converter, failure.cause)
+    return job
+
+
+def child_started(child: Child) -> WorkflowActivationJob:
+    job = WorkflowActivationJob()
+    job.resolve_child_workflow_execution_start.seq = child.seq
+    job.resolve_child_workflow_execution_start.succeeded.run_id = f"run of {child.id}"
+    return job
+
+
+def child_ended(child: Child, result: Contract | PerdureError | None) -> WorkflowActivationJob:
+    """Return the end of a child run: its result, its failure, or None where it was cancelled."""
+    job = WorkflowActivationJob()
+    job.resolve_child_workflow_execution.seq = child.seq
+    end = ChildWorkflowResult()
+    if isinstance(result, Contract):
+        end.completed.result.CopyFrom(payload(result))
+    else:
+        failure = end.cancelled.failure if result is None else end.failed.failure
+        failure.message = "Child Workflow execution failed"
+        failure.child_workflow_execution_failure_info.workflow_execution.workflow_id = child.id
+        if result is None:
+            failure.cause.canceled_failure_info.SetInParent()
+        else:
+            CONVERTER.failure_converter.to_failure(result, CONVERTER.payload_converter, failure.cause)
+    job.resolve_child_workflow_execution.result.CopyFrom(end)
+    return job
+
+
+def delivered(letter: Letter) -> WorkflowActivationJob:
+    job = WorkflowActivationJob()
+    job.resolve_signal_external_workflow.seq = letter.seq
     return job
 
 

@@ -1,8 +1,13 @@
 """Workflows of a user's own that spend, in all the ways there are."""
 
+from contextlib import suppress
+
 from temporalio import workflow
 
+from perdure.contracts.map import MapInput
+from perdure.errors import RunError
 from perdure.workflows import gather, run_agent
+from perdure.workflows.mapping import _run_tree, item_sizes
 
 
 @workflow.defn
@@ -22,6 +27,23 @@ class Spending:
     async def _below(self, levels: int) -> int:
         name = f"{workflow.info().workflow_id}/below"
         return await workflow.execute_child_workflow(Spending.run, levels - 1, id=name)
+
+
+@workflow.defn
+class Halting:
+    """Runs agents, of which one fails while another is at work; then one more."""
+
+    @workflow.run
+    async def run(self, is_map: bool) -> str:
+        """Return what the last one answers."""
+        items = ("slow", "fails")
+        with suppress(RunError):
+            if is_map:  # as a tree, which takes 201 items of `map_agent`
+                request = MapInput(agent="worker", items=items, max_parallel=2)
+                await _run_tree(request, item_sizes(request), workflow.info().workflow_id)
+            else:
+                await gather(*(run_agent("worker", item) for item in items))
+        return await run_agent("worker", "the last")
 
 
 @workflow.defn

@@ -18,6 +18,18 @@ class Tree:
 
 
 @workflow.defn
+class Relay:
+    """Runs an agent, continues as new, and runs it again."""
+
+    @workflow.run
+    async def run(self, left: int) -> str:
+        answer = await run_agent("child", f"leg {left}")
+        if left:
+            workflow.continue_as_new(left - 1)
+        return answer
+
+
+@workflow.defn
 class SlowToLeave:
     """Cleans up for a day."""
 

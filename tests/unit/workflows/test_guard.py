@@ -1,13 +1,14 @@
 """An unexpected exception of workflow code has a type at the end; what Temporal needs passes."""
 
 import asyncio
+from collections.abc import Awaitable
 
 import pytest
 from temporalio.exceptions import ApplicationError, CancelledError
 from temporalio.workflow import ContinueAsNewError
 
 from perdure.errors import AgentBug, LimitExceeded
-from perdure.workflows._guard import typed_failures
+from perdure.workflows._guard import CancelWatch, typed_failures
 
 
 @pytest.mark.parametrize("error", [ValueError("odd"), KeyError("odd"), RuntimeError("odd"), RecursionError("odd")])
@@ -41,3 +42,37 @@ def test_nothing_happens_without_an_error() -> None:
     with typed_failures():
         value = 1
     assert value == 1
+
+
+async def _take_back() -> str:
+    """Wait on after a cancellation, as the SDK does while a child run is being started."""
+    try:
+        await asyncio.sleep(60)
+    except asyncio.CancelledError:
+        task = asyncio.current_task()
+        assert task is not None
+        task.uncancel()
+        await asyncio.sleep(0)
+    return "started"
+
+
+async def _watched(work: Awaitable[str]) -> tuple[str, bool]:
+    watch = CancelWatch()
+    return await watch.through(work), watch.is_cancelled()
+
+
+async def test_a_cancellation_that_is_taken_back_was_one() -> None:
+    task = asyncio.create_task(_watched(_take_back()))
+    await asyncio.sleep(0)
+    task.cancel()
+    assert await task == ("started", True)
+    assert await _watched(asyncio.sleep(0, "done")) == ("done", False)
+
+
+async def test_a_failure_comes_through() -> None:
+    async def fail() -> str:
+        await asyncio.sleep(0)
+        raise ValueError("odd")
+
+    with pytest.raises(ValueError, match="odd"):
+        await _watched(fail())

@@ -3,28 +3,23 @@
 The real workflow code runs, without a server (`tests.support.drive`). Each sequence is replayed at its end.
 """
 
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from temporalio.bridge.proto.workflow_commands import WorkflowCommand
 
-from perdure.contracts.calls import (
-    CallModelRequest,
-    CallModelResult,
-    CallToolRequest,
-    CallToolResult,
-    CopyConversationRequest,
-    CopyConversationResult,
-)
+from perdure.contracts.calls import CallToolRequest, CallToolResult
 from perdure.contracts.messages import Message, TextPart, ToolCallPart, tool_message
-from perdure.contracts.names import CALL_MODEL, CALL_TOOL, COPY_CONVERSATION, LOAD_AGENT, PAUSE_SIGNAL, SEND_UPDATE
-from perdure.contracts.run import MessagesQuery, RunInput
+from perdure.contracts.names import CALL_MODEL, CALL_TOOL, COPY_CONVERSATION, PAUSE_SIGNAL, SEND_UPDATE
+from perdure.contracts.run import RunInput
 from perdure.contracts.spec import AgentSpec, ModelSpec, ToolSpec
 from perdure.contracts.steering import PauseNotice, SendReceipt, SendRequest, Session
-from perdure.contracts.usage import Usage
-from tests.support.drive import Activity, OneRun, cancel, fired, read, resolved, signal, update
+from tests.support.drive import OneRun, cancel, fired, read, signal, update
+from tests.support.drive_chain import Chain
 
 SPEC = AgentSpec(
     name="a",
@@ -45,45 +40,18 @@ class Steering(RuleBasedStateMachine):
         self.receipts: dict[str, SendReceipt] = {}
         self.is_paused = self.is_cancelled = False
         self.updates = 0
-        self.run = OneRun(RunInput(agent="a", input=(TextPart(text="go"),), session=session), 1)
-        self.runs = [self.run]
-        self._give()
+        request = RunInput(agent="a", input=(TextPart(text="go"),), session=session)
+        self.chain = Chain(SPEC, request, on_commands=self._look)
 
-    def _give(self, *jobs: Any) -> None:
-        """Give the run events, and serve what asks for no decision: specs, and copies of conversations."""
-        before = self.is_paused
-        commands = self.run.activate(*jobs)
+    def _look(self, commands: Sequence[WorkflowCommand]) -> None:
+        """Nothing is started by what comes while the run is paused."""
         started = {c.schedule_activity.activity_type for c in commands if c.HasField("schedule_activity")}
-        if before and self.is_paused:
+        if self.is_paused:
             assert started <= {COPY_CONVERSATION}, "something new was started while paused"
-        if self.run.end is not None and self.run.end.HasField("continue_as_new_workflow_execution"):
-            self._continue()
-        for activity in list(self.run.activities.values()):
-            if activity.name == LOAD_AGENT:
-                self._end(activity, SPEC)
-            elif activity.name == COPY_CONVERSATION:
-                self._end(activity, self._copy(read(activity.argument, CopyConversationRequest)))
 
-    def _continue(self) -> None:
-        arguments = self.run.end.continue_as_new_workflow_execution.arguments  # pyright: ignore
-        request: RunInput = read(arguments[0], RunInput)
-        assert not self.run.activities, "a call was in flight"
-        self.run = OneRun(request, len(self.runs) + 1, now=self.run.now)
-        self.runs.append(self.run)
-        self._give()
-
-    def _copy(self, asked: CopyConversationRequest) -> CopyConversationResult:
-        closed = self.runs[-2].code
-        query = MessagesQuery(conversation="main", start=asked.start, stop=asked.stop)
-        page = closed.messages(query)
-        return CopyConversationResult(start=asked.start, messages=page.messages, spec=SPEC)
-
-    def _end(self, activity: Activity, result: Any) -> None:
-        self.run.activities.pop(activity.seq, None)
-        self._give(resolved(activity, result))
-
-    def _open(self, name: str) -> Activity | None:
-        return next((each for each in self.run.activities.values() if each.name == name), None)
+    @property
+    def run(self) -> OneRun:
+        return self.chain.run
 
     @property
     def is_closed(self) -> bool:
@@ -95,10 +63,10 @@ class Steering(RuleBasedStateMachine):
         id = known or f"m{len(self.accepted)}"
         if self.is_closed:
             return
-        call, self.updates = self._open(CALL_MODEL), self.updates + 1
+        call, self.updates = self.chain.find(CALL_MODEL), self.updates + 1
         number, run = f"u{self.updates}", self.run
         request = SendRequest(id=id, parts=(TextPart(text=id),), interrupt=interrupt)
-        self._give(update(SEND_UPDATE, number, request))
+        self.chain.give(update(SEND_UPDATE, number, request))
         answer = run.told[number]
         assert not isinstance(answer, str), answer
         receipt: SendReceipt = read(answer, SendReceipt)
@@ -110,39 +78,37 @@ class Steering(RuleBasedStateMachine):
             assert receipt.number == len(self.accepted)
             assert call is None or call.is_cancel_requested >= interrupt, "the call in flight was not stopped"
 
-    @precondition(lambda self: self._open(CALL_MODEL) is not None)
+    @precondition(lambda self: self.chain.find(CALL_MODEL) is not None)
     @rule(wants_tools=st.integers(0, 2), partial=st.sampled_from(["", "so far"]))
     def reply(self, wants_tools: int, partial: str) -> None:
-        call = self._open(CALL_MODEL)
+        call = self.chain.find(CALL_MODEL)
         assert call is not None
-        asked: CallModelRequest = read(call.argument, CallModelRequest)
         if call.is_cancel_requested and not partial:
-            self._end(call, None)
+            self.chain.end(call, None)
             return
-        stop = "interrupted" if call.is_cancel_requested else "end"
         parts: list[Any] = [TextPart(text=partial or "answer")]
         if not call.is_cancel_requested:
-            parts += [ToolCallPart(id=f"c{asked.slots}.{n}", name="look") for n in range(wants_tools)]
-        message = Message(role="assistant", parts=tuple(parts), stop=stop, model="fake:x")
-        self._end(call, CallModelResult(message=message, usage=Usage(input_tokens=1, output_tokens=1)))
+            slots = self.chain.model_call().slots
+            parts += [ToolCallPart(id=f"c{slots}.{n}", name="look") for n in range(wants_tools)]
+        self.chain.reply(*parts, stop="interrupted" if call.is_cancel_requested else "end")
 
-    @precondition(lambda self: self._open(CALL_TOOL) is not None)
+    @precondition(lambda self: self.chain.find(CALL_TOOL) is not None)
     @rule()
     def tool_result(self) -> None:
-        call = self._open(CALL_TOOL)
+        call = self.chain.find(CALL_TOOL)
         assert call is not None
         asked: CallToolRequest = read(call.argument, CallToolRequest)
         if call.is_cancel_requested:
-            self._end(call, None)
+            self.chain.end(call, None)
             return
         part = ToolCallPart(id=asked.call_id, name="look")
-        self._end(call, CallToolResult(slot=asked.slot, message=tool_message(part, "seen")))
+        self.chain.end(call, CallToolResult(slot=asked.slot, message=tool_message(part, "seen")))
 
     @rule(is_on=st.booleans())
     def pause(self, is_on: bool) -> None:
         if not self.is_closed:
             self.is_paused = is_on
-            self._give(signal(PAUSE_SIGNAL, PauseNotice(is_on=is_on)))
+            self.chain.give(signal(PAUSE_SIGNAL, PauseNotice(is_on=is_on)))
 
     @rule()
     def suggest_a_new_run(self) -> None:
@@ -153,7 +119,7 @@ class Steering(RuleBasedStateMachine):
     def cancel(self) -> None:
         if not self.is_closed and not self.is_cancelled:
             self.is_cancelled = True
-            self._give(cancel())
+            self.chain.give(cancel())
 
     @rule()
     def time_passes(self) -> None:
@@ -162,7 +128,7 @@ class Steering(RuleBasedStateMachine):
         self.run.now += IDLE
         for timer in list(self.run.timers):
             del self.run.timers[timer]
-            self._give(fired(timer))
+            self.chain.give(fired(timer))
 
     @invariant()
     def messages_are_there_once_in_order(self) -> None:
@@ -195,8 +161,8 @@ class Steering(RuleBasedStateMachine):
         return self.run.code._conversation.messages()  # pyright: ignore[reportPrivateUsage]
 
     def teardown(self) -> None:
-        for run in getattr(self, "runs", []):
-            run.replay()
+        if hasattr(self, "chain"):
+            self.chain.replay()
 
 
 Steering.TestCase.settings = settings(max_examples=200, stateful_step_count=20)

@@ -216,6 +216,45 @@ def test_what_is_refused(asked: DecideRequest, problem: str) -> None:
         book.check(asked, START)
 
 
+def _pad(size: int) -> str:
+    return '{"a": "' + "x" * size + '"}'
+
+
+def test_decisions_that_the_run_has_not_acted_on_are_bounded() -> None:
+    """They go along when it continues as new."""
+    book = WaitBook()
+    for number in range(5):
+        book.ask(make_wait(f"w{number}"), faults)
+    decide(book, request("w0", arguments=_pad(240_000)))
+    decide(book, request("w1", arguments=_pad(240_000)))
+    with pytest.raises(InvalidInputError, match=r"the run holds 480,046 bytes of other answers and arguments"):
+        book.check(request("w2", arguments=_pad(240_000)), START)
+    decide(book, request("w3"))
+    decide(book, request("w4", arguments=_pad(100)))
+    assert len(book.state().to_bytes()) < 600_000
+    book.take("w0")
+    decide(book, request("w2", arguments=_pad(240_000)))
+
+
+def test_answers_count_until_they_are_recorded() -> None:
+    book = WaitBook()
+    for number in range(4):
+        book.ask(Wait(id=f"q{number}", kind="question", asked_at=START, conversation="c"), lambda _: [])
+    for number in range(2):
+        asked = request(f"q{number}", "answer", answer="x" * 240_000)
+        decide(book, asked)
+        assert book.take(asked.wait) is not None
+        book.enter("c", asked)
+    another = request("q2", "answer", answer="x" * 240_000)
+    with pytest.raises(InvalidInputError, match="at most 500,000 together"):
+        book.check(another, START)
+    book.begin_turn("other")
+    with pytest.raises(InvalidInputError, match="at most 500,000 together"):
+        book.check(another, START)
+    book.begin_turn("c")
+    decide(book, another)
+
+
 def test_a_second_decision_is_told_of_the_first() -> None:
     book = WaitBook()
     book.ask(make_wait("w"), faults)
