@@ -4,10 +4,12 @@ Read from the protocol's own messages: the SDK's `list_workflows` and `describe`
 know, such as that of a run paused by an operator, and one such run must not hide the others.
 """
 
+import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime
 from typing import Any, Literal, get_args
+from uuid import uuid4
 
 from google.protobuf.timestamp_pb2 import Timestamp
 from pydantic import BaseModel, ConfigDict
@@ -20,7 +22,7 @@ from temporalio.api.workflowservice.v1 import (
     DescribeWorkflowExecutionResponse,
     ListWorkflowExecutionsRequest,
 )
-from temporalio.client import Client
+from temporalio.client import Client, WorkflowHandle
 from temporalio.service import RPCError, RPCStatusCode
 
 from perdure.contracts.names import SEARCH_ATTRIBUTES
@@ -42,6 +44,7 @@ RunStatusName = Literal[
 _SAYS_CLOSED = "already completed"
 _PREFIX = "WORKFLOW_EXECUTION_STATUS_"
 _PAGE = 200
+_AGAIN_SECONDS = 0.2
 
 
 class RunInfo(BaseModel):
@@ -156,6 +159,26 @@ async def check_untaken(error: RPCError, client: Client, workflow_id: str) -> No
     if error.status != RPCStatusCode.NOT_FOUND or _SAYS_CLOSED in error.message:
         raise not_found(error, workflow_id) from None
     await check_open(client, workflow_id)
+
+
+async def deliver_update(
+    client: Client, workflow_id: str, name: str, args: Sequence[Any], result_type: type[Any] | None
+) -> Any:
+    """Send an update until a run takes it: where one just gives way to its successor, that is asked.
+
+    Raises:
+        RunNotFoundError: There is no such run, or it is closed. Not retryable.
+    """
+    handle: WorkflowHandle[Any, Any] = client.get_workflow_handle(workflow_id)
+    id = uuid4().hex
+    while True:
+        try:
+            return await handle.execute_update(name, args=args, id=id, result_type=result_type)
+        except RPCError as error:
+            if error.status != RPCStatusCode.NOT_FOUND:
+                raise
+            await check_untaken(error, client, workflow_id)
+        await asyncio.sleep(_AGAIN_SECONDS)
 
 
 async def list_runs(client: Client, query: str, limit: int) -> AsyncIterator[RunInfo]:

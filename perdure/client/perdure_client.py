@@ -39,7 +39,16 @@ from perdure.client._plans import steered
 from perdure.client._priority import run_priority
 from perdure.client._report.page import render
 from perdure.client._rerun import RerunResult, rerun
-from perdure.client._runs import RunInfo, describe, first_start, list_query, list_runs, not_found, to_info
+from perdure.client._runs import (
+    RunInfo,
+    deliver_update,
+    describe,
+    first_start,
+    list_query,
+    list_runs,
+    not_found,
+    to_info,
+)
 from perdure.client._scores import judged, read_table, send_judgement
 from perdure.client._show import Money, RunDetails, details, money_now, money_of
 from perdure.client._sizes import too_large
@@ -560,10 +569,15 @@ class PerdureClient(People):
             InvalidInputError: The run refused it. Not retryable.
             NoWorkerError: It wasn't done within 30 seconds; it may be yet. Retryable.
         """
-        handle: WorkflowHandle[Any, Any] = self.temporal.get_workflow_handle(workflow_id)
+        return await self._update(workflow_id, name, args)
+
+    async def _update(
+        self, workflow_id: str, name: str, args: Sequence[Any], result_type: type[Any] | None = None
+    ) -> Any:
+        call = deliver_update(self.temporal, workflow_id, name, args, result_type)
         try:
             async with asyncio.timeout(_UPDATE_SECONDS):
-                return await _asked(workflow_id, name, handle.execute_update(name, args=args))
+                return await _asked(workflow_id, name, call)
         except TimeoutError:
             raise _no_worker(workflow_id, name) from None
 
@@ -660,13 +674,7 @@ class PerdureClient(People):
         return await self._steer(workflow_id, RETRY_TASK_UPDATE, RetryTaskRequest(task=task, number=number))
 
     async def _steer(self, workflow_id: str, name: str, request: Any) -> PlanStatus:
-        handle: WorkflowHandle[Any, Any] = self.temporal.get_workflow_handle(workflow_id)
-        try:
-            async with asyncio.timeout(_UPDATE_SECONDS):
-                call = handle.execute_update(name, request, result_type=PlanStatus)
-                return await steered(workflow_id, _asked(workflow_id, name, call))
-        except TimeoutError:
-            raise _no_worker(workflow_id, name) from None
+        return await steered(workflow_id, self._update(workflow_id, name, [request], PlanStatus))
 
     async def cost(self, *, since: timedelta | None = None, by: CostBy = "agent") -> CostReport:
         """Add up what agents' runs have cost; no worker is needed.
