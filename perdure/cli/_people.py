@@ -3,12 +3,13 @@
 import asyncio
 import json
 from collections.abc import AsyncGenerator, Iterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from pydantic import JsonValue
 from rich.text import Text
+from temporalio.service import RPCError
 
 from perdure.cli._context import say
 from perdure.cli._format import ago, call, clean, duration, one_line, stamp
@@ -183,10 +184,11 @@ async def telling_waits(client: "PerdureClient", workflow_id: str) -> AsyncGener
 async def _tell_waits(client: "PerdureClient", workflow_id: str) -> None:
     told: set[tuple[str, str]] = set()
     while True:
-        for run in await client.waits(workflow_id):
-            new = [wait for wait in run.waits if (wait.id, wait.group) not in told]
-            told.update((wait.id, wait.group) for wait in new)
-            say_waits([run.model_copy(update={"waits": tuple(new)})])
+        with suppress(RPCError):  # it passes, or whoever waits for the result is told
+            for run in await client.waits(workflow_id):
+                new = [wait for wait in run.waits if (wait.id, wait.group) not in told]
+                told.update((wait.id, wait.group) for wait in new)
+                say_waits([run.model_copy(update={"waits": tuple(new)})])
         await asyncio.sleep(_POLL_SECONDS)
 
 

@@ -113,7 +113,7 @@ async def describe(client: Client, workflow_id: str, run_id: str = "") -> Descri
         namespace=client.namespace, execution=WorkflowExecution(workflow_id=workflow_id, run_id=run_id)
     )
     try:
-        return await client.workflow_service.describe_workflow_execution(request)
+        return await client.workflow_service.describe_workflow_execution(request, retry=True)
     except RPCError as error:
         raise not_found(error, workflow_id) from None
 
@@ -199,7 +199,7 @@ async def list_executions(client: Client, query: str, limit: int) -> AsyncIterat
             namespace=client.namespace, query=query, page_size=min(left, _PAGE), next_page_token=token
         )
         try:
-            page = await client.workflow_service.list_workflow_executions(request)
+            page = await client.workflow_service.list_workflow_executions(request, retry=True)
         except RPCError as error:
             raise _query_error(error, query) from None
         for info in page.executions[:left]:
@@ -260,7 +260,7 @@ async def count_by_status(client: Client, query: str) -> "Counter[RunStatusName]
     """Return how many runs have each status; nothing where the server's store can't group."""
     request = CountWorkflowExecutionsRequest(namespace=client.namespace, query=f"{query} GROUP BY ExecutionStatus")
     try:
-        answer = await client.workflow_service.count_workflow_executions(request)
+        answer = await client.workflow_service.count_workflow_executions(request, retry=True)
     except RPCError:
         return Counter()
     names: dict[str, RunStatusName] = {camel: name for name, camel in _CAMEL.items()}
