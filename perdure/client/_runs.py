@@ -42,6 +42,8 @@ RunStatusName = Literal[
 ]
 
 _SAYS_CLOSED = "already completed"
+_NO_IDS = ("WorkflowId is not set on request.", "Invalid RunId.")
+"""The invalid arguments that are no ids of a run; others are about what it is given, such as a signal's name."""
 _PREFIX = "WORKFLOW_EXECUTION_STATUS_"
 _PAGE = 200
 _AGAIN_SECONDS = 0.2
@@ -131,12 +133,20 @@ async def first_start(client: Client, described: DescribeWorkflowExecutionRespon
 
 
 def not_found(error: RPCError, workflow_id: str) -> Exception:
-    """Return RunNotFoundError where that is what the server says, else `error`."""
-    if error.status == RPCStatusCode.NOT_FOUND and _SAYS_CLOSED in error.message:
+    """Return what an error of the server's says of a run, or `error` itself where it says nothing of it."""
+    if says_closed(error):
         return closed(workflow_id)
-    if error.status in (RPCStatusCode.NOT_FOUND, RPCStatusCode.INVALID_ARGUMENT):
+    is_invalid = error.status == RPCStatusCode.INVALID_ARGUMENT
+    if error.status == RPCStatusCode.NOT_FOUND or (is_invalid and error.message in _NO_IDS):
         return RunNotFoundError(f"There is no run {workflow_id!r}. `perdure list` shows the runs that there are.")
+    if is_invalid:
+        return InvalidInputError(f"Temporal can't do that with run {workflow_id!r}: {error.message.rstrip('.')}.")
     return error
+
+
+def says_closed(error: RPCError) -> bool:
+    """Say whether an error says that the run is closed."""
+    return error.status == RPCStatusCode.NOT_FOUND and _SAYS_CLOSED in error.message
 
 
 def closed(workflow_id: str) -> RunNotFoundError:
