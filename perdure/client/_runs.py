@@ -4,12 +4,10 @@ Read from the protocol's own messages: the SDK's `list_workflows` and `describe`
 know, such as that of a run paused by an operator, and one such run must not hide the others.
 """
 
-import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from typing import Any, Literal, get_args
-from uuid import uuid4
 
 from google.protobuf.timestamp_pb2 import Timestamp
 from pydantic import BaseModel, ConfigDict
@@ -22,7 +20,7 @@ from temporalio.api.workflowservice.v1 import (
     DescribeWorkflowExecutionResponse,
     ListWorkflowExecutionsRequest,
 )
-from temporalio.client import Client, WorkflowHandle
+from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
 
 from perdure.contracts.names import SEARCH_ATTRIBUTES
@@ -46,7 +44,6 @@ _NO_IDS = ("WorkflowId is not set on request.", "Invalid RunId.")
 """The invalid arguments that are no ids of a run; others are about what it is given, such as a signal's name."""
 _PREFIX = "WORKFLOW_EXECUTION_STATUS_"
 _PAGE = 200
-_AGAIN_SECONDS = 0.2
 
 
 class RunInfo(BaseModel):
@@ -154,41 +151,9 @@ def closed(workflow_id: str) -> RunNotFoundError:
     return RunNotFoundError(f"The run {workflow_id!r} is closed: `perdure show {workflow_id}` says how it ended.")
 
 
-async def check_open(client: Client, workflow_id: str) -> None:
-    """Raise RunNotFoundError if there is no such run, or it is closed. Not retryable."""
-    described = await describe(client, workflow_id)
-    if described.workflow_execution_info.HasField("close_time"):
-        raise closed(workflow_id)
-
-
-async def check_untaken(error: RPCError, client: Client, workflow_id: str) -> None:
-    """Raise why an update was not taken; nothing where the run is open, so that it can be sent again.
-
-    Of a run that closes in that moment the server says that it doesn't know the update, not that it is closed.
-    """
-    if error.status != RPCStatusCode.NOT_FOUND or _SAYS_CLOSED in error.message:
-        raise not_found(error, workflow_id) from None
-    await check_open(client, workflow_id)
-
-
-async def deliver_update(
-    client: Client, workflow_id: str, name: str, args: Sequence[Any], result_type: type[Any] | None
-) -> Any:
-    """Send an update until a run takes it: where one just gives way to its successor, that is asked.
-
-    Raises:
-        RunNotFoundError: There is no such run, or it is closed. Not retryable.
-    """
-    handle: WorkflowHandle[Any, Any] = client.get_workflow_handle(workflow_id)
-    id = uuid4().hex
-    while True:
-        try:
-            return await handle.execute_update(name, args=args, id=id, result_type=result_type)
-        except RPCError as error:
-            if error.status != RPCStatusCode.NOT_FOUND:
-                raise
-            await check_untaken(error, client, workflow_id)
-        await asyncio.sleep(_AGAIN_SECONDS)
+def is_closed(described: DescribeWorkflowExecutionResponse) -> bool:
+    """Say whether a run is over; one that continued as new is."""
+    return described.workflow_execution_info.HasField("close_time")
 
 
 async def list_runs(client: Client, query: str, limit: int) -> AsyncIterator[RunInfo]:
