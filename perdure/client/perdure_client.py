@@ -43,6 +43,7 @@ from perdure.client._runs import (
     RunInfo,
     describe,
     first_start,
+    is_closed,
     list_query,
     list_runs,
     not_found,
@@ -332,7 +333,7 @@ class PerdureClient(People):
         Raises:
             RunError: What the run failed with. Where it was cancelled or terminated, `attributes` has the model's
                 last text, as `partial`. Not retryable.
-            StillRunningError: Not over within `timeout`. Retryable.
+            StillRunningError: Not over within `timeout`, which may be 0. Retryable.
             RunNotFoundError: There is no such run. Not retryable.
         """
         described = await describe(self.temporal, workflow_id)
@@ -345,11 +346,8 @@ class PerdureClient(People):
             workflow_id, result_type=known.get(described.workflow_execution_info.type.name)
         )
         try:
-            async with asyncio.timeout(None if timeout is None else timeout.total_seconds()):
-                with readable_storage():
-                    value = await handle.result()
-        except TimeoutError:
-            raise StillRunningError(f"{workflow_id!r} is still running; it goes on.") from None
+            with readable_storage():
+                value = await self._ended(handle, timeout)
         except WorkflowFailureError as error:
             failure = to_run_error(workflow_id, error)
             raise await with_partial(self.temporal, workflow_id, failure) from None
@@ -359,6 +357,16 @@ class PerdureClient(People):
             output = await read_output(self.temporal, workflow_id)
             return value.model_copy(update={"output": output, "output_slot": None})
         return await whole_result(self.temporal, value) if isinstance(value, MapResult) else value
+
+    async def _ended(self, handle: WorkflowHandle[Any, Any], timeout: timedelta | None) -> Any:
+        """Wait for a result; that of a run which is over is had in no time."""
+        try:
+            async with asyncio.timeout(None if timeout is None else timeout.total_seconds()):
+                return await handle.result()
+        except TimeoutError:
+            if not is_closed(await describe(self.temporal, handle.id)):
+                raise StillRunningError(f"{handle.id!r} is still running; it goes on.") from None
+        return await handle.result()
 
     async def list(
         self,
