@@ -13,9 +13,9 @@ from perdure.agents.fitting import fitting_faults
 from perdure.client._identity import decider
 from perdure.client._runs import describe, to_info
 from perdure.client._updates import UPDATE_TIMEOUT, deliver_update
-from perdure.client._waits import RecordedDecision, RunWaits, WaitReader, find_wait, in_group, read_decisions
+from perdure.client._waits import Inbox, RecordedDecision, RunWaits, WaitReader, find_wait, read_decisions
 from perdure.contracts.names import DECIDE_UPDATE
-from perdure.contracts.waits import DecideRequest, Decision, Wait
+from perdure.contracts.waits import DecideRequest, Decision, Wait, WaitKind
 from perdure.errors import InvalidInputError, PerdureError, revive
 
 
@@ -28,17 +28,18 @@ class People:
     temporal: Client
     update_timeout: timedelta
 
-    async def inbox(self, *, group: str | None = None, limit: int = 200) -> list[RunWaits]:
-        """Return all runs that wait for people, with what they wait for.
+    async def inbox(self, *, group: str | None = None, kind: WaitKind | None = None, limit: int = 200) -> Inbox:
+        """Return the runs that wait for people, with what they wait for.
 
         Args:
-            group: Only what waits for this group.
-            limit: At most so many runs.
+            group: Only what waits for this group. Every waiting run is asked then.
+            kind: Only approvals, or only questions. Likewise.
+            limit: At most so many runs; of more, those that started last are left out.
 
         Raises:
             InvalidInputError: The server lacks perdure's search attributes. Not retryable.
         """
-        return in_group([each async for each in WaitReader(self.temporal).inbox(limit=limit)], group)
+        return await WaitReader(self.temporal).inbox(group=group, kind=kind, limit=limit)
 
     async def waits(self, workflow_id: str) -> list[RunWaits]:
         """Return what a run waits for people for, and what the runs below it do, with whole arguments.
