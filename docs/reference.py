@@ -47,7 +47,9 @@ def pages() -> dict[str, str]:
 
 def _cli() -> str:
     parts = [f"# Command line\n\n{_NOTE}\nWhat `--help` says. Exit codes: 0 ok, 1 the run failed, 2 bad input, "]
-    parts.append("3 Temporal can't be reached, 4 the project is at fault, 130 interrupted.\n")
+    parts.append(
+        "3 Temporal can't be reached or there is no answer yet, 4 the project is at fault, 130 interrupted.\n"
+    )
     for section, entries in COMMANDS.items():
         parts.append(f"\n## {section}\n")
         for name in entries:

@@ -1,8 +1,8 @@
 """The command line: parse, call the library, render. It holds no logic of its own.
 
 Commands are imported when they are used (`_table`), so that `perdure --help` answers at once. Results go to
-stdout, everything else to stderr. Exit codes: 0 ok, 1 the run failed, 2 bad input, 3 Temporal can't be reached,
-4 the project is at fault, 130 interrupted.
+stdout, everything else to stderr. Exit codes: 0 ok, 1 the run failed, 2 bad input, 3 Temporal can't be reached or
+there is no answer yet, 4 the project is at fault, 130 interrupted.
 """
 
 import click

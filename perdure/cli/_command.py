@@ -12,11 +12,23 @@ from perdure.cli._errors import DEBUG
 _SURROGATES = re.compile("[\ud800-\udfff]")
 _F = TypeVar("_F", bound=Callable[..., Any])
 FORMATS = ("text", "json", "jsonl")
+_MOST = 1e9
 
 
 def _set_debug(ctx: click.Context, _: click.Parameter, is_given: bool) -> None:
     if is_given:
         ctx.meta[DEBUG] = True
+
+
+class FiniteRange(click.FloatRange):
+    """Numbers of a range: not `nan`, which is in each, nor more than what a clock can count."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Read it."""
+        found = super().convert(value, param, ctx)
+        if not abs(found) <= _MOST:
+            self.fail(f"{value!r} is out of range.", param, ctx)
+        return found
 
 
 class Command(click.Command):

@@ -127,11 +127,15 @@ async def open_client(
 
 
 async def warn_without_workers(client: "PerdureClient", task_queue: str | None = None) -> None:
-    """Say on stderr when no worker polls the Task Queue."""
+    """Say on stderr when no worker polls the Task Queue; nothing where the server can't tell."""
+    from temporalio.service import RPCError
+
     from perdure.client import has_pollers
 
     queue = task_queue or client.task_queue
-    if not await has_pollers(client.temporal, queue):
+    with suppress(RPCError):
+        if await has_pollers(client.temporal, queue):
+            return
         say(f"Warning: no worker polls the Task Queue {queue!r}; start one with `perdure worker`.")
 
 

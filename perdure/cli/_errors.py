@@ -6,9 +6,12 @@ import os
 import sys
 from collections.abc import Generator
 from contextlib import contextmanager
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import click
+
+if TYPE_CHECKING:
+    from perdure.errors import PerdureError
 
 DEBUG = "perdure.debug"
 """In a context's `meta`: whether tracebacks are wanted."""
@@ -19,6 +22,7 @@ _INVALID_WORKFLOW = "Failed validating workflow"
 RUN_FAILED = 1
 USAGE = 2
 UNREACHABLE = 3
+"""Or nobody answers yet: it may do to try again later."""
 PROJECT = 4
 INTERRUPTED = 130
 
@@ -90,19 +94,27 @@ def describe(error: BaseException) -> tuple[int, str]:
 @contextmanager
 def run_outcome(output: str = "text") -> Generator[None]:
     """Say that an error of a run, whatever its type, is the run's and not the command's; as JSON on stdout too."""
-    from perdure.errors import PerdureError, ServerError
+    from perdure.errors import PerdureError, ServerError, StillRunningError
 
     try:
         yield
+    except StillRunningError as error:
+        _print_error(error, output)
+        raise
     except ServerError:
         raise
     except PerdureError as error:
+        _print_error(error, output)
         kind, partial = type(error).__name__, error.attributes.get("partial")
-        if output != "text":
-            told = {"type": kind, "message": error.message, "partial": partial}
-            click.echo(json.dumps({"error": told}, indent=2 if output == "json" else None))
         had = f"\n\nWhat it had by then:\n{partial}" if partial else ""
         raise RunFailed(f"{kind}: {error.message}{had}") from error
+
+
+def _print_error(error: "PerdureError", output: str) -> None:
+    if output != "text":
+        partial = error.attributes.get("partial")
+        told = {"type": type(error).__name__, "message": error.message, "partial": partial}
+        click.echo(json.dumps({"error": told}, indent=2 if output == "json" else None))
 
 
 def _with_traceback(message: str, trace: str | None) -> str:
@@ -124,6 +136,7 @@ def _code_of(error: BaseException) -> int:
         (errors.EncryptionError, PROJECT),
         ((errors.DuplicateNameError, errors.InvalidNameError, errors.InvalidToolError), PROJECT),
         ((errors.ServerUnreachableError, errors.DevServerError), UNREACHABLE),
+        ((errors.NoWorkerError, errors.StillRunningError, errors.InboxFullError), UNREACHABLE),
         ((errors.RunNotFoundError, errors.RunExistsError), USAGE),
         (errors.UserError, USAGE),
     )

@@ -1,6 +1,6 @@
 """Following a run: what is done is printed, what goes on is shown live below, on a terminal."""
 
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -8,6 +8,7 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.spinner import Spinner
 from rich.text import Text
+from temporalio.service import RPCError
 
 from perdure.cli._context import warn_without_workers
 from perdure.cli._errors import run_outcome
@@ -29,15 +30,16 @@ _TAIL_LINES = 6
 
 
 async def warn_if_idle(client: "PerdureClient", workflow_id: str) -> None:
-    """Say on stderr when a run is open and no worker polls its Task Queue.
+    """Say on stderr when a run is open and no worker polls its Task Queue; nothing where the server can't tell.
 
     Raises:
         RunNotFoundError: There is no such run. Not retryable.
     """
-    described = await describe(client.temporal, workflow_id)
-    info = to_info(described.workflow_execution_info, client.temporal)
-    if info.closed_at is None:
-        await warn_without_workers(client, info.task_queue)
+    with suppress(RPCError):
+        described = await describe(client.temporal, workflow_id)
+        info = to_info(described.workflow_execution_info, client.temporal)
+        if info.closed_at is None:
+            await warn_without_workers(client, info.task_queue)
 
 
 async def follow(client: "PerdureClient", workflow_id: str, out: Console, *, is_asking: bool = False) -> None:

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
+import click
+
 from perdure.cli._context import say
 from perdure.cli._format import clean, plural
 from perdure.cli._input import agent_input, parse_limits, read_input
@@ -50,6 +52,6 @@ def print_fork(started: ForkResult, output: str) -> None:
     copied = f"{plural(started.messages, 'message')} up to turn {started.turn}"
     say(clean(f"Fork of {started.source}: {copied}{changes}."))
     if output == "text":
-        print(started.workflow_id)
+        click.echo(started.workflow_id)
     else:
         print_json(started, output)

@@ -3,18 +3,19 @@
 import asyncio
 import json
 from collections.abc import AsyncGenerator, Iterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from pydantic import JsonValue
 from rich.text import Text
+from temporalio.service import RPCError
 
 from perdure.cli._context import say
-from perdure.cli._format import ago, call, clean, duration, one_line, stamp
+from perdure.cli._format import ago, call, clean, duration, one_line, plural, stamp
 from perdure.cli._input import read_input
 from perdure.cli._render import console, print_items, print_json, print_labelled, print_table
-from perdure.client import RecordedDecision, RunWaits
+from perdure.client import Inbox, RecordedDecision, RunWaits
 from perdure.contracts.waits import Decision, Wait
 from perdure.errors import InvalidInputError
 
@@ -42,26 +43,30 @@ def parse_object(text: str | None, option: str) -> dict[str, JsonValue] | None:
     return value  # pyright: ignore[reportUnknownVariableType] - JSON
 
 
-def print_inbox(runs: Sequence[RunWaits], output: str, *, kind: str | None = None) -> None:
-    """Print a line for each wait; as JSON each run with its waits."""
-    if kind is not None:
-        kept = [
-            run.model_copy(update={"waits": tuple(wait for wait in run.waits if wait.kind == kind)})
-            for run in runs
-        ]
-        runs = [run for run in kept if run.waits]
+def print_inbox(inbox: Inbox, output: str) -> None:
+    """Print a line for each wait, as JSON each run with its waits; and on stderr what is left out."""
+    runs = inbox.runs
     if output != "text":
-        print_items(list(runs), output)
-        return
-    if not runs:
+        print_items(runs, output)
+    elif not runs:
         say("Nothing waits for a person.")
-        return
-    rows = [row for run in runs for row in _rows(run)]
-    print_table(console(), ("SINCE", "GROUP", "LEFT", "CALL", "RUN", "WHAT"), rows)
-    if any(not run.is_answered for run in runs):
-        say(
-            "Runs without a CALL have no worker that answers: what is shown is from history, and can't be decided."
-        )
+    else:
+        rows = [row for run in runs for row in _rows(run)]
+        print_table(console(), ("SINCE", "GROUP", "LEFT", "CALL", "RUN", "WHAT"), rows)
+        if any(not run.is_answered for run in runs):
+            say(
+                "Runs without a CALL have no worker that answers: what is shown is from history, and can't be "
+                "decided."
+            )
+    _say_untold(runs)
+    if inbox.left_out:
+        say(f"Not shown: {plural(inbox.left_out, 'run')}, started later than these. --limit N shows more.")
+
+
+def _say_untold(runs: Sequence[RunWaits]) -> None:
+    for run in runs:
+        if run.total > len(run.waits):
+            say(f"{run.workflow_id} waits for {run.total - len(run.waits):,} more: decide some of these first.")
 
 
 def _rows(run: RunWaits) -> Iterator[tuple[str, str, str, str, str, str]]:
@@ -93,10 +98,13 @@ def print_waits(runs: Sequence[RunWaits], output: str) -> None:
         say("It waits for nobody.")
     out = console()
     for run in runs:
+        if not run.waits:
+            say(f"{run.workflow_id} waits, and no worker answers that knows for what: `perdure worker`.")
         for wait in run.waits:
             for label, value in wait_lines(run, wait):
                 print_labelled(out, label, value, width=12)
             out.file.write("\n")
+    _say_untold(runs)
 
 
 def wait_lines(run: RunWaits, wait: Wait) -> Iterator[tuple[str, str]]:
@@ -153,6 +161,8 @@ def how_to(run: RunWaits, wait: Wait) -> str:
 def waiting_pairs(runs: Sequence[RunWaits]) -> Iterator[tuple[str, Text]]:
     """Yield what a run waits for people for, for `show`."""
     for run in runs:
+        if not run.waits:
+            yield "waits for", Text("a person; no worker answers that knows for what", style="yellow")
         for wait in run.waits:
             text = Text(f"a person: {clean(one_line(what(wait)))}", style="yellow")
             text.append(f" · {how_to(run, wait)}", style="dim")
@@ -183,10 +193,11 @@ async def telling_waits(client: "PerdureClient", workflow_id: str) -> AsyncGener
 async def _tell_waits(client: "PerdureClient", workflow_id: str) -> None:
     told: set[tuple[str, str]] = set()
     while True:
-        for run in await client.waits(workflow_id):
-            new = [wait for wait in run.waits if (wait.id, wait.group) not in told]
-            told.update((wait.id, wait.group) for wait in new)
-            say_waits([run.model_copy(update={"waits": tuple(new)})])
+        with suppress(RPCError):  # it passes, or whoever waits for the result is told
+            for run in await client.waits(workflow_id):
+                new = [wait for wait in run.waits if (wait.id, wait.group) not in told]
+                told.update((wait.id, wait.group) for wait in new)
+                say_waits([run.model_copy(update={"waits": tuple(new)})])
         await asyncio.sleep(_POLL_SECONDS)
 
 

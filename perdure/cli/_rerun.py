@@ -1,5 +1,7 @@
 """Printing what a run that was started again keeps."""
 
+import click
+
 from perdure.cli._context import say
 from perdure.cli._format import one_line, plural
 from perdure.cli._render import print_json
@@ -16,6 +18,6 @@ def print_rerun(started: RerunResult, output: str) -> None:
         names = one_line(", ".join(sorted(set(started.repeats))))
         say(f"Done again, {plural(len(started.repeats), 'step')}: {names}.")
     if output == "text":
-        print(started.workflow_id)
+        click.echo(started.workflow_id)
     else:
         print_json(started, output)

@@ -81,7 +81,7 @@ def print_created(made: ScheduleInfo, output: str) -> None:
     if output != "text":
         print_json(made, output)
         return
-    print(made.name)
+    click.echo(made.name)
     say("Paused." if made.is_paused else f"Next: {_times(made)}.")
 
 

@@ -16,6 +16,7 @@ from perdure.cli._input import (
     read_input,
     workflow_args,
 )
+from perdure.cli._render import print_json
 from perdure.contracts.limits import Limits
 from perdure.contracts.messages import ContentPart
 from perdure.contracts.waits import ApprovalRule
@@ -73,6 +74,14 @@ class WorkflowStart:
             tenant=self.tenant,
             priority=self.priority,
         )
+
+
+def print_started(started: "StartedRun", output: str) -> None:
+    """Print the workflow id at once: whatever fails after it, whoever started the run must not start it twice."""
+    if output == "text":
+        click.echo(started.workflow_id)
+    else:
+        print_json(started, output)
 
 
 def prepare(

@@ -50,9 +50,9 @@ def command(workflow_id: str, output: str, **given: Any) -> None:
 
     options = read_fork(**given)
 
-    async def main(client: Any) -> Any:
+    async def main(client: Any) -> None:
         started = await client.fork(workflow_id, **options)
+        print_fork(started, output)
         await warn_if_idle(client, started.workflow_id)
-        return started
 
-    print_fork(with_client(main), output)
+    with_client(main)

@@ -14,7 +14,8 @@ from perdure.cli._command import cli_command, output_option
 def command(group: str | None, limit: int, output: str) -> None:
     """List all that runs wait for people for: approvals and questions, in all runs.
 
-    A run is found a second or so after it begins to wait.
+    A run is found a second or so after it begins to wait. Of more than N runs, those that started last are left
+    out, and it is said how many.
     """
     from perdure.cli._context import with_client
     from perdure.cli._people import print_inbox

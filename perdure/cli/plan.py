@@ -98,22 +98,17 @@ def start(app: str | None, task_queue: str | None, output: str, **given: Any) ->
     """Start a plan as `plan run` does, and print the workflow id."""
     from perdure.cli._context import load_project, open_client, run_async, warn_without_workers
     from perdure.cli._plans import PlanOptions, plan_start
-    from perdure.cli._render import print_json
+    from perdure.cli._starting import print_started
 
     project = load_project(app=app, task_queue=task_queue)
     plan = plan_start(PlanOptions(**given), project)
 
-    async def main() -> Any:
+    async def main() -> None:
         client = await open_client(project)
-        started = await plan.begin(client)
+        print_started(await plan.begin(client), output)
         await warn_without_workers(client)
-        return started
 
-    started = run_async(main())
-    if output == "text":
-        print(started.workflow_id)
-    else:
-        print_json(started, output)
+    run_async(main())
 
 
 @command.command(name="amend", cls=Command)

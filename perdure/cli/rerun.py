@@ -28,9 +28,8 @@ def command(workflow_id: str, limits: tuple[str, ...], repeat_tools: bool, outpu
 
     given = parse_limits(limits)
 
-    async def main(client: Any) -> Any:
-        started = await client.rerun(workflow_id, limits=given, is_repeating=repeat_tools)
+    async def main(client: Any) -> None:
+        print_rerun(await client.rerun(workflow_id, limits=given, is_repeating=repeat_tools), output)
         await warn_if_idle(client, workflow_id)
-        return started
 
-    print_rerun(with_client(main), output)
+    with_client(main)

@@ -5,17 +5,17 @@ from typing import Any
 
 import click
 
-from perdure.cli._command import cli_command, id_argument, output_option
+from perdure.cli._command import FiniteRange, cli_command, id_argument, output_option
 
 
 @cli_command(name="result")
 @id_argument
-@click.option("--timeout", type=click.FloatRange(min=0), metavar="SECONDS", help="Give up waiting after this.")
+@click.option("--timeout", type=FiniteRange(min=0), metavar="SECONDS", help="Give up waiting after this.")
 @output_option
 def command(workflow_id: str, timeout: float | None, output: str) -> None:
-    """Wait for a run and print its output. Exits with 1 if it failed.
+    """Wait for a run and print its output. Exits with 1 if it failed, and with 3 if it is still running.
 
-    When it waits for a person, that is said on stderr.
+    When it waits for a person, that is said on stderr. With --timeout 0, the result is there or it isn't.
     """
     from perdure.cli._context import with_client
     from perdure.cli._errors import run_outcome

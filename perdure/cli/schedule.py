@@ -71,13 +71,12 @@ def create(app: str | None, task_queue: str | None, output: str, **given: Any) -
     project = load_project(app=app, task_queue=task_queue)
     name, options = read_schedule(project, **given)
 
-    async def main() -> Any:
+    async def main() -> None:
         client = await open_client(project)
-        made = await client.schedules.create(name, **options)
+        print_created(await client.schedules.create(name, **options), output)
         await warn_without_workers(client)
-        return made
 
-    print_created(run_async(main()), output)
+    run_async(main())
 
 
 @command.command(name="list", cls=Command)

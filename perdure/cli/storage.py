@@ -2,7 +2,7 @@
 
 import click
 
-from perdure.cli._command import Command, output_option
+from perdure.cli._command import Command, FiniteRange, output_option
 
 
 @click.group(name="storage")
@@ -24,7 +24,7 @@ def status(output: str) -> None:
 @click.option(
     "--older-than",
     metavar="MINUTES",
-    type=click.FloatRange(min=1),
+    type=FiniteRange(min=1),
     default=1440,
     show_default=True,
     help="Spare what was written within this time.",

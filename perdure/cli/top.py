@@ -4,14 +4,14 @@ from typing import Any
 
 import click
 
-from perdure.cli._command import cli_command, output_option, queue_option
+from perdure.cli._command import FiniteRange, cli_command, output_option, queue_option
 
 
 @cli_command(name="top")
 @click.option("--once", is_flag=True, help="One look, then end; so it is when piped, and with -o json.")
 @click.option(
     "--interval",
-    type=click.FloatRange(min=0.2),
+    type=FiniteRange(min=0.2),
     default=2.0,
     metavar="SECONDS",
     help="Between two looks.  [default: 2]",

@@ -16,7 +16,7 @@ from perdure.client._timeline.sums import Sum, Totals, totals
 from perdure.client._top import QueueLoad, Top, TopRun
 from perdure.client._transcript import FullTranscript, TranscriptEntry
 from perdure.client._tree import Tree, TreeNode
-from perdure.client._waits import RecordedDecision, RunWaits
+from perdure.client._waits import Inbox, RecordedDecision, RunWaits
 from perdure.client._watch import WatchEvent
 from perdure.client.memories import MemoryReader
 from perdure.client.perdure_client import PerdureClient, StartedRun
@@ -30,6 +30,7 @@ __all__ = [
     "CostRow",
     "ForkResult",
     "FullTranscript",
+    "Inbox",
     "MemoryReader",
     "ModelTrouble",
     "Money",

@@ -1,34 +1,22 @@
 """`People`: what a client offers to the people that runs wait for. Client side."""
 
-import asyncio
 import json
 from collections.abc import Mapping
+from datetime import timedelta
 from typing import Any, Literal
 from uuid import uuid4
 
 from pydantic import JsonValue
-from temporalio.client import Client, WorkflowHandle, WorkflowUpdateFailedError
-from temporalio.service import RPCError, RPCStatusCode
+from temporalio.client import Client, WorkflowUpdateFailedError
 
 from perdure.agents.fitting import fitting_faults
 from perdure.client._identity import decider
-from perdure.client._runs import check_untaken, describe, to_info
-from perdure.client._waits import RecordedDecision, RunWaits, WaitReader, find_wait, in_group, read_decisions
+from perdure.client._runs import describe, to_info
+from perdure.client._updates import UPDATE_TIMEOUT, deliver_update
+from perdure.client._waits import Inbox, RecordedDecision, RunWaits, WaitReader, find_wait, read_decisions
 from perdure.contracts.names import DECIDE_UPDATE
-from perdure.contracts.waits import DecideRequest, Decision, Wait
-from perdure.errors import InvalidInputError, NoWorkerError, PerdureError, revive
-
-_UPDATE_SECONDS = 30.0
-_PAUSE_SECONDS = 0.5
-_PASSING = (
-    RPCStatusCode.UNAVAILABLE,
-    RPCStatusCode.ABORTED,
-    RPCStatusCode.RESOURCE_EXHAUSTED,
-    RPCStatusCode.DEADLINE_EXCEEDED,
-    RPCStatusCode.CANCELLED,
-    RPCStatusCode.INTERNAL,
-    RPCStatusCode.UNKNOWN,
-)
+from perdure.contracts.waits import DecideRequest, Decision, Wait, WaitKind
+from perdure.errors import InvalidInputError, PerdureError, revive
 
 
 class People:
@@ -38,18 +26,20 @@ class People:
     """
 
     temporal: Client
+    update_timeout: timedelta
 
-    async def inbox(self, *, group: str | None = None, limit: int = 200) -> list[RunWaits]:
-        """Return all runs that wait for people, with what they wait for.
+    async def inbox(self, *, group: str | None = None, kind: WaitKind | None = None, limit: int = 200) -> Inbox:
+        """Return the runs that wait for people, with what they wait for.
 
         Args:
-            group: Only what waits for this group.
-            limit: At most so many runs.
+            group: Only what waits for this group. Every waiting run is asked then.
+            kind: Only approvals, or only questions. Likewise.
+            limit: At most so many runs; of more, those that started last are left out.
 
         Raises:
             InvalidInputError: The server lacks perdure's search attributes. Not retryable.
         """
-        return in_group([each async for each in WaitReader(self.temporal).inbox(limit=limit)], group)
+        return await WaitReader(self.temporal).inbox(group=group, kind=kind, limit=limit)
 
     async def waits(self, workflow_id: str) -> list[RunWaits]:
         """Return what a run waits for people for, and what the runs below it do, with whole arguments.
@@ -95,7 +85,7 @@ class People:
         Raises:
             InvalidInputError: It doesn't wait, was decided before, or the arguments don't fit. Not retryable.
             RunNotFoundError: There is no such run, or it is closed. Not retryable.
-            NoWorkerError: Nobody took the decision within 30 seconds; it may be taken yet. Retryable.
+            NoWorkerError: Nobody took the decision in `update_timeout`; it may be taken yet. Retryable.
         """
         text = None if arguments is None else json.dumps(dict(arguments), ensure_ascii=False)
         return await self._decide(workflow_id, call, "approve", arguments=text, is_always=is_always)
@@ -121,7 +111,7 @@ class People:
         request = DecideRequest(
             wait=wait.id, verdict=verdict, by=decider(self.temporal), id=uuid4().hex[:16], **given
         )
-        return await send_decision(self.temporal, run.workflow_id, request)
+        return await send_decision(self.temporal, run.workflow_id, request, timeout=self.update_timeout)
 
 
 def read_answer(wait: Wait, text: str) -> JsonValue:
@@ -134,30 +124,30 @@ def read_answer(wait: Wait, text: str) -> JsonValue:
         return text
 
 
-async def send_decision(client: Client, workflow_id: str, request: DecideRequest) -> Decision:
+async def send_decision(
+    client: Client, workflow_id: str, request: DecideRequest, *, timeout: timedelta = UPDATE_TIMEOUT
+) -> Decision:
     """Deliver a decision, as often as it takes: delivered twice it is one, also where the run continues as new.
 
     Raises:
         InvalidInputError: The run refused it, and nothing is in its history. Not retryable.
         RunNotFoundError: There is no such run, or it is closed. Not retryable.
-        NoWorkerError: Nobody took it within 30 seconds. Retryable.
+        NoWorkerError: Nobody took it in time; it may be taken yet. Retryable.
     """
-    handle: WorkflowHandle[Any, Any] = client.get_workflow_handle(workflow_id)
     try:
-        async with asyncio.timeout(_UPDATE_SECONDS):
-            while True:
-                try:
-                    return await handle.execute_update(DECIDE_UPDATE, request, id=request.id, result_type=Decision)
-                except RPCError as error:
-                    if error.status not in _PASSING:
-                        await check_untaken(error, client, workflow_id)
-                await asyncio.sleep(_PAUSE_SECONDS)
+        return await deliver_update(
+            client,
+            workflow_id,
+            DECIDE_UPDATE,
+            [request],
+            result_type=Decision,
+            id=request.id,
+            is_repeatable=True,
+            undone="took the decision",
+            timeout=timeout,
+        )
     except WorkflowUpdateFailedError as error:
         raise _refusal(error) from None
-    except TimeoutError:
-        raise NoWorkerError(
-            f"No worker took the decision for run {workflow_id!r} in time; start one with `perdure worker`."
-        ) from None
 
 
 def _refusal(error: WorkflowUpdateFailedError) -> PerdureError:

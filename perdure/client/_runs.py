@@ -40,6 +40,8 @@ RunStatusName = Literal[
 ]
 
 _SAYS_CLOSED = "already completed"
+_NO_IDS = ("WorkflowId is not set on request.", "Invalid RunId.")
+"""The invalid arguments that are no ids of a run; others are about what it is given, such as a signal's name."""
 _PREFIX = "WORKFLOW_EXECUTION_STATUS_"
 _PAGE = 200
 
@@ -110,7 +112,7 @@ async def describe(client: Client, workflow_id: str, run_id: str = "") -> Descri
         namespace=client.namespace, execution=WorkflowExecution(workflow_id=workflow_id, run_id=run_id)
     )
     try:
-        return await client.workflow_service.describe_workflow_execution(request)
+        return await client.workflow_service.describe_workflow_execution(request, retry=True)
     except RPCError as error:
         raise not_found(error, workflow_id) from None
 
@@ -128,12 +130,20 @@ async def first_start(client: Client, described: DescribeWorkflowExecutionRespon
 
 
 def not_found(error: RPCError, workflow_id: str) -> Exception:
-    """Return RunNotFoundError where that is what the server says, else `error`."""
-    if error.status == RPCStatusCode.NOT_FOUND and _SAYS_CLOSED in error.message:
+    """Return what an error of the server's says of a run, or `error` itself where it says nothing of it."""
+    if says_closed(error):
         return closed(workflow_id)
-    if error.status in (RPCStatusCode.NOT_FOUND, RPCStatusCode.INVALID_ARGUMENT):
+    is_invalid = error.status == RPCStatusCode.INVALID_ARGUMENT
+    if error.status == RPCStatusCode.NOT_FOUND or (is_invalid and error.message in _NO_IDS):
         return RunNotFoundError(f"There is no run {workflow_id!r}. `perdure list` shows the runs that there are.")
+    if is_invalid:
+        return InvalidInputError(f"Temporal can't do that with run {workflow_id!r}: {error.message.rstrip('.')}.")
     return error
+
+
+def says_closed(error: RPCError) -> bool:
+    """Say whether an error says that the run is closed."""
+    return error.status == RPCStatusCode.NOT_FOUND and _SAYS_CLOSED in error.message
 
 
 def closed(workflow_id: str) -> RunNotFoundError:
@@ -141,21 +151,9 @@ def closed(workflow_id: str) -> RunNotFoundError:
     return RunNotFoundError(f"The run {workflow_id!r} is closed: `perdure show {workflow_id}` says how it ended.")
 
 
-async def check_open(client: Client, workflow_id: str) -> None:
-    """Raise RunNotFoundError if there is no such run, or it is closed. Not retryable."""
-    described = await describe(client, workflow_id)
-    if described.workflow_execution_info.HasField("close_time"):
-        raise closed(workflow_id)
-
-
-async def check_untaken(error: RPCError, client: Client, workflow_id: str) -> None:
-    """Raise why an update was not taken; nothing where the run is open, so that it can be sent again.
-
-    Of a run that closes in that moment the server says that it doesn't know the update, not that it is closed.
-    """
-    if error.status != RPCStatusCode.NOT_FOUND or _SAYS_CLOSED in error.message:
-        raise not_found(error, workflow_id) from None
-    await check_open(client, workflow_id)
+def is_closed(described: DescribeWorkflowExecutionResponse) -> bool:
+    """Say whether a run is over; one that continued as new is."""
+    return described.workflow_execution_info.HasField("close_time")
 
 
 async def list_runs(client: Client, query: str, limit: int) -> AsyncIterator[RunInfo]:
@@ -176,7 +174,7 @@ async def list_executions(client: Client, query: str, limit: int) -> AsyncIterat
             namespace=client.namespace, query=query, page_size=min(left, _PAGE), next_page_token=token
         )
         try:
-            page = await client.workflow_service.list_workflow_executions(request)
+            page = await client.workflow_service.list_workflow_executions(request, retry=True)
         except RPCError as error:
             raise _query_error(error, query) from None
         for info in page.executions[:left]:
@@ -237,7 +235,7 @@ async def count_by_status(client: Client, query: str) -> "Counter[RunStatusName]
     """Return how many runs have each status; nothing where the server's store can't group."""
     request = CountWorkflowExecutionsRequest(namespace=client.namespace, query=f"{query} GROUP BY ExecutionStatus")
     try:
-        answer = await client.workflow_service.count_workflow_executions(request)
+        answer = await client.workflow_service.count_workflow_executions(request, retry=True)
     except RPCError:
         return Counter()
     names: dict[str, RunStatusName] = {camel: name for name, camel in _CAMEL.items()}

@@ -1,21 +1,17 @@
 """Messages to open runs, and pausing them. Client side."""
 
-import asyncio
 from collections.abc import Sequence
+from datetime import timedelta
 from typing import Any
 from uuid import uuid4
 
 from temporalio.api.enums.v1 import EventType
 from temporalio.api.history.v1 import HistoryEvent
-from temporalio.client import (
-    Client,
-    WorkflowHandle,
-    WorkflowUpdateFailedError,
-    WorkflowUpdateRPCTimeoutOrCancelledError,
-)
-from temporalio.service import RPCError, RPCStatusCode
+from temporalio.client import Client, WorkflowHandle, WorkflowUpdateFailedError
+from temporalio.service import RPCError
 
-from perdure.client._runs import check_open, check_untaken, describe, not_found
+from perdure.client._runs import describe, not_found
+from perdure.client._updates import UPDATE_TIMEOUT, deliver_update
 from perdure.contracts.messages import ContentPart, TextPart
 from perdure.contracts.names import AGENT_WORKFLOW, PAUSE_SIGNAL, SEND_UPDATE
 from perdure.contracts.steering import IDLE_SUMMARY, MAX_ID_BYTES, PauseNotice, SendReceipt, SendRequest
@@ -27,10 +23,6 @@ from perdure.errors import (
     PerdureError,
     revive,
 )
-
-_SECONDS = 30
-_AGAIN_SECONDS = 0.2
-_PASSING = (RPCStatusCode.UNAVAILABLE, RPCStatusCode.ABORTED, RPCStatusCode.RESOURCE_EXHAUSTED)
 
 
 def make_request(message: str | Sequence[ContentPart], *, interrupt: bool, message_id: str | None) -> SendRequest:
@@ -48,7 +40,9 @@ def make_request(message: str | Sequence[ContentPart], *, interrupt: bool, messa
     return SendRequest(id=id, parts=parts, interrupt=interrupt)
 
 
-async def send(client: Client, workflow_id: str, request: SendRequest) -> SendReceipt:
+async def send(
+    client: Client, workflow_id: str, request: SendRequest, *, timeout: timedelta = UPDATE_TIMEOUT
+) -> SendReceipt:
     """Send a message, and wait until the run has it. Sending it again, with the same id, is safe.
 
     Raises:
@@ -56,40 +50,26 @@ async def send(client: Client, workflow_id: str, request: SendRequest) -> SendRe
         InvalidInputError: It is no run of an agent, or takes no more messages. Not retryable.
         PayloadTooLargeError: The message is too large. Not retryable.
         InboxFullError: Too many messages wait for the run's next turn. Retryable.
-        NoWorkerError: It wasn't taken within 30 seconds; it may be yet. Retryable.
+        NoWorkerError: It wasn't taken in time; it may be yet. Retryable.
     """
     try:
-        async with asyncio.timeout(_SECONDS):
-            while True:
-                receipt = await _try(client, workflow_id, request)
-                if receipt is not None:
-                    return receipt
-                await asyncio.sleep(_AGAIN_SECONDS)
-    except TimeoutError:
-        await _check_takes_messages(client, workflow_id)
-        raise NoWorkerError(
-            f"No worker took the message for run {workflow_id!r} in time; start one with `perdure worker`. "
-            f"Sent again as {request.id!r}, it is not entered twice."
-        ) from None
-
-
-async def _try(client: Client, workflow_id: str, request: SendRequest) -> SendReceipt | None:
-    """Send it once; None where the run, or the way to it, was just being replaced."""
-    handle: WorkflowHandle[Any, Any] = client.get_workflow_handle(workflow_id)
-    try:
-        return await handle.execute_update(SEND_UPDATE, request, id=request.id, result_type=SendReceipt)
+        return await deliver_update(
+            client,
+            workflow_id,
+            SEND_UPDATE,
+            [request],
+            result_type=SendReceipt,
+            id=request.id,
+            is_repeatable=True,
+            undone="took the message",
+            timeout=timeout,
+        )
     except WorkflowUpdateFailedError as error:
-        if _is_unfinished(error):
-            await check_open(client, workflow_id)
-            return None
         await _check_takes_messages(client, workflow_id)
         raise _refusal(workflow_id, error) from None
-    except WorkflowUpdateRPCTimeoutOrCancelledError:
-        return None
-    except RPCError as error:
-        if error.status not in _PASSING:
-            await check_untaken(error, client, workflow_id)
-        return None
+    except NoWorkerError as error:
+        await _check_takes_messages(client, workflow_id)
+        raise NoWorkerError(f"{error.message} Sent again as {request.id!r}, it is not entered twice.") from None
 
 
 async def _check_takes_messages(client: Client, workflow_id: str) -> None:
@@ -101,11 +81,6 @@ async def _check_takes_messages(client: Client, workflow_id: str) -> None:
             f"{workflow_id!r} is a run of {workflow}: messages go to runs of agents. `perdure show {workflow_id}` "
             "lists those below it."
         )
-
-
-def _is_unfinished(error: WorkflowUpdateFailedError) -> bool:
-    """Say whether the run closed under the update: its successor, if there is one, is asked again."""
-    return getattr(error.cause, "type", "") == "AcceptedUpdateCompletedWorkflow"
 
 
 def _refusal(workflow_id: str, error: WorkflowUpdateFailedError) -> PerdureError:

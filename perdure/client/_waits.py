@@ -5,7 +5,8 @@ without an answer that a rule asks for, without the ids that a decision needs.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Sequence
+import sys
+from collections.abc import Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any
@@ -20,7 +21,7 @@ from perdure.client._runs import RunInfo, list_runs, quoted
 from perdure.contracts.messages import Message, TextPart
 from perdure.contracts.names import AGENT_WORKFLOW, DECIDE_UPDATE, MESSAGES_QUERY, WAITS_QUERY
 from perdure.contracts.run import MessagesPage, MessagesQuery
-from perdure.contracts.waits import Decider, DecideRequest, Wait, WaitsPage
+from perdure.contracts.waits import Decider, DecideRequest, Wait, WaitKind, WaitsPage
 from perdure.errors import InvalidInputError
 from perdure.history import RunReader
 
@@ -44,9 +45,20 @@ class RunWaits(BaseModel):
     state: str | None = None
     waits: tuple[Wait, ...] = ()
     total: int = 0
-    """All of them; `waits` are as many as fit into 1 MB."""
+    """All of them; `waits` are as many as fit into 1 MB. Where some were chosen: those, and what isn't told."""
     is_answered: bool = True
     """False where no worker answered: `waits` is what history tells, and their ids are empty."""
+
+
+class Inbox(BaseModel):
+    """The runs that wait for people."""
+
+    model_config = ConfigDict(frozen=True)
+
+    runs: tuple[RunWaits, ...] = ()
+    """Those that started last come first."""
+    left_out: int = 0
+    """How many more wait. They started after these."""
 
 
 class RecordedDecision(BaseModel):
@@ -76,21 +88,23 @@ class WaitReader:
         self._polled: dict[str, bool] = {}
         self._gate = asyncio.Semaphore(_AT_ONCE)
 
-    async def inbox(self, *, limit: int) -> AsyncIterator[RunWaits]:
-        """Yield the runs of the namespace that wait for people, those that wait longest last.
+    async def inbox(self, *, group: str | None, kind: WaitKind | None, limit: int) -> Inbox:
+        """Return the runs of the namespace that wait for people; all are asked where some are chosen of them.
 
         Raises:
             InvalidInputError: The server lacks perdure's search attributes. Not retryable.
         """
-        pending: list[asyncio.Task[RunWaits]] = []
+        infos = [info async for info in list_runs(self._client, _WAITS, sys.maxsize)]
+        is_choosing = group is not None or kind is not None
+        asked = [asyncio.create_task(self.of_run(info)) for info in (infos if is_choosing else infos[-limit:])]
         try:
-            async for info in list_runs(self._client, _WAITS, limit):
-                pending.append(asyncio.create_task(self.of_run(info)))
-            for each in pending:
-                yield await each
+            answers = [await each for each in asked]
         finally:
-            for each in pending:
+            for each in asked:
                 each.cancel()
+        found = [run for each in answers if (run := chosen(each, group, kind)) is not None]
+        unasked = len(infos) - len(asked)
+        return Inbox(runs=tuple(found[-limit:]), left_out=unasked + max(0, len(found) - limit))
 
     async def of_tree(self, info: RunInfo) -> list[RunWaits]:
         """Return what a run waits for, and what the runs below it do."""
@@ -100,7 +114,7 @@ class WaitReader:
         with suppress(InvalidInputError):  # without search attributes nobody knows of those below
             below = [each async for each in list_runs(self._client, query, _MOST_BELOW)]
             found.extend(await asyncio.gather(*(self.of_run(each) for each in below)))
-        return [each for each in found if each.waits or not each.is_answered]
+        return [each for each in found if chosen(each) is not None]
 
     async def of_run(self, info: RunInfo) -> RunWaits:
         """Return what one run waits for."""
@@ -206,19 +220,22 @@ async def read_decisions(client: Client, info: RunInfo) -> list[RecordedDecision
     return found
 
 
-def find_wait(runs: Sequence[RunWaits], workflow_id: str, call: str | None, *, kind: str) -> tuple[RunWaits, Wait]:
+def find_wait(
+    runs: Sequence[RunWaits], workflow_id: str, call: str | None, *, kind: WaitKind
+) -> tuple[RunWaits, Wait]:
     """Return the wait that is meant: the one that there is, or the one whose id begins with `call`.
 
     Raises:
         InvalidInputError: There is none, or several. Not retryable.
     """
     noun = "an approval" if kind == "approval" else "an answer"
-    open_waits = [(run, wait) for run in runs for wait in run.waits if wait.kind == kind]
-    if not open_waits:
+    waiting = [run for each in runs if (run := chosen(each, kind=kind)) is not None]
+    open_waits = [(run, wait) for run in waiting if run.is_answered for wait in run.waits]
+    if not waiting:
         raise InvalidInputError(
             f"The run {workflow_id!r} waits for no {noun.split()[-1]}: `perdure show {workflow_id}`."
         )
-    if any(not run.is_answered for run, _ in open_waits):
+    if not open_waits or (call is None and any(not run.is_answered for run in waiting)):
         raise InvalidInputError(
             f"The run {workflow_id!r} waits for {noun}, but no worker answers that could take it: start one with "
             "`perdure worker`."
@@ -234,11 +251,13 @@ def find_wait(runs: Sequence[RunWaits], workflow_id: str, call: str | None, *, k
     raise InvalidInputError(f"The run {workflow_id!r} waits for several: name one of {listed}.")
 
 
-def in_group(runs: Iterable[RunWaits], group: str | None) -> list[RunWaits]:
-    """Return the runs with what waits for a group; all when it is None."""
-    if group is None:
-        return list(runs)
-    kept = [
-        run.model_copy(update={"waits": tuple(wait for wait in run.waits if wait.group == group)}) for run in runs
-    ]
-    return [run for run in kept if run.waits]
+def chosen(run: RunWaits, group: str | None = None, kind: WaitKind | None = None) -> RunWaits | None:
+    """Return a run with what waits for a group, or is of a kind; None where nothing is.
+
+    Of a run that doesn't tell what it waits for, this may be what is looked for.
+    """
+    if not run.waits and not run.is_answered:
+        return None if kind == "approval" and run.state != "waiting_approval" else run
+    waits = tuple(wait for wait in run.waits if group in (None, wait.group) and kind in (None, wait.kind))
+    untold = run.total - len(run.waits)
+    return run.model_copy(update={"waits": waits, "total": len(waits) + untold}) if waits else None

@@ -6,6 +6,7 @@ Live text costs no history and needs no worker to answer: it is what the open ca
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
 from datetime import datetime
 from itertools import count
 from typing import Literal
@@ -139,15 +140,19 @@ class _Run:
         """Ask what history doesn't tell: calls in flight, and what is further below."""
         while True:
             await asyncio.sleep(_POLL_SECONDS)
-            described = await describe(self._client, self._workflow_id, self._run_id)
-            info = to_info(described.workflow_execution_info, self._client)
-            pending = (await details(info, described, self.reader.run, self._client)).pending
-            if pending:
-                self.queue.put_nowait(WatchEvent(kind="pending", pending=pending))
-            await self._tell_waits(info, has_calls=bool(pending))
-            if self._is_tree_due():
-                since = await first_start(self._client, described)
-                self.queue.put_nowait(WatchEvent(kind="tree", tree=await self._tree(info, since)))
+            with suppress(RPCError):  # it passes, or `follow` tells of it
+                await self._ask()
+
+    async def _ask(self) -> None:
+        described = await describe(self._client, self._workflow_id, self._run_id)
+        info = to_info(described.workflow_execution_info, self._client)
+        pending = (await details(info, described, self.reader.run, self._client)).pending
+        if pending:
+            self.queue.put_nowait(WatchEvent(kind="pending", pending=pending))
+        await self._tell_waits(info, has_calls=bool(pending))
+        if self._is_tree_due():
+            since = await first_start(self._client, described)
+            self.queue.put_nowait(WatchEvent(kind="tree", tree=await self._tree(info, since)))
 
     async def _tell_waits(self, info: RunInfo, *, has_calls: bool) -> None:
         """Ask what people are to decide, where that may have changed."""

@@ -39,7 +39,16 @@ from perdure.client._plans import steered
 from perdure.client._priority import run_priority
 from perdure.client._report.page import render
 from perdure.client._rerun import RerunResult, rerun
-from perdure.client._runs import RunInfo, describe, first_start, list_query, list_runs, not_found, to_info
+from perdure.client._runs import (
+    RunInfo,
+    describe,
+    first_start,
+    is_closed,
+    list_query,
+    list_runs,
+    not_found,
+    to_info,
+)
 from perdure.client._scores import judged, read_table, send_judgement
 from perdure.client._show import Money, RunDetails, details, money_now, money_of
 from perdure.client._sizes import too_large
@@ -51,6 +60,7 @@ from perdure.client._top import Top, look
 from perdure.client._transcript import FullTranscript, TranscriptEntry, full_transcript, transcript
 from perdure.client._tree import make_tree, plan_from_history, with_earlier
 from perdure.client._turns import agents_run
+from perdure.client._updates import UPDATE_TIMEOUT, deliver_update
 from perdure.client._waits import WaitReader
 from perdure.client._watch import WatchEvent, watch
 from perdure.client.memories import MemoryReader
@@ -93,7 +103,6 @@ from perdure.history import RunReader, read_output, read_run, readable_storage
 from perdure.spending import SpendingReader
 from perdure.telemetry.client import with_caller_context
 
-_UPDATE_SECONDS = 30
 _PLAN_TIMEOUT = timedelta(seconds=3)
 """For what is pleasant to see and no reason to wait."""
 
@@ -115,6 +124,7 @@ class PerdureClient(People):
         task_queue: Where the workers are.
         registry: The agents, if they are known here: then an unknown one is found before it is started.
         scoreboard: The workflow id of the scoreboard, where one is configured.
+        update_timeout: For a run to take what it is told, such as a message, a decision or a limit, and to answer.
     """
 
     def __init__(
@@ -124,15 +134,17 @@ class PerdureClient(People):
         task_queue: str = "perdure",
         registry: Registry | None = None,
         scoreboard: str | None = None,
+        update_timeout: timedelta = UPDATE_TIMEOUT,
     ) -> None:
         """Work with these."""
         self.temporal = client
+        self.update_timeout = update_timeout
         self._starter = with_caller_context(client)
         self.task_queue = task_queue
         self._registry = registry
         self._scoreboard = scoreboard_id(scoreboard, task_queue)
         self._attributes = StartAttributes(client)
-        self.memory = MemoryReader(client, task_queue=task_queue)
+        self.memory = MemoryReader(client, task_queue=task_queue, update_timeout=update_timeout)
         self.schedules = Schedules(client, task_queue=task_queue, registry=registry, attributes=self._attributes)
 
     async def start_agent(
@@ -321,7 +333,7 @@ class PerdureClient(People):
         Raises:
             RunError: What the run failed with. Where it was cancelled or terminated, `attributes` has the model's
                 last text, as `partial`. Not retryable.
-            StillRunningError: Not over within `timeout`. Retryable.
+            StillRunningError: Not over within `timeout`, which may be 0. Retryable.
             RunNotFoundError: There is no such run. Not retryable.
         """
         described = await describe(self.temporal, workflow_id)
@@ -334,11 +346,8 @@ class PerdureClient(People):
             workflow_id, result_type=known.get(described.workflow_execution_info.type.name)
         )
         try:
-            async with asyncio.timeout(None if timeout is None else timeout.total_seconds()):
-                with readable_storage():
-                    value = await handle.result()
-        except TimeoutError:
-            raise StillRunningError(f"{workflow_id!r} is still running; it goes on.") from None
+            with readable_storage():
+                value = await self._ended(handle, timeout)
         except WorkflowFailureError as error:
             failure = to_run_error(workflow_id, error)
             raise await with_partial(self.temporal, workflow_id, failure) from None
@@ -348,6 +357,16 @@ class PerdureClient(People):
             output = await read_output(self.temporal, workflow_id)
             return value.model_copy(update={"output": output, "output_slot": None})
         return await whole_result(self.temporal, value) if isinstance(value, MapResult) else value
+
+    async def _ended(self, handle: WorkflowHandle[Any, Any], timeout: timedelta | None) -> Any:
+        """Wait for a result; that of a run which is over is had in no time."""
+        try:
+            async with asyncio.timeout(None if timeout is None else timeout.total_seconds()):
+                return await handle.result()
+        except TimeoutError:
+            if not is_closed(await describe(self.temporal, handle.id)):
+                raise StillRunningError(f"{handle.id!r} is still running; it goes on.") from None
+        return await handle.result()
 
     async def list(
         self,
@@ -558,14 +577,29 @@ class PerdureClient(People):
         Raises:
             RunNotFoundError: There is no such run, or it is closed. Not retryable.
             InvalidInputError: The run refused it. Not retryable.
-            NoWorkerError: It wasn't done within 30 seconds; it may be yet. Retryable.
+            NoWorkerError: It wasn't done in `update_timeout`; it may be yet. Retryable.
         """
-        handle: WorkflowHandle[Any, Any] = self.temporal.get_workflow_handle(workflow_id)
-        try:
-            async with asyncio.timeout(_UPDATE_SECONDS):
-                return await _asked(workflow_id, name, handle.execute_update(name, args=args))
-        except TimeoutError:
-            raise _no_worker(workflow_id, name) from None
+        return await self._update(workflow_id, name, args)
+
+    async def _update(
+        self,
+        workflow_id: str,
+        name: str,
+        args: Sequence[Any],
+        result_type: type[Any] | None = None,
+        *,
+        is_repeatable: bool = False,
+    ) -> Any:
+        call = deliver_update(
+            self.temporal,
+            workflow_id,
+            name,
+            args,
+            result_type=result_type,
+            is_repeatable=is_repeatable,
+            timeout=self.update_timeout,
+        )
+        return await _asked(workflow_id, name, call)
 
     async def set_limits(self, workflow_id: str, limits: Limits) -> Limits:
         """Set limits of an open run; those that are None stay as they are. Runs that wait for them go on.
@@ -578,9 +612,9 @@ class PerdureClient(People):
         Raises:
             RunNotFoundError: There is no such run, or it is closed. Not retryable.
             InvalidInputError: It can't have such a limit, or has spent more. Not retryable.
-            NoWorkerError: It wasn't done within 30 seconds; it may be yet. Retryable.
+            NoWorkerError: It wasn't done in `update_timeout`; it may be yet. Retryable.
         """
-        return Limits.model_validate(await self.update(workflow_id, LIMIT_UPDATE, limits))
+        return await self._update(workflow_id, LIMIT_UPDATE, [limits], Limits, is_repeatable=True)
 
     async def send(
         self,
@@ -604,10 +638,10 @@ class PerdureClient(People):
             InvalidInputError: It is empty, or the run is none of an agent, or about to end. Not retryable.
             PayloadTooLargeError: The message is too large. Not retryable.
             InboxFullError: Too many messages wait for the run's next turn. Retryable.
-            NoWorkerError: It wasn't taken within 30 seconds; it may be yet. Retryable.
+            NoWorkerError: It wasn't taken in `update_timeout`; it may be yet. Retryable.
         """
         request = make_request(message, interrupt=interrupt, message_id=message_id)
-        return await send(self.temporal, workflow_id, request)
+        return await send(self.temporal, workflow_id, request, timeout=self.update_timeout)
 
     async def pause(self, workflow_id: str) -> None:
         """Let what a run has in flight end, and start nothing new, in it and in all that is below it.
@@ -639,7 +673,7 @@ class PerdureClient(People):
         Raises:
             InvalidPlanError: It can't be applied, and nothing was; it tells every fault. Not retryable.
             RunNotFoundError: There is no such run, or it is closed. Not retryable.
-            NoWorkerError: It wasn't done within 30 seconds; it may be yet. Retryable.
+            NoWorkerError: It wasn't done in `update_timeout`; it may be yet. Retryable.
         """
         request = AmendPlanRequest(amendment=amendment, number=number)
         return await self._steer(workflow_id, AMEND_PLAN_UPDATE, request)
@@ -655,18 +689,12 @@ class PerdureClient(People):
         Raises:
             InvalidInputError: It neither failed nor was skipped. Not retryable.
             RunNotFoundError: There is no such run, or it is closed. Not retryable.
-            NoWorkerError: It wasn't done within 30 seconds; it may be yet. Retryable.
+            NoWorkerError: It wasn't done in `update_timeout`; it may be yet. Retryable.
         """
         return await self._steer(workflow_id, RETRY_TASK_UPDATE, RetryTaskRequest(task=task, number=number))
 
     async def _steer(self, workflow_id: str, name: str, request: Any) -> PlanStatus:
-        handle: WorkflowHandle[Any, Any] = self.temporal.get_workflow_handle(workflow_id)
-        try:
-            async with asyncio.timeout(_UPDATE_SECONDS):
-                call = handle.execute_update(name, request, result_type=PlanStatus)
-                return await steered(workflow_id, _asked(workflow_id, name, call))
-        except TimeoutError:
-            raise _no_worker(workflow_id, name) from None
+        return await steered(workflow_id, self._update(workflow_id, name, [request], PlanStatus))
 
     async def cost(self, *, since: timedelta | None = None, by: CostBy = "agent") -> CostReport:
         """Add up what agents' runs have cost; no worker is needed.

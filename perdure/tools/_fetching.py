@@ -17,8 +17,8 @@ from perdure.errors import ToolError, ToolRetry
 from perdure.providers._decode import BoundedBody, BrokenBodyError
 from perdure.tools._addresses import why_refused
 from perdure.tools._page import decode, page_text
+from perdure.tools._statuses import PASSING, REDIRECTS
 
-_REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _HTML = frozenset({"text/html", "application/xhtml+xml"})
 _TEXTUAL = ("json", "xml", "yaml", "javascript", "ecmascript", "x-www-form-urlencoded", "toml", "graphql", "rtf")
 _PORTS = {"http": 80, "https": 443}
@@ -26,7 +26,6 @@ _MAX_TRIED = 3
 """Addresses of a host that are tried in turn."""
 _CONNECT_SECONDS = 10.0
 _MAX_ERROR_BYTES = 2000
-_PASSING = frozenset({429, 502, 503, 504})
 _HEADERS = {
     "accept": "text/html,application/xhtml+xml,text/*;q=0.9,application/json;q=0.9,*/*;q=0.5",
     "accept-encoding": "gzip, deflate",
@@ -152,10 +151,10 @@ def _tls() -> ssl.SSLContext:
 
 async def _read(target: httpx.URL, response: httpx.Response, bounds: Bounds) -> str | httpx.URL:
     status = response.status_code
-    if status in _REDIRECTS and "location" in response.headers:
+    if status in REDIRECTS and "location" in response.headers:
         return _parse(str(target.join(response.headers["location"])))
     shown = f"{target.scheme}://{target.netloc.decode('ascii')}{target.path}"
-    if status in _PASSING:
+    if status in PASSING:
         raise ToolError(f"{shown} answered with HTTP {status}.", is_retryable=True)
     if not response.is_success:
         raise ToolRetry(f"{shown} answered with HTTP {status}.{await _beginning(response)}")

@@ -21,11 +21,10 @@ from perdure.providers._decode import BoundedBody, BrokenBodyError
 from perdure.providers._redact import HIDDEN
 from perdure.tools._operation import READING, Operation
 from perdure.tools._page import decode
+from perdure.tools._statuses import PASSING, REDIRECTS
 from perdure.tools._writing import Written, write
 
-_REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _MAX_REDIRECTS = 5
-_PASSING = frozenset({429, 502, 503, 504})
 _LONGEST_WAIT = timedelta(minutes=5)
 _MAX_ERROR_BYTES = 2000
 _TEXTUAL = ("json", "xml", "yaml", "javascript", "x-www-form-urlencoded", "csv", "ndjson")
@@ -97,7 +96,7 @@ async def _exchange(operation: Operation, written: Written, client: httpx.AsyncC
 
 def _redirect(operation: Operation, url: httpx.URL, response: httpx.Response) -> httpx.URL | None:
     """Return where to go on: only a reading call does, at the same origin, since it carries credentials."""
-    if response.status_code not in _REDIRECTS or "location" not in response.headers:
+    if response.status_code not in REDIRECTS or "location" not in response.headers:
         return None
     target = url.join(response.headers["location"])
     if operation.method not in READING:
@@ -113,7 +112,7 @@ def _origin(url: httpx.URL) -> tuple[str, str, int | None]:
 
 async def _told(operation: Operation, response: httpx.Response) -> str:
     status = response.status_code
-    if status in _PASSING:
+    if status in PASSING:
         if operation.is_repeatable:
             text = f"{_host(operation)} answered with HTTP {status}."
             raise ToolError(text, is_retryable=True, next_retry_delay=_retry_after(response))

@@ -1,8 +1,11 @@
 """The reference servers of the protocol's authors, from the npm registry; skipped where there is no node."""
 
+import asyncio
+import os
 import shutil
 import subprocess
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -11,6 +14,7 @@ from perdure import MCPServer
 from perdure.contracts.messages import ImagePart
 from perdure.testing import ScriptedModel
 from tests.activities.mcp_rig import Runs, make_runs
+from tests.support.health import free_port
 
 PACKAGES = ("@modelcontextprotocol/server-everything", "@modelcontextprotocol/server-filesystem")
 FOLDER = Path.home() / ".cache" / "perdure-tests" / "npm"
@@ -87,3 +91,52 @@ async def test_files_stay_in_their_folder(runs: Runs, tmp_path: Path) -> None:
     outcome, told = await runs.call("files__read_text_file", path="/etc/passwd")
     assert outcome == "error"
     assert "access denied" in told.lower()
+
+
+async def test_everything_over_http_and_a_restart(installed: Path, tmp_path: Path) -> None:
+    port = free_port()
+    server = MCPServer.http("all", f"http://127.0.0.1:{port}/mcp", resources=True, prompts=True, trusted=True)
+    runs = make_runs(tmp_path, ScriptedModel(["done"]), server)
+    async with _over_http(installed, port):
+        await runs.start()
+        assert await runs.call("all__echo", message="hello") == ("ok", "Echo: hello")
+        outcome, listed = await runs.call("all__list_resources")
+        assert (outcome, "demo://" in listed) == ("ok", True)
+        outcome, told = await runs.call("all__get_prompt", name="simple-prompt")
+        assert (outcome, told.startswith("[user] ")) == ("ok", True)
+    async with _over_http(installed, port):
+        assert await runs.call("all__echo", message="again") == ("ok", "Echo: again")
+    await runs.rig.pool.aclose()
+    await runs.rig.aclose()
+    await runs.rig.host.http.aclose()
+
+
+@asynccontextmanager
+async def _over_http(installed: Path, port: int) -> AsyncGenerator[None]:
+    """Run the server until the end of the block; then kill it."""
+    process = await asyncio.create_subprocess_exec(
+        "node",
+        str(installed / PACKAGES[0] / "dist" / "index.js"),
+        "streamableHttp",
+        env={**os.environ, "PORT": str(port)},
+        stdout=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.DEVNULL,
+    )
+    try:
+        async with asyncio.timeout(30):
+            while not await _listens(port):
+                assert process.returncode is None, "the server ended"
+                await asyncio.sleep(0.1)
+        yield
+    finally:
+        process.kill()
+        await process.wait()
+
+
+async def _listens(port: int) -> bool:
+    try:
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+    except OSError:
+        return False
+    writer.close()
+    return True

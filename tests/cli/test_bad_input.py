@@ -251,3 +251,17 @@ def test_forks(project: Project, args: tuple[str, ...], problem: str) -> None:
 )
 def test_schedules(project: Project, args: str, problem: str) -> None:
     assert problem in project.fail("schedule", "create", "nightly", *args.split(), code=2)
+
+
+@pytest.mark.parametrize(
+    ("args", "given"),
+    [
+        ("result some-run --timeout nan", "nan"),
+        ("result some-run --timeout inf", "inf"),
+        ("result some-run --timeout 1e300", "1e300"),
+        ("top --interval nan", "nan"),
+        ("storage gc --older-than inf", "inf"),
+    ],
+)
+def test_numbers_that_no_clock_counts(project: Project, args: str, given: str) -> None:
+    assert f"'{given}' is out of range." in project.fail(*args.split(), code=2)

@@ -175,7 +175,8 @@ async def test_rules_of_a_run_hold_in_its_tree(client: PerdureClient) -> None:
         await client.approve(run.workflow_id, wait.id)
     (below,) = await waiting(client, run.workflow_id)
     assert (below.tool, below.agent) == ("look", "helper")
-    found = [each for each in await client.inbox(group="boss") if each.workflow_id.startswith(run.workflow_id)]
+    boss = (await client.inbox(group="boss")).runs
+    found = [each for each in boss if each.workflow_id.startswith(run.workflow_id)]
     assert [(each.waits, each.is_answered) for each in found] == [((below,), True)]
     await client.approve(run.workflow_id, below.id)  # by the id of the run above it
     assert await output(client, run.workflow_id) == "saw 7 | peeked 1"
@@ -204,7 +205,7 @@ async def test_steps_and_inline_agents_of_a_workflow_of_ones_own(client: Perdure
 async def in_inbox(client: PerdureClient, workflow_id: str) -> list[RunWaits]:
     async with asyncio.timeout(TIME.total_seconds()):
         for _ in range(20):
-            found = [each for each in await client.inbox() if each.workflow_id == workflow_id]
+            found = [each for each in (await client.inbox()).runs if each.workflow_id == workflow_id]
             if found:
                 return found
             await asyncio.sleep(0.1)
@@ -280,7 +281,7 @@ async def test_without_a_worker_history_tells(temporal: Client) -> None:
         (wait,) = await waiting(client, run.workflow_id)
         assert len(wait.arguments) > 5000, "approvals of one run show whole arguments"
     alone = PerdureClient(temporal, task_queue=f"nobody-{queue}")
-    (found,) = [each for each in await client.inbox() if each.workflow_id == run.workflow_id]
+    (found,) = [each for each in (await client.inbox()).runs if each.workflow_id == run.workflow_id]
     if found.is_answered:
         pytest.fail("a worker answered")
     assert [(each.tool, each.id, len(each.arguments)) for each in found.waits] == [("deploy", "", 4000)]

@@ -64,6 +64,7 @@ def test_a_large_input_leaves_json_alone(project: CliProject) -> None:
 
 def test_result(project: CliProject, finished: str) -> None:
     assert project.run("result", finished).stdout == "The answer to '1 + 2' is 3.\n"
+    assert project.run("result", finished, "--timeout", "0").stdout == "The answer to '1 + 2' is 3.\n"
     result = json.loads(project.out("result", finished, "-o", "json"))
     assert (result["output"], result["counters"]["turns"]) == ("The answer to '1 + 2' is 3.", 2)
 
@@ -263,8 +264,10 @@ def test_memory_of_nobody(project: CliProject) -> None:
 
 def test_a_run_that_goes_on_for_longer(project: CliProject) -> None:
     workflow_id = project.out("start", "calc", "-i", "flaky").strip()
-    stderr = project.invoke("result", workflow_id, "--timeout", "1", code=1).stderr
-    assert stderr == f"Error: '{workflow_id}' is still running; it goes on.\n"
+    told = f"'{workflow_id}' is still running; it goes on."
+    assert project.invoke("result", workflow_id, "--timeout", "1", code=3).stderr == f"Error: {told}\n"
+    ended = project.invoke("result", workflow_id, "--timeout", "0", "-o", "json", code=3)
+    assert json.loads(ended.stdout)["error"] == {"type": "StillRunningError", "message": told, "partial": None}
     assert "overloaded" in project.out("show", workflow_id)
     project.invoke("cancel", workflow_id)
     assert "RunCancelled" in project.invoke("result", workflow_id, code=1).stderr
@@ -319,7 +322,7 @@ def test_a_queue_without_worker_is_noticed(project: CliProject) -> None:
     ended = project.invoke("start", "calc", "-i", "x", "--task-queue", "nobody-polls")
     warning = "no worker polls the Task Queue 'nobody-polls'"
     assert warning in ended.stderr
-    waiting = project.invoke("result", ended.stdout.strip(), "--timeout", "0.1", code=1)
+    waiting = project.invoke("result", ended.stdout.strip(), "--timeout", "0.1", code=3)
     assert warning in waiting.stderr
 
 

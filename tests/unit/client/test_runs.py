@@ -132,7 +132,8 @@ def test_a_query_that_the_server_refuses_names_the_remedy() -> None:
     ("error", "said"),
     [
         (rpc_error(RPCStatusCode.NOT_FOUND), "There is no run 'w'"),
-        (rpc_error(RPCStatusCode.INVALID_ARGUMENT), "There is no run 'w'"),
+        (rpc_error(RPCStatusCode.INVALID_ARGUMENT, "WorkflowId is not set on request."), "There is no run 'w'"),
+        (rpc_error(RPCStatusCode.INVALID_ARGUMENT, "Invalid RunId."), "There is no run 'w'"),
         (rpc_error(RPCStatusCode.NOT_FOUND, "workflow execution already completed"), "The run 'w' is closed"),
     ],
 )
@@ -140,6 +141,14 @@ def test_a_run_that_is_not_there(error: RPCError, said: str) -> None:
     found = not_found(error, "w")
     assert isinstance(found, RunNotFoundError)
     assert found.message.startswith(said)
+
+
+def test_what_a_run_is_given_may_be_at_fault() -> None:
+    """So of a run that has had 10,000 signals."""
+    full = rpc_error(RPCStatusCode.INVALID_ARGUMENT, "exceeded workflow execution limit for signal events")
+    found = not_found(full, "w")
+    assert isinstance(found, InvalidInputError)
+    assert found.message == f"Temporal can't do that with run 'w': {full.message}."
 
 
 def test_any_other_fault_of_the_server_is_itself() -> None:
