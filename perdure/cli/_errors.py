@@ -33,9 +33,19 @@ class Failure(click.ClickException):
 
 
 class RunFailed(click.ClickException):
-    """A run that was waited for did not complete."""
+    """A run that was waited for did not complete.
+
+    Attributes:
+        told: The error as programs read it: type, message, and what the run had by then.
+    """
 
     exit_code = RUN_FAILED
+
+    def __init__(self, kind: str, message: str, partial: str | None = None) -> None:
+        """Tell an error of this type."""
+        had = f"\n\nWhat it had by then:\n{partial}" if partial else ""
+        super().__init__(f"{kind}: {message}{had}")
+        self.told = {"type": kind, "message": message, "partial": partial}
 
 
 class Interrupted(click.exceptions.Exit):
@@ -88,8 +98,13 @@ def describe(error: BaseException) -> tuple[int, str]:
 
 
 @contextmanager
-def run_outcome(output: str = "text") -> Generator[None]:
-    """Say that an error of a run, whatever its type, is the run's and not the command's; as JSON on stdout too."""
+def run_outcome(output: str = "text", *, is_event: bool = False) -> Generator[None]:
+    """Say that an error of a run, whatever its type, is the run's and not the command's; as JSON on stdout too.
+
+    Args:
+        output: How the command prints.
+        is_event: The JSON is one of a stream of events, which have kinds.
+    """
     from perdure.errors import PerdureError, ServerError
 
     try:
@@ -97,12 +112,11 @@ def run_outcome(output: str = "text") -> Generator[None]:
     except ServerError:
         raise
     except PerdureError as error:
-        kind, partial = type(error).__name__, error.attributes.get("partial")
+        failed = RunFailed(type(error).__name__, error.message, error.attributes.get("partial"))
         if output != "text":
-            told = {"type": kind, "message": error.message, "partial": partial}
-            click.echo(json.dumps({"error": told}, indent=2 if output == "json" else None))
-        had = f"\n\nWhat it had by then:\n{partial}" if partial else ""
-        raise RunFailed(f"{kind}: {error.message}{had}") from error
+            value = {**({"kind": "error"} if is_event else {}), "error": failed.told}
+            click.echo(json.dumps(value, indent=2 if output == "json" else None))
+        raise failed from error
 
 
 def _with_traceback(message: str, trace: str | None) -> str:
@@ -118,6 +132,9 @@ def _one_line(error: BaseException | None) -> str:
 
 def _code_of(error: BaseException) -> int:
     from perdure import errors
+
+    if isinstance(error, errors.SettingsError) and str(error.attributes.get("source", "")).startswith("flag "):
+        return USAGE  # the setting was typed with the command
 
     codes: tuple[tuple[type[BaseException] | tuple[type[BaseException], ...], int], ...] = (
         ((errors.ProjectLoadError, errors.SettingsError, errors.StorageError), PROJECT),
@@ -139,7 +156,8 @@ def _describe_rpc(error: Exception) -> tuple[int, str]:
         return UNREACHABLE, f"The connection to Temporal was lost: {error.message}."
     if error.status in (RPCStatusCode.UNAUTHENTICATED, RPCStatusCode.PERMISSION_DENIED):
         return UNREACHABLE, f"Temporal refused: {error.message}. Check TEMPORAL_API_KEY and TEMPORAL_NAMESPACE."
-    return RUN_FAILED, f"Temporal can't do that: {error.message}."
+    is_wrong = error.status is RPCStatusCode.INVALID_ARGUMENT
+    return USAGE if is_wrong else RUN_FAILED, f"Temporal can't do that: {error.message}."
 
 
 def _is_broken_pipe(error: BaseException) -> bool:
