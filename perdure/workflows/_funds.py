@@ -5,7 +5,6 @@ user's own, and what it had spent before it continued as new comes in another.
 """
 
 from collections.abc import Mapping
-from typing import Any
 
 from temporalio import workflow
 from temporalio.api.common.v1 import Payload
@@ -17,6 +16,7 @@ from perdure.contracts.names import LEASE_HEADER, LEDGER_HEADER, LIMITS_MEMO
 from perdure.errors import InvalidInputError
 from perdure.workflows._accounts import Account
 from perdure.workflows._bounds import check_amounts
+from perdure.workflows._headers import read_header, write_header
 from perdure.workflows._ledger import budget_of
 
 
@@ -38,8 +38,8 @@ class Funds:
     def open(self, headers: Mapping[str, Payload]) -> None:
         """Take what the workflow was started with."""
         limits: Limits = workflow.memo_value(LIMITS_MEMO, Limits(), type_hint=Limits)
-        lease: Lease | None = _read(headers, LEASE_HEADER, Lease)
-        ledger: Ledger | None = _read(headers, LEDGER_HEADER, Ledger)
+        lease: Lease | None = read_header(headers, LEASE_HEADER, Lease)
+        ledger: Ledger | None = read_header(headers, LEDGER_HEADER, Ledger)
         if ledger is None:
             ledger = Ledger(budget=budget_of(limits), lease=lease)
         self._has_letter_home = ledger.lease is not None
@@ -78,14 +78,14 @@ class Funds:
     def headers_for(self, child: str) -> dict[str, Payload]:
         """Lend to a child that is no run of an agent, and return what tells it so."""
         assert self.account is not None, "without an account there is nothing to lend"
-        return _written(LEASE_HEADER, self.account.lend_nothing(child))
+        return write_header(LEASE_HEADER, self.account.lend_nothing(child))
 
     def headers_on(self) -> dict[str, Payload]:
         """Return what tells the run that continues this one; children that are open end with this run."""
         if self.account is None:
             return {}
         spent = self.account.purse.taken
-        return _written(
+        return write_header(
             LEDGER_HEADER, self.account.ledger.model_copy(update={"spent": spent, "reserved": NOTHING})
         )
 
@@ -145,12 +145,3 @@ def check_shared(given: Limits) -> None:
             f"{told} set on a run that is no agent's: it takes {', '.join(SHARED_LIMITS[:-1])} and "
             f"{SHARED_LIMITS[-1]}."
         )
-
-
-def _read(headers: Mapping[str, Payload], name: str, kind: type[Any]) -> Any:
-    payload = headers.get(name)
-    return None if payload is None else workflow.payload_converter().from_payload(payload, kind)
-
-
-def _written(name: str, value: Any) -> dict[str, Payload]:
-    return {name: workflow.payload_converter().to_payload(value)}
