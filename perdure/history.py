@@ -11,12 +11,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from temporalio.api.common.v1 import Payload
-from temporalio.api.enums.v1 import EventType
+from temporalio.api.enums.v1 import EventType, WorkflowTaskFailedCause
 from temporalio.api.history.v1 import HistoryEvent
 from temporalio.client import Client
 from temporalio.converter import DataConverter
 
 from perdure.contracts.answers import output_value
+from perdure.contracts.bill import Bill, CarriedBill
 from perdure.contracts.calls import (
     CallModelRequest,
     CallModelResult,
@@ -33,6 +34,7 @@ from perdure.contracts.map import MapOutcome, MapPage
 from perdure.contracts.messages import Message, repeat_result
 from perdure.contracts.names import (
     AGENT_WORKFLOW,
+    BILL_HEADER,
     CALL_MODEL,
     CALL_TOOL,
     COMPACT,
@@ -84,6 +86,7 @@ class RecordedRun:
         compactions: How a conversation's epoch was made of the one before, by (conversation, epoch).
         summaries: Results of the model calls that were asked for summaries.
         copied: Messages, by (conversation, epoch, slot), that it copied from another run.
+        bill: What it, and those before it in its chain, paid; behind the last reset only.
     """
 
     conversations: dict[tuple[str, int], Conversation] = field(default_factory=dict[tuple[str, int], Conversation])
@@ -104,6 +107,7 @@ class RecordedRun:
     )
     summaries: list[CallModelResult] = field(default_factory=list[CallModelResult])
     copied: set[tuple[str, int, int]] = field(default_factory=set[tuple[str, int, int]])
+    bill: Bill = field(default_factory=Bill)
 
     def conversation(self, name: str = MAIN_CONVERSATION, epoch: int | None = None) -> Conversation:
         """Return a conversation's slots; of its last epoch when none is given."""
@@ -247,6 +251,8 @@ class RunReader:
                 await self._child_completed(event)
             case EventType.EVENT_TYPE_WORKFLOW_EXECUTION_UPDATE_ACCEPTED:
                 await self._update_accepted(event)
+            case EventType.EVENT_TYPE_WORKFLOW_TASK_FAILED:
+                self._task_failed(event)
             case EventType.EVENT_TYPE_WORKFLOW_EXECUTION_CONTINUED_AS_NEW:
                 continued = event.workflow_execution_continued_as_new_event_attributes
                 self.next_run_id = continued.new_execution_run_id
@@ -260,10 +266,13 @@ class RunReader:
 
     async def _started(self, event: HistoryEvent) -> None:
         started = event.workflow_execution_started_event_attributes
+        if BILL_HEADER in started.header.fields:
+            header, converter = started.header.fields[BILL_HEADER], self._converter.payload_converter
+            self.run.bill = converter.from_payload(header, CarriedBill).bill
         if started.workflow_type.name != AGENT_WORKFLOW or not started.input.payloads:
             return
         request: RunInput = await self._decode(list(started.input.payloads), RunInput)
-        self.run.request = request
+        self.run.request, self.run.bill = request, request.first_bill()
         inbox = request.inbox if request.carried is None else request.carried.inbox
         if inbox is not None:
             self.run.sent.update({each.id: each for each in inbox.waiting})
@@ -273,6 +282,11 @@ class RunReader:
         elif request.carried.fork is not None:
             for given in request.carried.fork.given:
                 self.run.put(MAIN_CONVERSATION, request.carried.epoch, given.slot, given.message)
+
+    def _task_failed(self, event: HistoryEvent) -> None:
+        failed = event.workflow_task_failed_event_attributes
+        if failed.cause == WorkflowTaskFailedCause.WORKFLOW_TASK_FAILED_CAUSE_RESET_WORKFLOW:
+            self.run.bill = Bill()  # what is before that is on the bill of the run that was reset
 
     async def _update_accepted(self, event: HistoryEvent) -> None:
         accepted = event.workflow_execution_update_accepted_event_attributes.accepted_request.input
@@ -344,6 +358,8 @@ class RunReader:
             self._enter(None, result)
 
     def _enter_reply(self, asked: CallModelRequest, reply: CallModelResult) -> None:
+        spec = self.run.specs.get(asked.spec)
+        self.run.bill = self.run.bill.plus(spec.name if spec else "", reply.message.model, reply.usage)
         if asked.summary is not None:
             self.run.summaries.append(reply)
             self.run.compact(asked.conversation, asked.epoch, reply.compacted)

@@ -17,6 +17,7 @@ from temporalio.client import Client
 from temporalio.converter import DataConverter
 
 from perdure.contracts.answers import is_answer
+from perdure.contracts.bill import Bill
 from perdure.contracts.budget import Amount
 from perdure.contracts.calls import CallModelRequest, CallToolRequest
 from perdure.contracts.compaction import moved_slots
@@ -205,7 +206,12 @@ class ResumeReader:
         """Return what the run began with, to begin with it again."""
         resumed = before.resumed or ResumedTurn()
         inbox = self.inbox(before.conversation_slots)
-        known = {"started_at": self._spent(before), "inbox": inbox, "raised": self._spending.raised}
+        known = {
+            "started_at": self._spent(before),
+            "inbox": inbox,
+            "raised": self._spending.raised,
+            "bill": Bill(),
+        }
         return before.model_copy(update={"resumed": resumed, **known})
 
     def inbox(self, length: int) -> CarriedInbox | None:

@@ -2,20 +2,23 @@
 
 import asyncio
 import sys
-import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import click
 
 from perdure.cli._context import Project, say
-from perdure.cli._errors import run_outcome
+from perdure.cli._errors import describe, run_outcome
 from perdure.cli._format import clean
 from perdure.cli._messages import MessagePrinter
+from perdure.cli._people import say_waits
+from perdure.cli._prompting import Asker, Lines, can_ask
 from perdure.cli._render import console, print_items
 from perdure.cli._running import surroundings
 from perdure.cli._sessions import NewSession, OpenSession
-from perdure.client import TranscriptEntry, WatchEvent
+from perdure.client import RunWaits, TranscriptEntry, WatchEvent
+from perdure.contracts.names import CALL_MODEL
 from perdure.errors import InboxFullError, InvalidInputError, PayloadTooLargeError, RunNotFoundError
 
 if TYPE_CHECKING:
@@ -26,33 +29,13 @@ _SHOWN = 6
 """Messages of before that are shown when one comes back."""
 
 
-class Lines:
-    """Lines of stdin, read by a thread of their own: nothing can interrupt a thread that reads."""
-
-    def __init__(self) -> None:
-        """Read nothing yet."""
-        self.is_terminal = sys.stdin.isatty()
-        self._queue: asyncio.Queue[str | None] = asyncio.Queue()
-
-    def open(self) -> None:
-        """Start to read."""
-        loop = asyncio.get_running_loop()
-
-        def read() -> None:
-            for line in sys.stdin:
-                loop.call_soon_threadsafe(self._queue.put_nowait, line.rstrip("\r\n"))
-            loop.call_soon_threadsafe(self._queue.put_nowait, None)
-
-        threading.Thread(target=read, name="perdure-stdin", daemon=True).start()
-
-    async def next(self) -> str | None:
-        """Return the next line that isn't empty; None at the end, or at `/quit`."""
-        while (line := await self._queue.get()) is not None:
-            if line.strip() == QUIT:
-                return None
+async def read_message(lines: Lines) -> str | None:
+    """Return the next line that isn't empty; None at the end, or at `/quit`."""
+    with suppress(EOFError):
+        while (line := await lines.next()).strip() != QUIT:
             if line.strip():
                 return line
-        return None
+    return None
 
 
 class Printer:
@@ -62,7 +45,9 @@ class Printer:
         """Print as text, or as JSON lines."""
         self._is_json = output == "jsonl"
         self._rest = MessagePrinter(console(is_stderr=True))
-        self._streamed = 0
+        self._call = ""
+        self._streamed = ""
+        """What is on the terminal of the reply that this call writes."""
 
     def entry(self, entry: TranscriptEntry, *, is_old: bool = False) -> None:
         """Print a message."""
@@ -75,33 +60,84 @@ class Printer:
                 self._rest.print(entry)
             return
         text = clean(message.text)
-        if self._streamed and not message.tool_calls:
-            click.echo(text[self._streamed :])
-        elif text and not message.tool_calls:
-            click.echo(text)
-        else:
+        if message.tool_calls or not text:
+            self._break_off()
             self._rest.print(entry)
+        elif text.startswith(self._streamed):
+            click.echo(text[len(self._streamed) :])
+        else:  # that was another try, or a summary
+            self._break_off()
+            click.echo(text)
         if message.stop == "interrupted":
             say("(interrupted)")
-        self._streamed = 0
+        self._streamed = ""
 
     def progress(self, event: WatchEvent) -> None:
         """Print what is new of the reply that is being written, on a terminal."""
         if self._is_json or not sys.stdout.isatty():
             return
         for call in event.pending:
-            if call.progress is None or not call.progress.text:
+            if call.activity != CALL_MODEL or call.progress is None or not call.progress.text:
                 continue
+            if call.activity_id != self._call:
+                self._break_off()
+                self._call = call.activity_id
             text = clean(call.progress.text)
-            start = self._streamed - call.progress.offset
+            start = len(self._streamed) - call.progress.offset
             if 0 <= start < len(text):
                 click.echo(text[start:], nl=False)
-                self._streamed = call.progress.offset + len(text)
+                self._streamed += text[start:]
+
+    def _break_off(self) -> None:
+        if self._streamed:
+            click.echo()
+        self._streamed = ""
 
     def prompt(self, lines: Lines) -> None:
         """Say that it is the user's turn."""
         if lines.is_terminal:
             click.echo("> ", err=True, nl=False)
+
+
+class Waits:
+    """What people are to decide in the session: asked where one sits at the terminal, else told, once.
+
+    Attributes:
+        asking: At work while something is asked; what is typed is the answer then.
+    """
+
+    def __init__(self, client: "PerdureClient", lines: Lines, output: str) -> None:
+        """Ask nothing yet."""
+        out = console(is_stderr=True)
+        self.asking: asyncio.Task[None] | None = None
+        self._asker = Asker(client, out, lines) if output == "text" and can_ask(out) else None
+        self._output = output
+        self._told: set[tuple[str, str]] = set()
+
+    def take(self, event: WatchEvent) -> None:
+        """Take in what waits now."""
+        if self._output == "jsonl":
+            print_items([event], "jsonl")
+        elif self._asker is None:
+            self._tell(event.waits)
+        else:
+            self._asker.note(event.waits)
+            if self._asker.has_more and self.asking is None:
+                self.asking = asyncio.create_task(self._asker.ask_all())
+
+    def settle(self) -> None:
+        """Take in that all was asked, where it was; say what went wrong."""
+        if self.asking is None or not self.asking.done():
+            return
+        error, self.asking = self.asking.exception(), None
+        if error is not None:
+            say(describe(error)[1])
+
+    def _tell(self, runs: Sequence[RunWaits]) -> None:
+        for run in runs:
+            new = [wait for wait in run.waits if (wait.id, wait.group) not in self._told]
+            self._told.update((wait.id, wait.group) for wait in new)
+            say_waits([run.model_copy(update={"waits": tuple(new)})])
 
 
 class Chat:
@@ -112,7 +148,8 @@ class Chat:
         workflow_id: The session.
         lines: What the user writes.
         printer: Prints.
-        seen: Messages that are not printed again.
+        waits: What people are to decide.
+        seen: Epoch and slot of the last message that is not printed again.
         asked: Messages that the session has, beside its input.
     """
 
@@ -123,7 +160,8 @@ class Chat:
         *,
         lines: Lines,
         printer: Printer,
-        seen: int = 0,
+        waits: Waits,
+        seen: tuple[int, int] = (0, -1),
         asked: int = 0,
     ) -> None:
         """Begin."""
@@ -131,6 +169,7 @@ class Chat:
         self._client = client
         self._lines = lines
         self._printer = printer
+        self._waits = waits
         self._seen = seen
         self._asked = asked
         self._is_idle = False
@@ -147,9 +186,10 @@ class Chat:
         line: asyncio.Task[str | None] | None = None
         try:
             while not self._is_over:
-                if line is None and (self._is_idle or self._lines.is_terminal):
-                    line = asyncio.create_task(self._lines.next())
-                await asyncio.wait([event] if line is None else [event, line], return_when=asyncio.FIRST_COMPLETED)
+                line = self._listen(line)
+                tasks = [task for task in (event, line, self._waits.asking) if task is not None]
+                await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+                self._waits.settle()
                 if line is not None and line.done():
                     text, line = line.result(), None
                     if text is None:
@@ -159,10 +199,21 @@ class Chat:
                     self._take(event.result())
                     event = asyncio.create_task(_next(events))
         finally:
-            event.cancel()
-            if line is not None:
-                line.cancel()
+            for task in (event, line, self._waits.asking):
+                if task is not None:
+                    task.cancel()
         return True
+
+    def _listen(self, line: "asyncio.Task[str | None] | None") -> "asyncio.Task[str | None] | None":
+        """Read a message when the user may write one: not while they are asked something."""
+        if self._waits.asking is not None:
+            if line is not None and not line.done():
+                line.cancel()  # nothing is lost by that: what was typed waits in the queue
+                return None
+            return line
+        if line is None and (self._is_idle or self._lines.is_terminal):
+            return asyncio.create_task(read_message(self._lines))
+        return line
 
     async def _send(self, text: str) -> None:
         interrupt = self._lines.is_terminal and not self._is_idle and text.startswith("!")
@@ -179,10 +230,12 @@ class Chat:
         if event is None or event.kind == "closed":
             self._is_over = True
         elif event.entry is not None:
-            if event.entry.slot >= self._seen:
+            if (event.entry.epoch, event.entry.slot) > self._seen:
                 self._printer.entry(event.entry)
         elif event.kind == "pending":
             self._printer.progress(event)
+        elif event.kind == "waits":
+            self._waits.take(event)
         elif event.kind == "idle" and event.read is not None and event.read >= self._asked:
             self._is_idle = True
             self._printer.prompt(self._lines)
@@ -192,13 +245,13 @@ async def _next(events: AsyncIterator[WatchEvent]) -> WatchEvent | None:
     return await anext(events, None)
 
 
-async def finish(client: "PerdureClient", workflow_id: str) -> None:
+async def finish(client: "PerdureClient", workflow_id: str, output: str) -> None:
     """Say how a session ended.
 
     Raises:
         RunFailed: It did not complete.
     """
-    with run_outcome():
+    with run_outcome(output):
         result = await client.result(workflow_id)
     limit = f" at its limit {result.limit}" if result.limit else ""
     say(f"The session {workflow_id} is over{limit}.")
@@ -219,16 +272,17 @@ async def chat(project: Project, session: OpenSession | NewSession, output: str)
     lines, printer = Lines(), Printer(output)
     async with surroundings(project) as around:
         client, begun = around.client, ""
+        waits = Waits(client, lines, output)
         try:
             if isinstance(session, OpenSession):
-                talk = await _come_back(client, session, lines, printer)
+                talk = await _come_back(client, session, lines, printer, waits)
             else:
-                talk = await _begin(client, session, lines, printer)
+                talk = await _begin(client, session, lines, printer, waits)
             if talk is None:
                 return
             begun = talk.id
             if await talk.run():
-                await finish(client, begun)
+                await finish(client, begun, output)
             else:
                 say(way_back(begun, around.needed))
         except asyncio.CancelledError:
@@ -237,24 +291,26 @@ async def chat(project: Project, session: OpenSession | NewSession, output: str)
             raise
 
 
-async def _begin(client: "PerdureClient", session: NewSession, lines: Lines, printer: Printer) -> "Chat | None":
+async def _begin(
+    client: "PerdureClient", session: NewSession, lines: Lines, printer: Printer, waits: Waits
+) -> "Chat | None":
     text = session.text
-    lines.open()
     if text is None:
         printer.prompt(lines)
-        text = await lines.next()
+        text = await read_message(lines)
     if text is None:
         return None
     id = await session.begin(client, text)
     say(f"Started {id}.")
-    return Chat(client, id, lines=lines, printer=printer)
+    return Chat(client, id, lines=lines, printer=printer, waits=waits)
 
 
-async def _come_back(client: "PerdureClient", session: OpenSession, lines: Lines, printer: Printer) -> "Chat":
+async def _come_back(
+    client: "PerdureClient", session: OpenSession, lines: Lines, printer: Printer, waits: Waits
+) -> "Chat":
     status = await session.status(client)
     entries = await client.transcript(session.id)
     for entry in entries[-_SHOWN:]:
         printer.entry(entry, is_old=True)
-    lines.open()
-    seen = entries[-1].slot + 1 if entries else 0
-    return Chat(client, session.id, lines=lines, printer=printer, seen=seen, asked=status.received)
+    seen = (entries[-1].epoch, entries[-1].slot) if entries else (0, -1)
+    return Chat(client, session.id, lines=lines, printer=printer, waits=waits, seen=seen, asked=status.received)

@@ -29,9 +29,7 @@ from perdure.errors import PerdureError
 from perdure.project import load_app
 from perdure.settings import Resolved, Settings
 from perdure.telemetry.environment import metrics_config, traces_exporter
-from perdure.wiring import make_providers, sandboxed_runner
-from perdure.workflows.agent import AgentWorkflow
-from perdure.workflows.plan_workflow import PlanWorkflow
+from perdure.wiring import all_workflows, make_providers, sandboxed_runner
 
 Status = Literal["ok", "note", "warning", "problem"]
 
@@ -125,8 +123,8 @@ class Doctor:
         return app
 
     def _workflows(self, app: App | None) -> None:
-        """Load each workflow as a worker would, in the sandbox."""
-        for cls in (AgentWorkflow, PlanWorkflow, *(app.workflows.values() if app else ())):
+        """Load each workflow that a worker registers as it would, in the sandbox."""
+        for cls in all_workflows(app or App()):
             definition = workflow._Definition.must_from_class(cls)  # pyright: ignore[reportPrivateUsage]
             name = definition.name or cls.__name__
             try:

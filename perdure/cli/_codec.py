@@ -38,11 +38,13 @@ async def _serve(server: CodecServer, address: Address) -> None:
 
 def _origin(given: str | None, settings: Settings) -> str:
     text = given or settings.ui_url or f"http://localhost:{settings.dev_ui_port}"
-    url = urlsplit(text)
+    wrong = InvalidInputError(f"--origin {text!r} should be where the web UI is, such as https://temporal.my.org.")
+    try:
+        url = urlsplit(text)
+    except ValueError:
+        raise wrong from None
     if url.scheme not in ("http", "https") or not url.hostname or "*" in text or "@" in url.netloc:
-        raise InvalidInputError(
-            f"--origin {text!r} should be where the web UI is, such as https://temporal.my.org."
-        )
+        raise wrong
     return f"{url.scheme}://{url.netloc}"
 
 

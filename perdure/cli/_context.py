@@ -1,6 +1,7 @@
 """What a command works with: the settings, the app, a connected client, an event loop."""
 
 import asyncio
+import os
 import signal
 import sys
 from collections.abc import Callable, Coroutine
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 if TYPE_CHECKING:
+    from temporalio.envconfig import ClientConnectConfig
     from temporalio.runtime import Runtime
 
     from perdure.app import App
@@ -70,12 +72,23 @@ def load_app(app: str | None) -> "App":
 
 def is_temporal_configured() -> bool:
     """Say whether the user set an address, by the environment or a profile."""
+    config = _temporal_config()
+    return config is None or "target_host" in config  # where it can't be read, connecting tells what is wrong
+
+
+def is_more_configured() -> bool:
+    """Say whether the user set what the embedded server doesn't have: a namespace, an API key, TLS."""
+    config = _temporal_config() or {}
+    return config.get("namespace", "default") != "default" or bool(config.get("api_key") or config.get("tls"))
+
+
+def _temporal_config() -> "ClientConnectConfig | None":
     from temporalio.envconfig import ClientConfig
 
     try:
-        return "target_host" in ClientConfig.load_client_connect_config()
+        return ClientConfig.load_client_connect_config()
     except (RuntimeError, OSError, ValueError):
-        return True  # connecting tells what is wrong with it
+        return None
 
 
 def local_address(settings: "Settings") -> str | None:
@@ -84,6 +97,12 @@ def local_address(settings: "Settings") -> str | None:
         return None
     port = _recorded_port(settings) or settings.dev_port
     return None if port in (0, 7233) else f"{LOCAL}:{port}"
+
+
+def local_environment(address: str) -> dict[str, str]:
+    """Return this process's environment with a local server as Temporal, whatever is configured."""
+    kept = {key: value for key, value in os.environ.items() if not key.startswith("TEMPORAL_")}
+    return {**kept, "TEMPORAL_ADDRESS": address, "TEMPORAL_CONFIG_FILE": os.devnull}
 
 
 def _recorded_port(settings: "Settings") -> int | None:

@@ -8,6 +8,11 @@ from perdure.client import CostReport, CostRow
 
 def print_costs(report: CostReport, output: str) -> None:
     """Print a line for each row, and the total; as `jsonl` the rows alone."""
+    if report.is_partial:
+        say(
+            "Without what agents spent inline, in workflows of your own: the server lacks perdure's search"
+            " attributes. `perdure doctor --fix` registers them."
+        )
     if output == "json":
         print_json(report, output)
     elif output == "jsonl":

@@ -17,6 +17,7 @@ from temporalio.api.enums.v1 import EventType
 from temporalio.client import Client
 
 import perdure
+from perdure.cli._context import local_environment
 from perdure.client import PerdureClient, RunDetails, TranscriptEntry
 from perdure.connection import connect
 from perdure.contracts.names import CALL_MODEL
@@ -70,9 +71,9 @@ class _Worker:
         """Start nothing yet."""
         self._log = folder / f"worker-{number}.log"
         self._example = example
+        inherited = local_environment(server.address).items()  # without the settings of the user's project
         self._env = {
-            **os.environ,
-            "TEMPORAL_ADDRESS": server.address,
+            **{key: value for key, value in inherited if not key.startswith("PERDURE_")},
             "RESEARCH_ROOT": str(folder / "corpus"),
             "PYTHONPATH": os.pathsep.join([str(example), os.environ.get("PYTHONPATH", "")]),
         }

@@ -6,12 +6,9 @@ import os
 import sys
 from collections.abc import Generator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, NoReturn
+from typing import NoReturn
 
 import click
-
-if TYPE_CHECKING:
-    from perdure.errors import PerdureError
 
 DEBUG = "perdure.debug"
 """In a context's `meta`: whether tracebacks are wanted."""
@@ -37,9 +34,19 @@ class Failure(click.ClickException):
 
 
 class RunFailed(click.ClickException):
-    """A run that was waited for did not complete."""
+    """A run that was waited for did not complete.
+
+    Attributes:
+        told: The error as programs read it: type, message, and what the run had by then.
+    """
 
     exit_code = RUN_FAILED
+
+    def __init__(self, kind: str, message: str, partial: str | None = None) -> None:
+        """Tell an error of this type."""
+        had = f"\n\nWhat it had by then:\n{partial}" if partial else ""
+        super().__init__(f"{kind}: {message}{had}")
+        self.told = {"type": kind, "message": message, "partial": partial}
 
 
 class Interrupted(click.exceptions.Exit):
@@ -92,29 +99,32 @@ def describe(error: BaseException) -> tuple[int, str]:
 
 
 @contextmanager
-def run_outcome(output: str = "text") -> Generator[None]:
-    """Say that an error of a run, whatever its type, is the run's and not the command's; as JSON on stdout too."""
+def run_outcome(output: str = "text", *, is_event: bool = False) -> Generator[None]:
+    """Say that an error of a run, whatever its type, is the run's and not the command's; as JSON on stdout too.
+
+    Args:
+        output: How the command prints.
+        is_event: The JSON is one of a stream of events, which have kinds.
+    """
     from perdure.errors import PerdureError, ServerError, StillRunningError
 
     try:
         yield
     except StillRunningError as error:
-        _print_error(error, output)
+        _print_failure(RunFailed(type(error).__name__, error.message, None), output, is_event=is_event)
         raise
     except ServerError:
         raise
     except PerdureError as error:
-        _print_error(error, output)
-        kind, partial = type(error).__name__, error.attributes.get("partial")
-        had = f"\n\nWhat it had by then:\n{partial}" if partial else ""
-        raise RunFailed(f"{kind}: {error.message}{had}") from error
+        failed = RunFailed(type(error).__name__, error.message, error.attributes.get("partial"))
+        _print_failure(failed, output, is_event=is_event)
+        raise failed from error
 
 
-def _print_error(error: "PerdureError", output: str) -> None:
+def _print_failure(failed: RunFailed, output: str, *, is_event: bool) -> None:
     if output != "text":
-        partial = error.attributes.get("partial")
-        told = {"type": type(error).__name__, "message": error.message, "partial": partial}
-        click.echo(json.dumps({"error": told}, indent=2 if output == "json" else None))
+        value = {**({"kind": "error"} if is_event else {}), "error": failed.told}
+        click.echo(json.dumps(value, indent=2 if output == "json" else None))
 
 
 def _with_traceback(message: str, trace: str | None) -> str:
@@ -130,6 +140,9 @@ def _one_line(error: BaseException | None) -> str:
 
 def _code_of(error: BaseException) -> int:
     from perdure import errors
+
+    if isinstance(error, errors.SettingsError) and str(error.attributes.get("source", "")).startswith("flag "):
+        return USAGE  # the setting was typed with the command
 
     codes: tuple[tuple[type[BaseException] | tuple[type[BaseException], ...], int], ...] = (
         ((errors.ProjectLoadError, errors.SettingsError, errors.StorageError), PROJECT),
@@ -152,7 +165,8 @@ def _describe_rpc(error: Exception) -> tuple[int, str]:
         return UNREACHABLE, f"The connection to Temporal was lost: {error.message}."
     if error.status in (RPCStatusCode.UNAUTHENTICATED, RPCStatusCode.PERMISSION_DENIED):
         return UNREACHABLE, f"Temporal refused: {error.message}. Check TEMPORAL_API_KEY and TEMPORAL_NAMESPACE."
-    return RUN_FAILED, f"Temporal can't do that: {error.message}."
+    is_wrong = error.status is RPCStatusCode.INVALID_ARGUMENT
+    return USAGE if is_wrong else RUN_FAILED, f"Temporal can't do that: {error.message}."
 
 
 def _is_broken_pipe(error: BaseException) -> bool:

@@ -1,8 +1,9 @@
 """Following a run: what is done is printed, what goes on is shown live below, on a terminal."""
 
+from collections.abc import AsyncIterator
 from contextlib import nullcontext, suppress
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -11,13 +12,14 @@ from rich.text import Text
 from temporalio.service import RPCError
 
 from perdure.cli._context import warn_without_workers
-from perdure.cli._errors import run_outcome
+from perdure.cli._errors import RunFailed, run_outcome
 from perdure.cli._format import call, clean, cost, duration, one_line, plural, stamp
 from perdure.cli._messages import MessagePrinter
 from perdure.cli._people import how_to, what
 from perdure.cli._prompting import Prompts, can_ask
-from perdure.cli._render import print_labelled, status_text
+from perdure.cli._render import console, print_labelled, status_text
 from perdure.cli._runs import describe_pending
+from perdure.cli._stream import stream
 from perdure.cli._tree import child_label, describe_child, print_tree, tree_lines
 from perdure.client import PendingCall, Tree, WatchEvent
 from perdure.client._runs import describe, to_info
@@ -50,9 +52,6 @@ async def follow(client: "PerdureClient", workflow_id: str, out: Console, *, is_
         workflow_id: The run.
         out: Where to.
         is_asking: Ask whoever is at the terminal, if somebody is, what the run waits for people for.
-
-    Raises:
-        RunFailed: It did not complete.
     """
     shown = Follower(out, workflow_id)
     live = Live(console=out, transient=True, refresh_per_second=8) if out.is_terminal else None
@@ -71,8 +70,34 @@ async def follow(client: "PerdureClient", workflow_id: str, out: Console, *, is_
         if live is not None:
             live.update(Text())
     await _print_summary(client, workflow_id, out)
-    with run_outcome():
-        await client.result(workflow_id)
+
+
+async def watch(client: "PerdureClient", workflow_id: str, output: str) -> None:
+    """Print a run to stdout as it goes; as JSON its events, the last of them what it failed with, if it did.
+
+    Raises:
+        RunFailed: It did not complete.
+    """
+    if output == "text":
+        await follow(client, workflow_id, console())
+        with run_outcome():
+            await client.result(workflow_id)
+        return
+    failures: list[RunFailed] = []
+
+    async def events() -> AsyncIterator[Any]:
+        async for event in client.watch(workflow_id):
+            yield event
+        try:
+            with run_outcome():
+                await client.result(workflow_id)
+        except RunFailed as failed:
+            failures.append(failed)
+            yield {"kind": "error", "error": failed.told}
+
+    await stream(events(), output)
+    for failed in failures:
+        raise failed
 
 
 async def _print_summary(client: "PerdureClient", workflow_id: str, out: Console) -> None:

@@ -36,9 +36,10 @@ def read_input(given: str) -> str:
 def _read_file(path: str) -> bytes:
     try:
         return Path(path).expanduser().read_bytes()
-    except OSError as error:
+    except (OSError, RuntimeError) as error:  # the latter where ~ or ~NAME has no home
+        problem = error.strerror if isinstance(error, OSError) else str(error).rstrip(".")
         raise InvalidInputError(
-            f"The input can't be read from {path!r}: {error.strerror}. (A text with an @ in front is written @@.)"
+            f"The input can't be read from {path!r}: {problem}. (A text with an @ in front is written @@.)"
         ) from None
 
 

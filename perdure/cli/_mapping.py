@@ -92,7 +92,8 @@ def parse_items(text: str) -> list[str | Sequence[ContentPart]]:
     if isinstance(value, list):
         items = [_item(each) for each in cast("list[Any]", value)]
     else:
-        items = [line for line in text.splitlines() if line.strip()]
+        lines = (line.removesuffix("\r") for line in text.split("\n"))  # not at what else splitlines() cuts at
+        items = [line for line in lines if line.strip()]
     if not items:
         raise InvalidInputError("There are no items: give lines of text, or a JSON array, by --items @FILE.")
     return items
@@ -122,7 +123,7 @@ async def run_map(client: "PerdureClient", start: MapStart, output: str) -> None
     say(f"Started {started.workflow_id}: {plural(len(start.items), 'item')}.")
     await warn_without_workers(client)
     try:
-        with run_outcome():
+        with run_outcome(output):
             result = await _follow(client, started.workflow_id)
     except asyncio.CancelledError:
         say(

@@ -31,10 +31,11 @@ class Lines:
 
     def __init__(self) -> None:
         """Read nothing yet."""
+        self.is_terminal = sys.stdin.isatty()
         self._queue: asyncio.Queue[str] | None = None
 
     async def next(self) -> str:
-        """Return the next line; raise EOFError where there is none any more."""
+        """Return the next line, without its end; raise EOFError where there is none any more."""
         if self._queue is None:
             self._queue = asyncio.Queue()
             loop, queue = asyncio.get_running_loop(), self._queue
@@ -43,7 +44,7 @@ class Lines:
         if not line:
             self._queue.put_nowait("")
             raise EOFError
-        return line.strip()
+        return line.rstrip("\r\n")
 
 
 def _read(loop: asyncio.AbstractEventLoop, queue: "asyncio.Queue[str]") -> None:
@@ -135,17 +136,16 @@ class Asker:
 
     async def _approval(self, run: RunWaits, wait: Wait) -> None:
         said = (await self._prompt("Approve? [y]es, [n]o, [a]lways, [e]dit, [l]ater: ")).lower()
-        options: dict[str, Any] = {"is_always": said[:1] == "a"}
-        match said[:1]:
-            case "n":
+        match said:  # the whole of it: what begins with an n may be a message to the agent, typed just before
+            case "n" | "no":
                 await self._client.deny(run.workflow_id, wait.id, reason=await self._prompt("Reason: "))
-            case "e":
+            case "e" | "edit":
                 self._out.print(json.dumps(_values(wait.arguments), ensure_ascii=False), style="dim")
                 given = parse_object(await self._prompt("Arguments, as JSON: "), "The input")
                 await self._client.approve(run.workflow_id, wait.id, arguments=given)
-            case "y" | "a":
-                await self._client.approve(run.workflow_id, wait.id, **options)
-            case "l":
+            case "y" | "yes" | "a" | "always":
+                await self._client.approve(run.workflow_id, wait.id, is_always=said.startswith("a"))
+            case "l" | "later":
                 self._out.print(f"Later: perdure approve {run.workflow_id} {wait.id}", style="dim")
             case _:
                 raise InvalidInputError("Type y, n, a, e or l.")
@@ -160,7 +160,7 @@ class Asker:
     async def _prompt(self, text: str) -> str:
         self._out.print(text, end="", style="bold", markup=False)
         self._out.file.flush()
-        return await self._lines.next()
+        return (await self._lines.next()).strip()
 
 
 class Prompts:

@@ -103,6 +103,7 @@ def export_run(workflow_id: str, file: str | None) -> None:
 
     Raises:
         RunNotFoundError: There is no such run. Not retryable.
+        InvalidInputError: The file can't be written. Not retryable.
     """
     from perdure.cli._context import with_client
     from perdure.client import PerdureClient
@@ -115,5 +116,8 @@ def export_run(workflow_id: str, file: str | None) -> None:
     if file is None:
         click.echo(text)
         return
-    Path(file).write_text(text + "\n", encoding="utf-8")
+    try:
+        Path(file).write_text(text + "\n", encoding="utf-8")
+    except OSError as error:
+        raise InvalidInputError(f"Can't write {file!r}: {error.strerror}. Choose another by --file.") from None
     say(f"Wrote {file}, {len(text):,} bytes.")

@@ -6,8 +6,10 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
+from perdure._local_server import is_free
 from perdure.cli._context import (
     Project,
+    is_more_configured,
     is_temporal_configured,
     load_app,
     local_address,
@@ -41,7 +43,7 @@ class Surroundings:
     @property
     def needed(self) -> str:
         """What must run for the run to go on, once this process is gone."""
-        if self.server is not None:
+        if self.server is not None and not self.server.is_external:
             return "`perdure dev` and then "
         return "" if self.has_worker else "`perdure worker` and then "
 
@@ -69,10 +71,8 @@ async def run_here(project: Project, start: AgentStart | WorkflowStart, output: 
     async with surroundings(project) as around:
         client, server = around.client, around.server
         started = await start.begin(client)
-        say(
-            f"Started {started.workflow_id}."
-            + (f" Web UI: {_link(server, started.workflow_id)}" if server else "")
-        )
+        link = f" Web UI: {_link(server.ui_url, started.workflow_id)}" if server and server.ui_url else ""
+        say(f"Started {started.workflow_id}.{link}")
         try:
             await _finish(client, started.workflow_id, output)
         except asyncio.CancelledError:
@@ -81,13 +81,19 @@ async def run_here(project: Project, start: AgentStart | WorkflowStart, output: 
 
 
 async def _find_server(project: Project, stack: AsyncExitStack) -> DevServer | None:
-    """Return an embedded server, where none answers and none is configured."""
+    """Return an embedded server, where none answers and none is configured.
+
+    Raises:
+        ServerUnreachableError: There is one that refuses us, or another is meant. Retryable, but for the former.
+    """
     settings = project.settings
     if is_temporal_configured():
         return None
     try:
         await open_client(project)
     except ServerUnreachableError:
+        if is_more_configured() or not (settings.dev_port == 0 or is_free(settings.dev_port)):
+            raise
         server = DevServer(settings.state_dir, port=settings.dev_port, ui_port=settings.dev_ui_port)
         await stack.enter_async_context(server)
         say(
@@ -137,7 +143,7 @@ async def _finish(client: PerdureClient, workflow_id: str, output: str) -> None:
             print_items([event], output)
     else:
         await follow(client, workflow_id, console(is_stderr=True), is_asking=True)
-    with run_outcome():
+    with run_outcome(output, is_event=output == "jsonl"):
         result = await client.result(workflow_id)
     if output == "jsonl":
         print_items([{"kind": "result", "result": result}], output)
@@ -145,8 +151,8 @@ async def _finish(client: PerdureClient, workflow_id: str, output: str) -> None:
         print_result(result, output)
 
 
-def _link(server: DevServer, workflow_id: str) -> str:
-    return f"{server.ui_url}/namespaces/default/workflows/{workflow_id}"
+def _link(ui_url: str, workflow_id: str) -> str:
+    return f"{ui_url}/namespaces/default/workflows/{workflow_id}"
 
 
 def _way_back(workflow_id: str, needed: str) -> str:

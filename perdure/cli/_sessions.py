@@ -74,7 +74,8 @@ def prepare_session(
         raise click.UsageError("Give an agent to talk with, or --attach ID, and not both.")
     if attach is not None:
         others = {"-i": text, "--idle-timeout": idle_timeout, "--id": workflow_id, "--limit": limits}
-        given = [option for option, value in {**others, "--context": context}.items() if value]
+        others |= {"--context": context, "--tenant": tenant, "--priority": priority}
+        given = [option for option, value in others.items() if value]
         if given:
             raise click.UsageError(f"{given[0]} is for a new session; --attach comes back to one as it is.")
         return OpenSession(id=attach)

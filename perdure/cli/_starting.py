@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from pydantic import JsonValue
 
+from perdure.agents.approvals import check_run_rules
 from perdure.cli._context import Project
 from perdure.cli._input import (
     agent_input,
@@ -20,7 +21,7 @@ from perdure.cli._render import print_json
 from perdure.contracts.limits import Limits
 from perdure.contracts.messages import ContentPart
 from perdure.contracts.waits import ApprovalRule
-from perdure.errors import UnknownAgentError, suggest
+from perdure.errors import InvalidInputError, SettingsError, UnknownAgentError, suggest
 
 if TYPE_CHECKING:
     from perdure.client import PerdureClient, StartedRun
@@ -35,7 +36,7 @@ class AgentStart:
     id: str | None
     limits: Limits | None
     context: dict[str, JsonValue] | None
-    asked: Sequence[str]
+    approvals: Sequence[ApprovalRule]
     tenant: str
     priority: int | None
 
@@ -49,7 +50,7 @@ class AgentStart:
             context=self.context,
             tenant=self.tenant,
             priority=self.priority,
-            approvals=[ApprovalRule(tool=pattern) for pattern in self.asked],
+            approvals=self.approvals,
         )
 
 
@@ -126,7 +127,16 @@ def prepare(
         id=workflow_id,
         limits=parse_limits(limits),
         context=parse_context(context),
-        asked=asked,
+        approvals=_parse_rules(asked),
         tenant=tenant,
         priority=priority,
     )
+
+
+def _parse_rules(asked: Sequence[str]) -> list[ApprovalRule]:
+    rules = [ApprovalRule(tool=pattern) for pattern in asked]
+    try:
+        check_run_rules(rules)
+    except SettingsError as error:
+        raise InvalidInputError(f"--ask: {error.message}") from None
+    return rules

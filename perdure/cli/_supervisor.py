@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 from watchfiles import Change, DefaultFilter, awatch  # pyright: ignore[reportUnknownVariableType] - trio is optional
 
-from perdure.cli._context import Signals, first_of, say
+from perdure.cli._context import Signals, first_of, local_environment, say
 from perdure.cli._errors import PROJECT
 from perdure.devserver import DevServer
 from perdure.errors import DevServerError, ProjectLoadError
@@ -187,9 +187,7 @@ def _command(settings: Settings) -> list[str]:
 
 def _environment(resolved: Resolved, server: DevServer) -> dict[str, str]:
     """Return the worker's environment: the embedded server, whatever profile the user has."""
-    environment = {key: value for key, value in os.environ.items() if not key.startswith("TEMPORAL_")}
-    environment["TEMPORAL_ADDRESS"] = server.address
-    environment["TEMPORAL_CONFIG_FILE"] = os.devnull
+    environment = local_environment(server.address)
     if resolved.sources["grace_period"] == "default":
         environment["PERDURE_GRACE_PERIOD_SECONDS"] = str(_GRACE_SECONDS)
     if server.ui_url and resolved.sources["ui_url"] == "default":

@@ -52,9 +52,7 @@ COMMANDS: Final[dict[str, dict[str, Entry]]] = {
         "transcript": Entry("perdure.cli.transcript", "Print the conversation of a run."),
         "query": Entry("perdure.cli.query", "Ask a run something."),
         "diff": Entry("perdure.cli.diff", "Show where two runs of agents part, and what each came to."),
-        "cost": Entry(
-            "perdure.cli.cost", "Add up what runs of agents have cost, by agent, model, tenant, day or run."
-        ),
+        "cost": Entry("perdure.cli.cost", "Add up what agents have cost, by agent, model, tenant, day or run."),
         "scoreboard": Entry("perdure.cli.scoreboard", "Show what became of work, by kind and agent."),
     },
     "Steer": {

@@ -14,9 +14,10 @@ _BY = ("agent", "model", "tenant", "day", "run")
 @click.option("--by", type=click.Choice(_BY), default="agent", help="What a line is for.  [default: agent]")
 @output_option
 def command(since: str | None, by: str, output: str) -> None:
-    """Add up what runs of agents have cost, by agent, model, tenant, day or run; no worker is needed.
+    """Add up what agents have cost, by agent, model, tenant, day or run; no worker is needed.
 
-    Runs that are open, and those of unknown cost, are counted but not added up.
+    A run that asked several models, or had several agents, is in the line of each. Runs that are open, and what is
+    of unknown cost, are counted but not added up.
     """
     from perdure.cli._context import with_client
     from perdure.cli._costs import print_costs

@@ -20,4 +20,7 @@ def command(name: str) -> None:
 
     folder = create_project(name, parent=Path())
     click.echo(folder)
-    say(f"Next: `cd {folder}`, then `make test`, or `make dev` and in a second terminal `perdure run assistant`.")
+    say(
+        f"Next: `cd {folder}`, then `make test`, or `make dev` and in a second terminal"
+        ' `perdure run assistant -i "When does the harbour open?"`.'
+    )

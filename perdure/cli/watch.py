@@ -14,15 +14,10 @@ def command(workflow_id: str, output: str) -> None:
     Ctrl-C stops watching; the run goes on.
     """
     from perdure.cli._context import with_client
-    from perdure.cli._follow import follow, warn_if_idle
-    from perdure.cli._render import console
-    from perdure.cli._stream import stream
+    from perdure.cli._follow import warn_if_idle, watch
 
     async def main(client: Any) -> None:
         await warn_if_idle(client, workflow_id)
-        if output == "text":
-            await follow(client, workflow_id, console())
-        else:
-            await stream(client.watch(workflow_id), output)
+        await watch(client, workflow_id, output)
 
     with_client(main)

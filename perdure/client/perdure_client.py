@@ -697,14 +697,11 @@ class PerdureClient(People):
         return await steered(workflow_id, self._update(workflow_id, name, [request], PlanStatus))
 
     async def cost(self, *, since: timedelta | None = None, by: CostBy = "agent") -> CostReport:
-        """Add up what agents' runs have cost; no worker is needed.
+        """Add up what agents have cost, in runs of their own and inline; no worker is needed.
 
         Args:
             since: Runs that started within this time; all that the server still has when None.
             by: What a row is for.
-
-        Raises:
-            InvalidInputError: The server lacks perdure's search attributes. Not retryable.
         """
         return await read_costs(self.temporal, since=since, by=by)
 

@@ -60,6 +60,12 @@ LEDGER_HEADER: Final = "perdure.ledger"
 PAUSE_HEADER: Final = "perdure.pause"
 """Whether a workflow that is no agent's run was paused when it continued as new."""
 
+BILL_MEMO: Final = "perdure.bill"
+"""Memo of a run that has ended, where its search attributes don't tell what it paid for: a `Bill`."""
+BILL_HEADER: Final = "perdure.bill"
+TENANT_HEADER: Final = "perdure.tenant"
+"""Who a child workflow of the user's own is for: search attributes aren't inherited."""
+
 SEND_UPDATE: Final = "perdure.send"
 PAUSE_SIGNAL: Final = "perdure.pause"
 

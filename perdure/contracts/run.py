@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, JsonValue
 
 from perdure.contracts._base import Contract
+from perdure.contracts.bill import Bill
 from perdure.contracts.budget import Amount, Budget, Lease, Ledger, PromptSize
 from perdure.contracts.calls import McpSession
 from perdure.contracts.fork import Fork, ForkedFrom
@@ -150,6 +151,8 @@ class Carried(Contract):
     """Set on the first run of a fork."""
     sessions: tuple[McpSession, ...] = ()
     """Those with stateful MCP servers."""
+    bill: Bill = Bill()
+    """What the chain has paid itself."""
 
 
 class AnswersCall(Contract):
@@ -198,6 +201,16 @@ class RunInput(Contract):
     """Messages that wait already: of a run that is started again from its beginning."""
     forked: ForkedFrom | None = None
     """Set on a fork."""
+
+    def first_bill(self) -> Bill:
+        """Return what those before it in its chain have paid, without those that it was started again from."""
+        if self.carried is None:
+            return Bill()
+        is_again = self.spent is not None or bool(self.carried.first_run_id)
+        if is_again or self.carried.bill.items:
+            return self.carried.bill
+        before_bills = self.carried.counters.usage
+        return Bill().plus(self.agent, "", before_bills)
 
 
 class RunResult(Contract):

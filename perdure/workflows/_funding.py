@@ -7,6 +7,7 @@ from perdure.contracts.limits import Limits
 from perdure.contracts.run import EarlierRun, RunInput, RunResult
 from perdure.errors import PerdureError
 from perdure.workflows._accounts import Account
+from perdure.workflows._host import current_host
 from perdure.workflows._subagents import new_child_id, run_child
 
 
@@ -23,7 +24,7 @@ async def run_funded(
     """Run an agent as a child, as `run_child` does.
 
     Args:
-        request: The run's input.
+        request: The run's input; without a tenant it is for that of the caller.
         account: The parent's; None where no limit of money or tokens holds.
         of: The child begins with one of so many equal parts of what is free; when None, with an equal part among
             those that are at work.
@@ -32,6 +33,7 @@ async def run_funded(
         earlier: The run to go on from.
         on_started: Called when the server has its input.
     """
+    request = request if request.tenant else request.model_copy(update={"tenant": current_host().tenant})
     if account is None:
         return await run_child(request, workflow_id=workflow_id, earlier=earlier, on_started=on_started)
     child = workflow_id or new_child_id(request.agent)

@@ -16,7 +16,7 @@ from perdure.contracts.names import LEASE_HEADER, LEDGER_HEADER, LIMITS_MEMO
 from perdure.errors import InvalidInputError
 from perdure.workflows._accounts import Account
 from perdure.workflows._bounds import check_amounts
-from perdure.workflows._headers import read_header, written_header
+from perdure.workflows._headers import read_header, write_header
 from perdure.workflows._ledger import budget_of
 
 
@@ -79,14 +79,14 @@ class Funds:
     def headers_for(self, child: str) -> dict[str, Payload]:
         """Lend to a child that is no run of an agent, and return what tells it so."""
         assert self.account is not None, "without an account there is nothing to lend"
-        return written_header(LEASE_HEADER, self.account.lend_nothing(child))
+        return write_header(LEASE_HEADER, self.account.lend_nothing(child))
 
     def headers_on(self) -> dict[str, Payload]:
         """Return what tells the run that continues this one; children that are open end with this run."""
         if self.account is None:
             return {}
         spent = self.account.purse.taken
-        return written_header(
+        return write_header(
             LEDGER_HEADER, self.account.ledger.model_copy(update={"spent": spent, "reserved": NOTHING})
         )
 

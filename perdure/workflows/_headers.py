@@ -1,4 +1,4 @@
-"""Headers of a run: what goes along with inputs that are the user's own. Workflow side."""
+"""Values of perdure's in headers of workflows: the input of a user's own class is the user's. Workflow side."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -8,11 +8,11 @@ from temporalio.api.common.v1 import Payload
 
 
 def read_header(headers: Mapping[str, Payload], name: str, kind: type[Any]) -> Any:
-    """Return what a header has; None where there is none."""
+    """Return a value; None where it was not given."""
     payload = headers.get(name)
     return None if payload is None else workflow.payload_converter().from_payload(payload, kind)
 
 
-def written_header(name: str, value: Any) -> dict[str, Payload]:
-    """Return a header."""
+def write_header(name: str, value: Any) -> dict[str, Payload]:
+    """Return the header with a value."""
     return {name: workflow.payload_converter().to_payload(value)}

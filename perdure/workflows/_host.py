@@ -13,6 +13,7 @@ from typing import Protocol
 
 from temporalio import workflow
 
+from perdure.contracts.bill import Bill
 from perdure.contracts.names import (
     AMEND_PLAN_UPDATE,
     ARTIFACT_QUERY,
@@ -84,15 +85,16 @@ class SteeredPlan(Protocol):
 
 
 class Reset:
-    """Whether the run was reset, and that was not looked into yet."""
+    """Whether the run was reset, and whether that was not looked into yet."""
 
     def __init__(self) -> None:
         """It wasn't."""
         self.is_new = False
+        self.has_happened = False
 
     def note(self, _: int) -> None:
         """It was. Called outside of the workflow's event loop, where exceptions are lost."""
-        self.is_new = True
+        self.is_new = self.has_happened = True
 
 
 class Host:
@@ -104,6 +106,9 @@ class Host:
         first_run_id: First run of the chain that idempotency keys belong to; empty for the workflow's own.
         outcomes: What the scoreboard is to be told.
         funds: What it may spend.
+        bill: What it paid itself.
+        known_attributes: The search attributes of perdure's that the server has, once an inline agent has asked.
+        tenant: Who it is for, and so what it starts.
         waits: What it waits for people for.
         shows_state: Whether that is, or is not to be, shown to whoever lists runs.
         pause: Whether it is paused, and all that is below it.
@@ -120,6 +125,9 @@ class Host:
         self._finding: asyncio.Task[FindEarlierResult] | None = None
         self.outcomes = Outbox()
         self.funds = Funds()
+        self.bill = Bill()
+        self.known_attributes: tuple[str, ...] = ()
+        self.tenant = ""
         self.waits = WaitBook()
         self.shows_state = False
         self.pause = Pause()

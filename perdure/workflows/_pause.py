@@ -14,7 +14,7 @@ from temporalio.exceptions import FailureError
 
 from perdure.contracts.names import PAUSE_HEADER, PAUSE_SIGNAL
 from perdure.contracts.steering import PauseNotice
-from perdure.workflows._headers import read_header, written_header
+from perdure.workflows._headers import read_header, write_header
 
 _SENDING: set["asyncio.Task[None]"] = set()
 """The event loop keeps weak references only."""
@@ -50,7 +50,7 @@ class Pause:
         """Return what tells it to the run that continues this one."""
         if not self.is_on and not self.seq:
             return {}
-        return written_header(PAUSE_HEADER, PauseNotice(is_on=self.is_on, seq=self.seq))
+        return write_header(PAUSE_HEADER, PauseNotice(is_on=self.is_on, seq=self.seq))
 
     def hear(self, notice: PauseNotice) -> None:
         """Do the signal `perdure.pause`; a notice of the parent that was overtaken changes nothing."""

@@ -47,6 +47,7 @@ from perdure.contracts.steering import SendReceipt, SendRequest
 from perdure.contracts.waits import DecideRequest, Decision, WaitsPage
 from perdure.errors import InvalidInputError, PerdureError, RunError, UserError
 from perdure.workflows._accounts import Account
+from perdure.workflows._bills import tell_bill
 from perdure.workflows._calls import copy_conversation, load_agent
 from perdure.workflows._conversation import INLINE_BYTES, Conversation
 from perdure.workflows._details import agent_details
@@ -129,6 +130,7 @@ class AgentWorkflow:
 
     async def _work(self, request: RunInput) -> RunResult:
         host = current_host()
+        host.bill = request.first_bill()
         host.waits, host.shows_state = self._waits, True
         self._waits.on_change = self._show
         spec = await self._pin(request)
@@ -348,6 +350,7 @@ class AgentWorkflow:
                 answered_turns=loop.answered_turns,
                 prompt=loop.compactor.prompt,
                 sessions=loop.sessions.carried(),
+                bill=current_host().bill,
             ),
         )
 
@@ -402,6 +405,7 @@ class AgentWorkflow:
         self._end = state
         counters = self._loop.counters if self._loop is not None else self._counters
         self._write_attributes(PerdureState=state, **_sums(counters))
+        tell_bill(counters.usage)
         self._show()
 
     def _write_attributes(self, **values: str | float | None) -> None:

@@ -6,9 +6,12 @@ scoreboard.
 """
 
 import asyncio
+from collections.abc import Mapping
 from typing import Any, NoReturn
 
 from temporalio import workflow
+from temporalio.api.common.v1 import Payload
+from temporalio.common import SearchAttributeKey
 from temporalio.worker import (
     ContinueAsNewInput,
     ExecuteWorkflowInput,
@@ -22,11 +25,15 @@ from temporalio.worker import (
 )
 
 from perdure.contracts.budget import NOTHING
-from perdure.contracts.names import AGENT_WORKFLOW, MAP_NODE
+from perdure.contracts.names import AGENT_WORKFLOW, MAP_NODE, TENANT_HEADER
 from perdure.contracts.times import CLEAN_UP_TIMEOUT
+from perdure.workflows._bills import bill_headers, close_bill, take_bill
 from perdure.workflows._details import UI_URL
 from perdure.workflows._guard import bound_clean_up, typed_failures
+from perdure.workflows._headers import read_header, write_header
 from perdure.workflows._host import Reset, answer_outside, current_host
+
+_TENANT = SearchAttributeKey.for_keyword("PerdureTenant")
 
 
 class PerdureInterceptor(Interceptor):
@@ -60,9 +67,12 @@ class _Inbound(WorkflowInboundInterceptor):
         with typed_failures():
             host = current_host()
             outcomes, funds = host.outcomes, host.funds
-            if workflow.info().workflow_type != AGENT_WORKFLOW:
+            host.tenant = _tenant(input.headers)
+            is_own = workflow.info().workflow_type != AGENT_WORKFLOW
+            if is_own:
                 funds.open(input.headers)
                 host.pause.open(input.headers)
+                take_bill(input.headers)
             answer_outside()  # now, so that what was heard since comes after that
             bound = _bound_clean_up()
             try:
@@ -73,11 +83,15 @@ class _Inbound(WorkflowInboundInterceptor):
                 workflow.ContinueAsNewError,
             ) as error:  # not GeneratorExit: no loop then
                 _stop(bound)
+                if is_own and _is_end(error):
+                    close_bill()
                 await outcomes.flush()
                 if not isinstance(error, workflow.ContinueAsNewError):
                     await funds.settle_up()
                 raise
             _stop(bound)
+            if is_own:
+                close_bill()
             await outcomes.flush()
             await funds.settle_up()
             return result
@@ -97,6 +111,19 @@ def _bound_clean_up() -> "asyncio.Task[None] | None":
     if work is None or type(workflow.instance()).__module__.startswith("perdure."):
         return None
     return asyncio.create_task(bound_clean_up(work, CLEAN_UP_TIMEOUT))
+
+
+def _is_end(error: BaseException) -> bool:
+    """Say whether a workflow is over with this; else it goes on as new, or elsewhere after an eviction."""
+    if isinstance(error, asyncio.CancelledError):
+        return workflow.cancellation_reason() is not None
+    return not isinstance(error, workflow.ContinueAsNewError)
+
+
+def _tenant(headers: Mapping[str, Payload]) -> str:
+    """Return who a workflow is for: as its parent says, or whoever started it."""
+    given: str | None = read_header(headers, TENANT_HEADER, str)
+    return given or workflow.info().typed_search_attributes.get(_TENANT, "")
 
 
 def _stop(task: "asyncio.Task[None] | None") -> None:
@@ -122,8 +149,10 @@ class _Outbound(WorkflowOutboundInterceptor):
 
     async def _start_funded(self, input: StartChildWorkflowInput) -> workflow.ChildWorkflowHandle[Any, Any]:
         funds, child = current_host().funds, input.id
-        account = funds.account
-        if account is None or input.workflow in (AGENT_WORKFLOW, MAP_NODE):
+        account, is_ours = funds.account, input.workflow in (AGENT_WORKFLOW, MAP_NODE)
+        if current_host().tenant and not is_ours:
+            input.headers = {**input.headers, **write_header(TENANT_HEADER, current_host().tenant)}
+        if account is None or is_ours:
             return await super().start_child_workflow(input)
         input.headers = {**input.headers, **funds.headers_for(child)}
         try:
@@ -136,8 +165,13 @@ class _Outbound(WorkflowOutboundInterceptor):
         return handle
 
     def continue_as_new(self, input: ContinueAsNewInput) -> NoReturn:
-        """Tell the run that continues this one what is spent, and whether it is paused; an agent's input does."""
+        """Tell the run that continues this one what is spent, whether it is paused, and who it is for.
+
+        What runs of agents hand on is in their input.
+        """
         if workflow.info().workflow_type != AGENT_WORKFLOW:
             host = current_host()
-            input.headers = {**input.headers, **host.funds.headers_on(), **host.pause.headers_on()}
+            tenant = write_header(TENANT_HEADER, host.tenant) if host.tenant else {}
+            known = {**host.funds.headers_on(), **host.pause.headers_on(), **bill_headers(), **tenant}
+            input.headers = {**input.headers, **known}
         super().continue_as_new(input)

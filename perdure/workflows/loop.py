@@ -21,6 +21,7 @@ from perdure.contracts.usage import NO_USAGE
 from perdure.errors import LimitExceeded, PerdureError, UnexpectedModelBehavior, UserError
 from perdure.workflows._accounts import Account, new_ledger
 from perdure.workflows._asking import ContextTooLong, ask_models
+from perdure.workflows._bills import note_paid
 from perdure.workflows._compactor import Compactor
 from perdure.workflows._conversation import Conversation
 from perdure.workflows._decisions import (
@@ -341,6 +342,7 @@ class AgentLoop:
         self.compactor.note(request, result)
         self.conversation.append(result.message, is_recorded=True)
         self.counters = after_model(self.counters, result)
+        note_paid(self.spec.name, result)
         self._cancel.check()
         return result
 
@@ -357,6 +359,7 @@ class AgentLoop:
 
     def _count_summary(self, result: CallModelResult) -> None:
         self.counters = after_summary(self.counters, result)
+        note_paid(self.spec.name, result)
 
     async def shorten(self) -> bool:
         """Make room because the conversation is large, and say whether there is any."""

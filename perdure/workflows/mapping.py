@@ -109,6 +109,7 @@ async def map_agent(
         on_error=on_error,
         limits=limits or Limits(),
         context=dict(context) if context else None,
+        tenant=host.tenant,
         depth=host.depth,
     )
     sizes = item_sizes(request)

@@ -7,7 +7,9 @@ import time
 from pathlib import Path
 
 import pytest
+from temporalio.service import RPCError, RPCStatusCode
 
+from perdure.cli._errors import describe
 from perdure.devserver import DevServer
 from tests.cli.conftest import Project
 
@@ -131,6 +133,27 @@ def test_no_app(project: Project) -> None:
 def test_a_setting_that_is_wrong(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PERDURE_DEV_PORT", "many")
     assert "PERDURE_DEV_PORT" in one_line(project.fail("agent", "list", code=4))
+
+
+@pytest.mark.parametrize(
+    ("args", "problem"),
+    [
+        (("dev", "--port", "70000"), "flag --port: dev_port"),
+        (("worker", "--serve", "bogus"), "flag --serve"),
+        (("start", "calc", "-i", "x", "--task-queue", ""), "flag --task-queue"),
+        (("start", "calc", "-i", "x", "--ask", " "), "--ask: "),
+        (("send", "some-run", "@~nobody-of-that-name see this"), "'~nobody-of-that-name see this': Could not"),
+    ],
+)
+def test_what_was_typed_wrong_is_wrong_usage(project: Project, args: tuple[str, ...], problem: str) -> None:
+    assert problem in one_line(project.fail(*args, code=2))
+
+
+def test_what_the_server_finds_wrong_is_wrong_usage() -> None:
+    code, _ = describe(RPCError("WorkflowId length exceeds limit.", RPCStatusCode.INVALID_ARGUMENT, b""))
+    assert code == 2
+    code, _ = describe(RPCError("no", RPCStatusCode.FAILED_PRECONDITION, b""))
+    assert code == 1
 
 
 @pytest.mark.parametrize(

@@ -40,6 +40,13 @@ def test_the_project_says_where_perdure_is_from(folder: Path) -> None:
     assert not [text for text in texts if "{{" in text]
 
 
+def test_what_to_do_next_can_be_done_as_it_is_written(folder: Path) -> None:
+    told = run("init", "harbour").stderr
+    readme = (folder / "harbour" / "README.md").read_text()
+    assert '`perdure run assistant -i "When does the harbour open?"`' in told
+    assert '$ perdure run assistant -i "When does the harbour open?"' in readme
+
+
 def test_git_and_docker_leave_out_what_is_made(folder: Path) -> None:
     run("init", "harbour")
     assert ".venv/" in (folder / "harbour" / ".gitignore").read_text().splitlines()

@@ -19,6 +19,8 @@ from perdure.errors import InvalidInputError
         ('[{"sku": "é"}, 3]', ['{"sku": "é"}', "3"]),
         ('[[{"kind": "text", "text": "x"}]]', [(TextPart(text="x"),)]),
         ("[no json\nat all", ["[no json", "at all"]),
+        ("one\r\ntwo\r\n", ["one", "two"]),
+        ('{"a": "x\u2028y"}\npage\x0cbreak\nne\x85xt', ['{"a": "x\u2028y"}', "page\x0cbreak", "ne\x85xt"]),
     ],
 )
 def test_items(text: str, items: list[object]) -> None:

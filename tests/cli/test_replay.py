@@ -59,7 +59,8 @@ def test_a_codec_server_that_can_not_be(project: Project, monkeypatch: pytest.Mo
     assert "CLI_KEY isn't set here" in project.fail("codec", "serve", code=4)
     monkeypatch.setenv("CLI_KEY", base64.b64encode(b"k" * 32).decode())
     assert "--token-env: NOPE isn't set" in project.fail("codec", "serve", "--token-env", "NOPE", code=4)
-    assert "--origin" in project.fail("codec", "serve", "--origin", "*", code=2)
+    for origin in ("*", "http://[x"):
+        assert "--origin" in project.fail("codec", "serve", "--origin", origin, code=2)
     assert "--host" in project.fail("codec", "serve", "--host", "nowhere", code=2)
     assert "--token-env" in project.fail("codec", "serve", "--host", "0.0.0.0", "--port", "0", code=4)
 

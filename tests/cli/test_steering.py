@@ -11,6 +11,8 @@ from tests.cli.conftest import Project
         ([], "Give an agent to talk with, or --attach ID, and not both."),
         (["calc", "--attach", "x"], "and not both"),
         (["--attach", "x", "--limit", "max_turns=3"], "--limit is for a new session"),
+        (["--attach", "x", "--tenant", "t"], "--tenant is for a new session"),
+        (["--attach", "x", "--priority", "1"], "--priority is for a new session"),
         (["clac"], "There is no agent 'clac'. Did you mean 'calc'?"),
         (["calc", "--idle-timeout", "soon"], "--idle-timeout 'soon' should be a number of m, h, d or w"),
         (["calc", "--limit", "nonsense=3"], "There is no limit 'nonsense'"),

@@ -14,6 +14,7 @@ from perdure.devserver import DevServer
 from tests.support.cli_project import CliProject, command, environment, wait_until
 
 QUEUE = "cli-runs"
+FAILURE = {"type": "ModelUnavailable", "message": "scripted:x: the vendor said no", "partial": None}
 
 
 @pytest.fixture(scope="module")
@@ -183,6 +184,28 @@ def test_a_failed_run(project: CliProject) -> None:
     watched = project.invoke("watch", workflow_id, code=1)
     assert watched.stdout.splitlines()[-1].startswith("failed     0 turns")
     assert "ModelUnavailable: scripted:x: the vendor said no" in project.out("show", workflow_id)
+    lines = project.out("watch", workflow_id, "-o", "jsonl", code=1).splitlines()
+    events = json.loads(project.out("watch", workflow_id, "-o", "json", code=1))
+    assert [json.loads(line) for line in lines] == events
+    assert [event["kind"] for event in events] == ["message", "closed", "error"]
+    assert events[-1] == {"kind": "error", "error": FAILURE}
+
+
+def test_a_run_that_fails_is_an_error_as_json_too(project: CliProject) -> None:
+    failed = project.run("run", "calc", "-i", "fail", "-o", "json", code=1)
+    assert json.loads(failed.stdout) == {"error": FAILURE}
+    assert failed.stderr.endswith("Error: ModelUnavailable: scripted:x: the vendor said no\n")
+    lines = project.run("run", "calc", "-i", "fail", "-o", "jsonl", code=1).stdout.splitlines()
+    assert json.loads(lines[-1]) == {"kind": "error", "error": FAILURE}
+    assert json.loads(lines[-2])["kind"] == "closed"
+
+
+def test_what_temporal_or_the_disk_does_not_take(project: CliProject, finished: str) -> None:
+    refused = project.invoke("start", "calc", "-i", "x", "--id", "x" * 1100, code=2).stderr
+    assert "WorkflowId" in refused
+    assert "Unexpected" not in refused
+    told = project.invoke("replay", "export", finished, "-f", "no/such/run.json", code=2).stderr
+    assert told == "Error: Can't write 'no/such/run.json': No such file or directory. Choose another by --file.\n"
 
 
 def test_rerun(project: CliProject, finished: str) -> None:
@@ -335,6 +358,10 @@ def test_start_needs_no_app(project: CliProject, tmp_path: Path) -> None:
 
 
 def test_doctor_finds_all_well(project: CliProject) -> None:
+    found = json.loads(project.out("doctor", "-o", "json"))
+    loaded = {each["name"] for each in found if each["section"] == "Workflows"}
+    ours = {"AgentWorkflow", "MapNode", "MapWorkflow", "Memory", "PlanWorkflow", "Scoreboard"}
+    assert loaded == {*ours, "OrderFlow"}, "those that a worker registers"
     shown = project.out("doctor")
     assert "All is well." in shown
     assert "all 7 are registered" in shown

@@ -26,7 +26,7 @@ from tests.support.pause_workflows import SlowToLeave
 
 QUEUE = "cli-chat"
 APP = """
-from perdure import Agent, App
+from perdure import Agent, App, Compaction
 from perdure.testing import ScriptedModel
 
 
@@ -34,7 +34,19 @@ def script(request, messages):
     return f"You said {messages[-1].text!r}, and {sum(m.role == 'user' for m in messages)} things in all."
 
 
-app = App(agents=[Agent("parrot", model="scripted:x")], providers=[ScriptedModel(script)])
+def count(request, messages):
+    return f"{len(messages[-1].text)} characters"
+
+
+def the_last(messages, tokens):
+    return messages[-1:]
+
+
+short = Compaction(by=the_last, context_window_tokens=1000)
+app = App(
+    agents=[Agent("parrot", model="scripted:x"), Agent("forgetful", model="counting:x", compaction=short)],
+    providers=[ScriptedModel(script), ScriptedModel(count, name="counting")],
+)
 """
 
 
@@ -64,6 +76,22 @@ def test_a_session_through_pipes(project: CliProject) -> None:
     assert entries[-1]["message"]["parts"][0]["text"] == "You said 'again', and 3 things in all."
     assert json.loads(project.out("show", "talk", "-o", "json"))["info"]["state"] == "idle"
     project.out("cancel", "talk")
+
+
+def test_a_session_that_made_room_goes_on_where_it_was(project: CliProject) -> None:
+    """Slots begin anew then: each answer is printed once, also to who comes back before it, or after."""
+    first = project.run("chat", "forgetful", "--id", "short", input="a\nbb\nccc\ndddd\n")
+    assert first.stdout.splitlines() == [f"{number} characters" for number in (1, 2, 3, 4)]
+    long = "x" * 4000
+    again = project.run("chat", "--attach", "short", input=f"{long}\nfive!\n").stdout.splitlines()
+    assert again[-3:] == ["4 characters", "4000 characters", "5 characters"]
+    entries = json.loads(project.out("transcript", "short", "-o", "json"))
+    assert entries[-1]["epoch"] >= 1, "it never made room"
+    assert len(entries) < 8, "the slots of before are taken again"
+    shown = [each["message"]["parts"][0]["text"] for each in entries if each["message"]["role"] == "assistant"]
+    last = project.run("chat", "--attach", "short", input="sixsix\n").stdout.splitlines()
+    assert last == [*shown[-3:], "6 characters"]
+    project.out("cancel", "short")
 
 
 def _parrot(request: Any, messages: list[Message]) -> str:

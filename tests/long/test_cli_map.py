@@ -42,6 +42,8 @@ def test_a_failure_ends_it(project: CliProject) -> None:
     ended = project.run("map", "calc", "--items", "-", code=1, input="a\nfail")
     assert "ModelUnavailable: item 1: agent 'calc'" in ended.stderr
     assert ended.stdout == ""
+    told = project.run("map", "calc", "--items", "-", "-o", "json", code=1, input="a\nfail").stdout
+    assert json.loads(told)["error"]["type"] == "ModelUnavailable"
 
 
 def test_ctrl_c_leaves_it_running(project: CliProject) -> None:

@@ -173,7 +173,7 @@ def test_result_and_watch_say_that_a_person_is_waited_for(project: CliProject) -
 
 def test_a_run_can_ask_for_more(project: CliProject) -> None:
     assert "should be" not in project.out("start", "--help")
-    refused = project.invoke("start", "doer", "-i", "a", "--ask", " ", code=4)
+    refused = project.invoke("start", "doer", "-i", "a", "--ask", " ", code=2)
     assert "a name, or a pattern" in refused.stderr
 
 
@@ -247,6 +247,47 @@ def test_what_is_decided_elsewhere_is_asked_no_more(project: CliProject) -> None
     terminal.expect("Answer (nothing for later): ")
     project.invoke("answer", workflow_id, "blue")
     assert terminal.end() == "blue\n"
+
+
+def test_chat_on_a_terminal_asks_there(project: CliProject) -> None:
+    """What is typed is the answer while something is asked, and a message to the agent else."""
+    terminal = Terminal(project, "chat", "doer", "-i", "a")
+    terminal.expect("Approve? [y]es, [n]o, [a]lways, [e]dit, [l]ater: ")
+    terminal.type("no hurry with the rest")
+    terminal.expect("Type y, n, a, e or l.")
+    terminal.type("y")
+    terminal.expect("> ")
+    terminal.type("/quit")
+    assert terminal.end() == "deployed a x 1\n"
+
+
+def test_chat_on_a_terminal_asks_what_the_agent_asks(project: CliProject) -> None:
+    terminal = Terminal(project, "chat", "doer", "-i", "ask")
+    terminal.expect("Answer (nothing for later): ")
+    terminal.type("blue")
+    terminal.expect("> ")
+    terminal.type("/quit")
+    assert terminal.end() == "blue\n"
+
+
+@pytest.mark.parametrize("output", ["text", "jsonl"])
+def test_chat_through_pipes_tells_what_waits(project: CliProject, output: str) -> None:
+    workflow_id = f"people-{uuid4().hex[:8]}"
+    chat = project.start("chat", "doer", "-i", "web", "--id", workflow_id, "-o", output)
+    chat.wait_for(f"Started {workflow_id}.")
+    (wait,) = waits(project, workflow_id)
+    how = f"perdure approve {workflow_id} {wait['id']}"
+    if output == "text":
+        chat.wait_for(f'{workflow_id} waits for approval: deploy(target="web") · {how}\n')
+    else:
+        assert chat.process.stdout is not None
+        while "waits" not in (event := json.loads(chat.process.stdout.readline())):
+            pass
+        assert (event["kind"], event["waits"][0]["waits"][0]["id"]) == ("waits", wait["id"])
+    project.invoke("approve", workflow_id)
+    code, out = chat.end()
+    assert code == 0
+    assert "deployed web x 1" in out.splitlines()[-1]
 
 
 async def test_who_decides(server: DevServer, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,8 +2,11 @@
 
 import os
 import signal
+import socket
 import subprocess
+import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -27,6 +30,36 @@ def test_run_brings_up_a_server_and_a_worker(project: CliProject) -> None:
     assert "No worker polls" in ended.stderr
     assert is_free(int(project.environ["PERDURE_DEV_PORT"]))
     assert "Can't reach Temporal" in project.invoke("show", "first", code=3).stderr
+
+
+def test_run_brings_up_no_server_where_another_is_meant(project: CliProject) -> None:
+    """A namespace, a key or TLS is that of some server, though its address isn't set."""
+    project.environ["TEMPORAL_NAMESPACE"] = "staging"
+    ended = project.run("run", "calc", "-i", "1 + 2", code=3)
+    assert "Can't reach Temporal" in ended.stderr
+    assert not (project.folder / ".perdure").exists()
+
+
+def test_run_leaves_a_port_alone_where_something_else_listens(project: CliProject) -> None:
+    with socket.create_server(("127.0.0.1", int(project.environ["PERDURE_DEV_PORT"]))) as taken:
+        threading.Thread(target=_hang_up, args=(taken,), daemon=True).start()
+        ended = project.run("run", "calc", "-i", "1 + 2", code=3)
+    assert "Can't reach Temporal at 127.0.0.1:" in ended.stderr
+    assert "runs one" not in ended.stderr
+
+
+def _hang_up(taken: socket.socket) -> None:
+    with suppress(OSError):
+        while True:
+            taken.accept()[0].close()
+
+
+def test_the_demo_is_the_same_whatever_is_configured(project: CliProject) -> None:
+    more = {"TEMPORAL_NAMESPACE": "staging", "TEMPORAL_TLS": "true", "PERDURE_SERVE": "models"}
+    project.environ.update(more)
+    ended = project.run("demo")
+    assert "worker killed, in the middle of the model call" in ended.stdout
+    assert "finished" in ended.stdout.splitlines()[-2]
 
 
 def test_interrupted_run_goes_on_under_dev(project: CliProject) -> None:

@@ -186,6 +186,11 @@ async def test_a_server_without_them(bare: Client) -> None:
         assert await attributes_and_writes(served, run.workflow_id) == ({}, [])
         with pytest.raises(InvalidInputError, match="doctor --fix"):
             [each async for each in served.list(agent="clerk")]
+        report = await served.cost(by="agent")
+        assert [(row.name, row.runs, row.tokens) for row in report.rows] == [
+            ("clerk", 1, result.counters.usage.total_tokens)
+        ]
+        assert report.is_partial, "workflows of the user's own can't be found there"
         found = await finding(is_fixing=False)
         assert (found.status, "PerdureState" in found.value) == ("warning", True)
         assert "registered" in (await finding(is_fixing=True)).value

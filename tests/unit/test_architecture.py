@@ -7,9 +7,8 @@ import pytest
 from temporalio import workflow
 
 import perdure
-from perdure.wiring import sandboxed_runner
-from perdure.workflows.agent import AgentWorkflow
-from perdure.workflows.plan_workflow import PlanWorkflow
+from perdure.app import App
+from perdure.wiring import all_workflows, sandboxed_runner
 
 
 def _imported_by(statement: str) -> set[str]:
@@ -54,7 +53,7 @@ def test_workflow_code_is_light(statement: str) -> None:
     assert not heavy & _imported_by(statement)
 
 
-@pytest.mark.parametrize("cls", [AgentWorkflow, PlanWorkflow])
+@pytest.mark.parametrize("cls", all_workflows(App()))
 async def test_our_workflow_passes_the_sandbox(cls: type) -> None:
     definition = workflow._Definition.must_from_class(cls)  # pyright: ignore
     sandboxed_runner().prepare_workflow(definition)

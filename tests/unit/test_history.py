@@ -6,13 +6,14 @@ from typing import Any
 
 import pytest
 from temporalio.api.common.v1 import Payload
-from temporalio.api.enums.v1 import EventType
+from temporalio.api.enums.v1 import EventType, WorkflowTaskFailedCause
 from temporalio.api.history.v1 import HistoryEvent
 from temporalio.contrib.pydantic import pydantic_data_converter
 
 from perdure.client._show import count
 from perdure.client._transcript import transcript
 from perdure.client._watch import _consecutive
+from perdure.contracts.bill import Bill, CarriedBill
 from perdure.contracts.calls import (
     CallModelRequest,
     CallModelResult,
@@ -22,8 +23,9 @@ from perdure.contracts.calls import (
     CopyConversationResult,
     SlotMessage,
 )
+from perdure.contracts.compaction import Room, SummaryAsk
 from perdure.contracts.messages import Message, TextPart, ToolCallPart, tool_message, user_message
-from perdure.contracts.names import CALL_MODEL, CALL_TOOL, COPY_CONVERSATION, LOAD_AGENT
+from perdure.contracts.names import BILL_HEADER, CALL_MODEL, CALL_TOOL, COPY_CONVERSATION, LOAD_AGENT
 from perdure.contracts.run import Carried, Counters, RunInput
 from perdure.contracts.spec import AgentSpec, ModelSpec
 from perdure.contracts.usage import Usage
@@ -194,6 +196,39 @@ async def test_what_is_not_of_a_conversation_is_passed_over(recorder: Recorder) 
     recorder.marker(LOAD_AGENT, None)
     recorder.marker(LOAD_AGENT, SPEC, name="core_patch")
     assert await recorder.read() == RecordedRun()
+
+
+async def test_what_a_run_paid_is_known_by_agent_and_model(recorder: Recorder) -> None:
+    record_a_run(recorder)
+    other = CallModelResult(message=reply("x").model_copy(update={"model": "x:dear"}), usage=USAGE)
+    recorder.called(CALL_MODEL, ask(6), other)
+    summary = SummaryAsk(room=Room(target_tokens=10, tokens_per_byte=1), prompt_tokens=10)
+    recorder.called(CALL_MODEL, ask(7, summary=summary), other)
+    items = (await recorder.read()).bill.items
+    assert [(item.agent, item.model, item.usage.total_tokens) for item in items] == [
+        ("worker", "", 24),
+        ("worker", "x:dear", 24),
+    ]
+
+
+async def test_a_reset_begins_a_new_bill(recorder: Recorder) -> None:
+    """What is before it was paid by the run that was reset, and is on its bill."""
+    record_a_run(recorder)
+    failed = recorder.add(EventType.EVENT_TYPE_WORKFLOW_TASK_FAILED).workflow_task_failed_event_attributes
+    failed.cause = WorkflowTaskFailedCause.WORKFLOW_TASK_FAILED_CAUSE_WORKFLOW_WORKER_UNHANDLED_FAILURE
+    assert (await recorder.read()).bill.usage.total_tokens == 24
+    failed = recorder.add(EventType.EVENT_TYPE_WORKFLOW_TASK_FAILED).workflow_task_failed_event_attributes
+    failed.cause = WorkflowTaskFailedCause.WORKFLOW_TASK_FAILED_CAUSE_RESET_WORKFLOW
+    recorder.called(CALL_MODEL, ask(6), answer("more"))
+    assert (await recorder.read()).bill.usage.total_tokens == 12
+
+
+async def test_a_workflow_that_goes_on_has_its_bill_in_a_header(recorder: Recorder) -> None:
+    recorder.started({"theirs": 1}, name="Nightly")
+    header = CarriedBill(bill=Bill().plus("a", "x:y", USAGE))
+    started = recorder.events[0].workflow_execution_started_event_attributes
+    started.header.fields[BILL_HEADER].CopyFrom(payloads(header)[0])
+    assert (await recorder.read()).bill == header.bill
 
 
 async def test_a_call_without_a_result_leaves_its_slot_empty(recorder: Recorder) -> None:

@@ -12,6 +12,7 @@ from pydantic import JsonValue
 from pydantic.fields import FieldInfo
 
 from perdure.contracts import (
+    bill,
     budget,
     calls,
     compaction,
@@ -35,6 +36,7 @@ from perdure.contracts import map as map_
 from perdure.contracts._base import Contract
 
 MODULES = (
+    bill,
     budget,
     calls,
     compaction,

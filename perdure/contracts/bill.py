@@ -1,0 +1,43 @@
+"""What a run has paid itself, by agent and model. Both sides."""
+
+from perdure.contracts._base import Contract
+from perdure.contracts.usage import NO_USAGE, Usage
+
+
+class BillItem(Contract):
+    """What one agent's calls of one model used."""
+
+    agent: str
+    model: str
+    """Empty where that was not recorded."""
+    usage: Usage = NO_USAGE
+
+
+class Bill(Contract):
+    """What a run has paid itself, over its chain: not its children, nor runs that it was started again from."""
+
+    items: tuple[BillItem, ...] = ()
+    is_reset: bool = False
+    """The run was reset: what it paid itself is what its history has behind that."""
+
+    @property
+    def usage(self) -> Usage:
+        """All of it."""
+        return sum((item.usage for item in self.items), NO_USAGE)
+
+    def plus(self, agent: str, model: str, usage: Usage) -> "Bill":
+        """Return the bill with a call more; one that cost nothing, since another run had paid it, is none."""
+        if usage == NO_USAGE:
+            return self
+        items = {(item.agent, item.model): item for item in self.items}
+        known = items.get((agent, model), BillItem(agent=agent, model=model))
+        items[agent, model] = known.model_copy(update={"usage": known.usage + usage})
+        return self.model_copy(update={"items": tuple(items.values())})
+
+
+class CarriedBill(Contract):
+    """What a workflow of the user's own hands to the run that continues it."""
+
+    bill: Bill = Bill()
+    search_attributes: tuple[str, ...] = ()
+    """Those of perdure's that the server has."""
