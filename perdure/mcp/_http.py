@@ -15,6 +15,9 @@ from perdure.mcp._meter import Flooded, Meter
 _CONNECT_SECONDS = 10.0
 _GONE = (404, 410)
 """How a server says that it knows a session no more."""
+_REFUSED = 400
+_NO_SESSION = b"no valid session id"
+"""What those say instead, with a 400, that are made after the examples of the TypeScript SDK."""
 
 
 class HttpWire:
@@ -77,8 +80,9 @@ class _Bounded(httpx2.AsyncBaseTransport):
         status = response.status_code
         if is_call and (status in (401, 403, 429) or status >= 500):
             self._wire.note(f"it answered with HTTP {status}", is_unsent=status < 500)
-        elif is_call and status in _GONE and "mcp-session-id" in request.headers:
-            self._wire.note("it knows the session no more", is_unsent=True)
+        in_session = is_call and "mcp-session-id" in request.headers
+        if in_session and status in _GONE:
+            self._forget()
         if response.headers.get("content-encoding", "identity") != "identity":
             await response.aclose()
             raise httpx2.ReadError("the answer is compressed, though it was not to be", request=request)
@@ -87,7 +91,21 @@ class _Bounded(httpx2.AsyncBaseTransport):
         response.stream = _Counted(
             response.stream, self, most=None if is_stream else self._max_bytes, is_call=is_call
         )
+        if in_session and status == _REFUSED:
+            await self._read_refusal(response)
         return response
+
+    async def _read_refusal(self, response: httpx2.Response) -> None:
+        assert isinstance(response.stream, httpx2.AsyncByteStream)
+        body = b"".join([chunk async for chunk in response.stream])
+        await response.stream.aclose()
+        response.stream = httpx2.ByteStream(body)
+        if _NO_SESSION in body.lower():
+            self._forget()
+
+    def _forget(self) -> None:
+        """End the session: the server knows it no more, and has run nothing."""
+        self._wire.note("it knows the session no more", is_unsent=True)
 
     def count(self, chunk: bytes) -> None:
         """Count a piece of an answer, and the messages in it."""

@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -17,6 +18,7 @@ from perdure.errors import ToolError
 from perdure.testing import ScriptedModel
 from tests.activities.mcp_rig import PEER, ROOT, Runs, hostile, hostile_processes, make_runs, peer
 from tests.activities.rig import SECRET
+from tests.fakes.http import Connection, HttpServer, Request
 
 MakeRuns = Callable[..., Runs]
 SECOND = timedelta(seconds=1)
@@ -333,3 +335,53 @@ async def test_over_http_and_through_a_restart(runs: MakeRuns) -> None:
         assert (outcome, "Not run: the MCP server 'peer' can't be used" in told) == ("error", True)
         await start()
         assert await run.call("peer__add", a=1, b=2) == ("ok", "3")
+
+
+class Forgetful:
+    """A server over HTTP that forgets its sessions, and says so with a status."""
+
+    def __init__(self, status: int) -> None:
+        self.sessions = 0
+        self._status = status
+
+    async def answer(self, request: Request, connection: Connection) -> None:
+        if request.method != "POST":
+            await connection.answer(405, b"")
+            return
+        asked, session = request.json(), f"session-{self.sessions}"
+        if request.headers.get("mcp-session-id", session) != session:
+            error = {"code": -32000, "message": "Bad Request: No valid session ID provided"}
+            await connection.answer_json(self._status, {"jsonrpc": "2.0", "id": asked.get("id"), "error": error})
+        elif "id" not in asked:
+            await connection.answer(202, b"")
+        elif asked["method"] not in ANSWERS:
+            error = {"code": -32601, "message": "there is no such method"}
+            await connection.answer_json(200, {"jsonrpc": "2.0", "id": asked["id"], "error": error})
+        else:
+            if asked["method"] == "initialize":
+                self.sessions += 1
+            result = {"jsonrpc": "2.0", "id": asked["id"], "result": ANSWERS[asked["method"]]}
+            await connection.answer_json(200, result, mcp_session_id=f"session-{self.sessions}")
+
+
+ANSWERS: dict[str, dict[str, Any]] = {
+    "initialize": {
+        "protocolVersion": "2025-06-18",
+        "capabilities": {"tools": {}},
+        "serverInfo": {"name": "forgetful", "version": "1"},
+    },
+    "tools/list": {"tools": [{"name": "do", "description": "Do it.", "inputSchema": {"type": "object"}}]},
+    "tools/call": {"content": [{"type": "text", "text": "done"}]},
+}
+
+
+@pytest.mark.parametrize("status", [404, 400])
+async def test_a_session_that_is_forgotten_is_opened_again(runs: MakeRuns, status: int) -> None:
+    """The examples of the TypeScript SDK say it with 400."""
+    server = Forgetful(status)
+    async with HttpServer(server.answer) as listening:
+        run = runs(MCPServer.http("x", f"{listening.url}/mcp", trusted=True))
+        assert await run.call("x__do") == ("ok", "done")
+        server.sessions += 1  # as after a restart
+        assert await run.call("x__do") == ("ok", "done")
+        assert server.sessions == 3
