@@ -23,6 +23,7 @@ from perdure.contracts.steering import Session
 from perdure.devserver import DevServer
 from perdure.errors import PerdureError
 from tests.replay.app import CASES, MAP_ITEMS, TIME, make_app
+from tests.replay.record_bills import main as record_bills
 from tests.replay.record_money import main as record_money
 from tests.replay.record_people import record_people
 from tests.support.approval_app import app as approval_app
@@ -60,6 +61,7 @@ async def record(folder: Path) -> None:
             async with worker(approval_app, temporal) as client:
                 await record_people(client, folder, record_chain)
     await record_money(folder, record_chain)
+    await record_bills(folder, record_chain)
 
 
 async def _record_case(case: str, client: PerdureClient, folder: Path) -> None:

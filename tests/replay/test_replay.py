@@ -16,6 +16,7 @@ from perdure.workflows.memory import Memory
 from perdure.workflows.plan_workflow import PlanWorkflow
 from perdure.workflows.scoreboard import Scoreboard
 from tests.support.approval_workflows import Asking, Stepping
+from tests.support.cost_workflows import Desk
 from tests.support.money_workflows import Generations, Spending
 from tests.support.select_workflows import Choosing
 
@@ -37,7 +38,7 @@ def _read(path: Path) -> WorkflowHistory:
 def _replayer(*, is_sandboxed: bool) -> Replayer:
     ours: list[type] = [AgentWorkflow, MapNode, MapWorkflow, PlanWorkflow, Scoreboard]
     return Replayer(
-        workflows=[*ours, Asking, Choosing, Generations, Memory, Spending, Stepping],
+        workflows=[*ours, Asking, Choosing, Desk, Generations, Memory, Spending, Stepping],
         data_converter=pydantic_data_converter,
         interceptors=[PerdureInterceptor()],
         workflow_runner=sandboxed_runner(),
@@ -75,7 +76,7 @@ def test_there_are_histories_of_every_ending() -> None:
         "money-own",
     }
     assert cases >= {"money-below", "money-again", "money-asking", "money-asking-node", "money-asking-item"}
-    assert cases >= {"fork", "memory"}
+    assert cases >= {"fork", "memory", "bill", "bill-own"}
     assert cases >= {"approvals", "questions", "asking", "stepping"}
     assert cases >= {"plan-before", "plan-auto"}  # the first was recorded before plans told of outcomes
 
