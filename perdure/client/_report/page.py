@@ -59,8 +59,9 @@ def _runs(read: ReadRun) -> Iterator[ReadRun]:
 
 def _facts(timeline: Timeline, sums: Totals) -> Iterator[str]:
     own = sums.own
+    workflow = "" if timeline.summary == timeline.workflow else timeline.workflow  # it is said above already
     pairs = [
-        ("agent", timeline.agent) if timeline.agent else ("workflow", timeline.workflow),
+        ("agent", timeline.agent) if timeline.agent else ("workflow", workflow),
         ("started", timeline.started_at.strftime("%Y-%m-%d %H:%M:%S UTC")),
         ("time", took(timeline.end - timeline.started_at)),
         ("waiting", took(sums.waited) if sums.waited else ""),
