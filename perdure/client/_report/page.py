@@ -16,6 +16,9 @@ from perdure.client._timeline.read import ReadRun, children_of
 from perdure.client._timeline.sums import Sum, Totals, totals
 from perdure.contracts.usage import Usage
 
+_CLASSES = {"failure": "failure", "run id": "id"}
+"""Of facts that look differently."""
+
 
 def render(read: ReadRun) -> str:
     """Return the page of a run: HTML that loads nothing, and that nothing in the run can make load anything."""
@@ -76,9 +79,7 @@ def _facts(timeline: Timeline, sums: Totals) -> Iterator[str]:
     ]
     for name, value in pairs:
         if value:
-            yield element("dt", escaped(name)) + element(
-                "dd", escaped(value), class_="failure" if name == "failure" else None
-            )
+            yield element("dt", escaped(name)) + element("dd", escaped(value), class_=_CLASSES.get(name))
 
 
 def _used(usage: Usage) -> str:
