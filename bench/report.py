@@ -11,32 +11,39 @@ def say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
+_MARKS = {True: "PASS", False: "FAIL", None: "----"}
+
+
 @dataclass
 class Report:
     """What one part found.
 
     Attributes:
         figures: For `--json`.
-        targets: What was to be shown, and whether it was.
+        targets: What was to be shown, and whether it was; None where the measurement can't tell.
     """
 
     name: str
     figures: dict[str, Any] = field(default_factory=dict[str, Any])
-    targets: list[tuple[str, bool]] = field(default_factory=list[tuple[str, bool]])
+    targets: list[tuple[str, bool | None]] = field(default_factory=list[tuple[str, bool | None]])
 
     def target(self, text: str, *, is_met: bool) -> None:
         """Note a target; `text` has the measured figure in it."""
         self.targets.append((text, is_met))
 
+    def unmeasured(self, text: str) -> None:
+        """Note a target that the measurement can't judge; `text` says why."""
+        self.targets.append((text, None))
+
     @property
     def is_met(self) -> bool:
-        """Whether all targets were met."""
-        return all(is_met for _, is_met in self.targets)
+        """Whether no target was missed."""
+        return all(is_met is not False for _, is_met in self.targets)
 
     def print_targets(self) -> None:
         """Print each target with a mark."""
         for text, is_met in self.targets:
-            print(f"  {'PASS' if is_met else 'FAIL'}  {text}")
+            print(f"  {_MARKS[is_met]}  {text}")
 
     def as_json(self) -> dict[str, Any]:
         """Return everything as JSON values."""

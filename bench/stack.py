@@ -68,11 +68,9 @@ def cpu_seconds(process: psutil.Process) -> float:
     return times.user + times.system
 
 
-async def start_child(
-    module: str, *arguments: str, cwd: Path, root: Path = HERE, env: Mapping[str, str] | None = None
-) -> Child:
-    """Start `python -m module` of the source tree at `root`, and wait for its first line."""
-    code = f"import sys; sys.path.insert(0, {str(root)!r}); sys.argv[0] = {module!r}; "
+async def start_child(module: str, *arguments: str, cwd: Path, env: Mapping[str, str] | None = None) -> Child:
+    """Start `python -m module` of this source tree, and wait for its first line."""
+    code = f"import sys; sys.path.insert(0, {str(HERE)!r}); sys.argv[0] = {module!r}; "
     code += f"import runpy; runpy.run_module({module!r}, run_name='__main__', alter_sys=True)"
     log = cwd / f"{module}-{uuid4().hex[:6]}.log"
     with log.open("wb") as file:
@@ -133,11 +131,11 @@ class Stack:
         queue: str,
         models: Sequence[str] = (),
         *,
-        root: Path = HERE,
         env: Mapping[str, str] | None = None,
+        has_telemetry: bool = True,
         **settings: Any,
     ) -> Child:
-        """Start a worker, of the source tree at `root`; it ends with the stack, if not before."""
+        """Start a worker; it ends with the stack, if not before."""
         config = WorkerConfig(
             kind=kind,
             address=self.server.address,
@@ -145,8 +143,9 @@ class Stack:
             base_url=f"{self.base_url}/v1",
             models=list(models),
             settings={**settings, **(self.settings if kind == "perdure" else {})},
+            has_telemetry=has_telemetry,
         )
-        child = await start_child("bench.worker", config.model_dump_json(), cwd=self.folder, root=root, env=env)
+        child = await start_child("bench.worker", config.model_dump_json(), cwd=self.folder, env=env)
         self.exits.push_async_callback(child.stop)
         return child
 

@@ -17,6 +17,7 @@ from temporalio.worker import Worker
 from bench import children, floors
 from bench.fake_llm import end_with_parent
 from bench.texts import page_text
+from bench.untold import leave_telemetry_out
 from perdure import Agent, App, Limits, ModelSettings, tool
 from perdure.connection import connect
 from perdure.providers._pacer import Cost, Pacer
@@ -40,6 +41,8 @@ class WorkerConfig(BaseModel):
     settings: dict[str, Any] = {}
     is_limited: bool = True
     """Whether calls keep to the vendor's rate limit; without, for comparison."""
+    has_telemetry: bool = True
+    """Whether perdure has any; without, for comparison."""
 
 
 @tool
@@ -102,6 +105,8 @@ async def _serve_perdure(config: WorkerConfig, settings: Settings, client: Clien
     )
     if not config.is_limited:
         Pacer.wait = _no_wait
+    if not config.has_telemetry:
+        leave_telemetry_out()
     await run_worker(make_app(config.models), settings, client, stop=stop, on_ready=_say_ready)
 
 

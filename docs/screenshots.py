@@ -11,7 +11,9 @@ import shutil
 import sys
 import tempfile
 from datetime import timedelta
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 from perdure import Agent, App, Limits
@@ -32,6 +34,7 @@ ROOT = Path(__file__).parents[1]
 EXAMPLE = ROOT / "examples" / "research"
 TIME = timedelta(minutes=2)
 MOST_BYTES = 150_000
+_WIDE = 1600  # on a narrower page the web UI cuts the times of a run off
 _SCROLL = (
     "[...document.querySelectorAll('h2')].filter(each => each.textContent.trim().startsWith('%s'))[0]"
     "?.scrollIntoView({block: 'start'})"
@@ -41,14 +44,14 @@ _SCROLL = (
 async def main(folder: Path) -> None:
     """Make all pictures."""
     sys.path.insert(0, str(EXAMPLE))
-    from research.app import INSTRUCTIONS, TOOLS, app  # pyright: ignore[reportMissingImports]
-
+    example: Any = import_module("research.app")
+    app: App = example.app
     cautious = Agent(
         "cautious",
         description="Asks before it goes on.",
-        instructions=INSTRUCTIONS,
+        instructions=example.INSTRUCTIONS,
         model="offline:reader",
-        tools=TOOLS,
+        tools=example.TOOLS,
         limits=Limits(max_turns=1),
         on_limit="ask",
     )
@@ -96,7 +99,7 @@ async def _encrypted(server: DevServer, folder: Path, state: Path) -> None:
     async with worker(App(agents=[agent]), temporal) as client, codec.served(Address("127.0.0.1", 0)) as port:
         run = await client.start_agent("secretary", "What is in the safe? The letters of 1912.", id="secretary-1")
         await client.result(run.workflow_id, timeout=TIME)
-        async with Browser(height=800) as browser:
+        async with Browser(width=_WIDE, height=700) as browser:
             await browser.open(server.ui_url)
             await browser.ask(
                 f"localStorage.setItem('endpoint', JSON.stringify('http://127.0.0.1:{port}'));"
@@ -116,7 +119,7 @@ async def _ui(ui: str, waiting: StartedRun, asked: StartedRun, folder: Path) -> 
         "ui-details": (f"{_page(runs, waiting)}/user-metadata", "Current Details", ""),
     }
     for name, (address, text, heading) in pages.items():
-        async with Browser(height=800) as browser:
+        async with Browser(width=_WIDE, height=700) if name == "ui-details" else Browser(height=800) as browser:
             await browser.open(address)
             await browser.until(f"document.body.textContent.includes({text!r})")
             await browser.ask(_SCROLL % heading)

@@ -9,6 +9,9 @@ from temporalio.client import Client
 
 from perdure.connection import connect
 from perdure.devserver import DevServer
+from tests.support.require_all import pytest_configure, pytest_configure_node, pytest_runtest_makereport
+
+__all__ = ["pytest_configure", "pytest_configure_node", "pytest_runtest_makereport", "server", "temporal"]
 
 for _name in [name for name in os.environ if name.startswith(("PERDURE_", "TEMPORAL_", "OTEL_"))]:
     del os.environ[_name]

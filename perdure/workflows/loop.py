@@ -224,9 +224,9 @@ class AgentLoop:
         account = None if self.meter is None else self.meter.account
         lease = None if account is None or need is None else account.could_get(need)
         self.state = "waiting_limit"
-        at = "" if lease is None else f" {lease.root or lease.parent}"
-        reached = f"the limit {limit} is reached" if lease is None else f"the limit of{at} is reached"
-        self._show(f"{reached} · waits for `perdure limit{at}`")
+        at = workflow.info().workflow_id if lease is None else lease.root or lease.parent
+        reached = f"the limit {limit} is reached" if lease is None else f"the limit of {at} is reached"
+        self._show(f"{reached} · waits for: perdure limit {at}")
         seen = self._limits_set
 
         def is_over() -> bool:

@@ -2,8 +2,6 @@
 
 import asyncio
 import os
-import shutil
-import subprocess
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -15,26 +13,18 @@ from perdure.contracts.messages import ImagePart
 from perdure.testing import ScriptedModel
 from tests.activities.mcp_rig import Runs, make_runs
 from tests.support.health import free_port
+from tests.support.npm_servers import MODULES, PACKAGES, install
+from tests.support.programs import needs
 
-PACKAGES = ("@modelcontextprotocol/server-everything", "@modelcontextprotocol/server-filesystem")
-FOLDER = Path.home() / ".cache" / "perdure-tests" / "npm"
-
-pytestmark = pytest.mark.skipif(
-    not (shutil.which("node") and shutil.which("npm")), reason="needs node and npm: apt-get install nodejs npm"
-)
+pytestmark = needs("node", "npm")
 
 
 @pytest.fixture(scope="module")
 def installed() -> Path:
     """Install the packages, once for this machine."""
-    modules = FOLDER / "node_modules"
-    if not all((modules / package).is_dir() for package in PACKAGES):
-        FOLDER.mkdir(parents=True, exist_ok=True)
-        command = ["npm", "install", "--no-audit", "--no-fund", "--prefix", str(FOLDER), *PACKAGES]
-        ended = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
-        if ended.returncode:
-            pytest.skip(f"npm can't install the servers: {ended.stderr.strip()[-200:]}")
-    return modules
+    if problem := install():
+        pytest.skip(f"npm can't install the servers: {problem}")
+    return MODULES
 
 
 @pytest.fixture(scope="module")

@@ -6,12 +6,11 @@ import pytest
 
 from perdure.client._report.page import render
 from perdure.client._timeline.read import ReadRun, make_timeline
-from tests.support.browser import PROGRAM, Browser
+from tests.support.browser import Browser
 from tests.support.histories import load, read
+from tests.support.programs import needs
 
-pytestmark = pytest.mark.skipif(
-    PROGRAM is None, reason="there is no Chromium here: Debian's package is `chromium`"
-)
+pytestmark = needs("chromium")
 
 
 @pytest.fixture(scope="module")

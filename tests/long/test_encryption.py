@@ -25,7 +25,8 @@ from perdure.devserver import DevServer
 from perdure.errors import EncryptionError, PerdureError
 from perdure.settings import Settings
 from perdure.storage.opening import data_converter, decoding, storage_folder
-from tests.support.browser import PROGRAM, Browser
+from tests.support.browser import Browser
+from tests.support.programs import needs
 from tests.support.secret_app import app, break_down, settings, variable
 from tests.support.workers import worker
 
@@ -167,7 +168,7 @@ def _key_ids(events: Any) -> set[bytes]:
     }
 
 
-@pytest.mark.skipif(PROGRAM is None, reason="there is no Chromium here: Debian's package is `chromium`")
+@needs("chromium")
 async def test_the_web_ui_shows_decoded_payloads(server: DevServer, tmp_path: Path) -> None:
     made, mark = settings(tmp_path, "one"), f"zebra-{uuid4().hex}"
     assert server.ui_url is not None

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
@@ -21,7 +22,9 @@ from perdure.storage.collecting import Marks, mark, sweep
 from perdure.storage.local import LocalStorageDriver
 from perdure.storage.opening import data_converter, storage_folder
 from perdure.testing import ScriptedModel, calls
+from tests.support.browser import Browser
 from tests.support.cli_project import CliProject
+from tests.support.programs import needs
 from tests.support.workers import worker
 
 MB = 1_000_000
@@ -169,3 +172,21 @@ async def test_the_command_line_opens_such_a_run(
     told = json.loads(await out("storage", "gc", "-o", "json"))
     assert (told["deleted"], told["is_dry"]) == (0, False), "all of it is young"
     assert told["runs"] >= 1
+
+
+@needs("chromium")
+async def test_the_web_ui_opens_such_a_run(stored: PerdureClient, server: DevServer) -> None:
+    """It shows the reference in place of what is stored, how large that is, and all else as ever."""
+    run = await stored.start_agent("big", "dump 100000 " + "x" * 100_000)
+    await stored.result(run.workflow_id, timeout=TIME)
+    page = f"{server.ui_url}/namespaces/default/workflows/{run.workflow_id}/{run.run_id}"
+    async with Browser(height=2000) as browser:
+        await browser.open(f"{page}/history")
+        await browser.until("document.body.textContent.includes('perdure.local')")
+        await browser.until("document.body.textContent.includes('in one of 3 messages')")
+        text: str = await browser.ask("document.body.textContent")
+        assert "x" * 200 not in text, "all but the beginning, which is in the run's summary"
+        assert re.search(r"External Payloads\s*2\b", await browser.ask("document.body.innerText"))
+        assert [each for each in browser.errors if "net::" not in each] == [], "but for fonts from elsewhere"
+        await browser.open(f"{page}/timeline")
+        await browser.until("document.body.textContent.includes('dump(size=100000)')")

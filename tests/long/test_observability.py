@@ -196,7 +196,7 @@ def test_the_dashboard_and_the_alerts_ask_for_what_there_is(seen: Seen) -> None:
     asked += [rule["expr"] for rule in rules]
     metrics = {name for expr in asked for name in re.findall(r"\b(?:perdure|gen_ai|temporal)_\w+(?=[\[{)])", expr)}
     assert len(metrics) > 10
-    unheard = {"perdure_runs", "perdure_cache_misses_total", "temporal_workflow_task_execution_failed"}
+    unheard = {"perdure_runs", "perdure_cache_misses_total", "temporal_workflow_task_execution_failed_total"}
     labels = {
         "gen_ai_operation_name",
         "gen_ai_request_model",

@@ -134,6 +134,7 @@ async def test_a_run_that_waits_is_found_by_its_state_and_cost(temporal: Client)
         assert info.cost_usd >= 1
         told = await details(served, run.workflow_id)
         assert "**two** · waiting limit · turn 2" in told
+        assert f"is reached · waits for: perdure limit {run.workflow_id}" in told
         assert "2 turns of 2 · 2 tool calls" in told
         await served.terminate(run.workflow_id, reason="the test is over")
 

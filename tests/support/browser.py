@@ -7,13 +7,13 @@ import asyncio
 import base64
 import json
 import os
-import shutil
 import tempfile
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self
 
-PROGRAM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
+from tests.support.programs import find
+
 _FLAGS = (
     "--headless",
     "--no-sandbox",
@@ -49,7 +49,8 @@ class Browser:
         self._count = 0
 
     async def __aenter__(self) -> Self:
-        assert PROGRAM, "there is no Chromium here"
+        program = find("chromium")
+        assert program, "there is no Chromium here: apt-get install chromium"
         self._folder = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
         theirs_in, self._out = os.pipe()
         self._in, theirs_out = os.pipe()
@@ -59,7 +60,7 @@ class Browser:
             os.dup2(theirs_out, 4)
 
         self._process = await asyncio.create_subprocess_exec(
-            PROGRAM,
+            program,
             *_FLAGS,
             f"--user-data-dir={self._folder.name}",
             stdin=asyncio.subprocess.DEVNULL,

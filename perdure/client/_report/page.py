@@ -16,6 +16,9 @@ from perdure.client._timeline.read import ReadRun, children_of
 from perdure.client._timeline.sums import Sum, Totals, totals
 from perdure.contracts.usage import Usage
 
+_CLASSES = {"failure": "failure", "run id": "id"}
+"""Of facts that look differently."""
+
 
 def render(read: ReadRun) -> str:
     """Return the page of a run: HTML that loads nothing, and that nothing in the run can make load anything."""
@@ -59,8 +62,9 @@ def _runs(read: ReadRun) -> Iterator[ReadRun]:
 
 def _facts(timeline: Timeline, sums: Totals) -> Iterator[str]:
     own = sums.own
+    workflow = "" if timeline.summary == timeline.workflow else timeline.workflow  # it is said above already
     pairs = [
-        ("agent", timeline.agent) if timeline.agent else ("workflow", timeline.workflow),
+        ("agent", timeline.agent) if timeline.agent else ("workflow", workflow),
         ("started", timeline.started_at.strftime("%Y-%m-%d %H:%M:%S UTC")),
         ("time", took(timeline.end - timeline.started_at)),
         ("waiting", took(sums.waited) if sums.waited else ""),
@@ -75,9 +79,7 @@ def _facts(timeline: Timeline, sums: Totals) -> Iterator[str]:
     ]
     for name, value in pairs:
         if value:
-            yield element("dt", escaped(name)) + element(
-                "dd", escaped(value), class_="failure" if name == "failure" else None
-            )
+            yield element("dt", escaped(name)) + element("dd", escaped(value), class_=_CLASSES.get(name))
 
 
 def _used(usage: Usage) -> str:

@@ -107,6 +107,24 @@ async def test_a_plan_is_drawn_as_it_was_changed() -> None:
     assert 'href="#plan"' not in await stored_page("tools-0")
 
 
+@pytest.mark.parametrize(("summary", "is_named"), [("Orders", False), ("order 7", True)])
+def test_the_workflow_is_named_once(summary: str, is_named: bool) -> None:
+    timeline = Timeline(
+        workflow_id="w",
+        run_id="r",
+        workflow="Orders",
+        status="completed",
+        summary=summary,
+        started_at=AT,
+        read_at=AT,
+        links=(),
+        steps=(),
+    )
+    facts = re.search("<dl>(.*?)</dl>", render(ReadRun(timeline, (RecordedRun(),), {})), re.S)
+    assert facts
+    assert ("Orders" in facts[1]) == is_named
+
+
 async def test_nothing_is_loaded() -> None:
     found = Tags(await stored_page("tools-0"))
     addresses = [
