@@ -31,7 +31,8 @@ from perdure.contracts.spec import AgentSpec, CompactionSpec, ModelSpec, ToolSpe
 from perdure.contracts.usage import Price
 from perdure.contracts.waits import ApprovalRule
 from perdure.errors import PayloadTooLargeError, UserError
-from perdure.history import read_outcomes, read_output
+from perdure.history import read_output
+from perdure.map_history import read_outcomes
 from perdure.mcp.pool import Pool
 from perdure.providers.registry import Providers
 

@@ -13,13 +13,17 @@ from perdure.contracts.rerun import ResumeRunRequest
 from perdure.contracts.run import EarlierRun
 from perdure.contracts.times import TASK_TIMEOUT
 from perdure.contracts.usage import NO_USAGE, Usage
-from perdure.errors import PerdureError, RunCancelled, RunTerminated, revive
+from perdure.errors import PerdureError, RunCancelled, RunTerminated, TaskFailed, revive
 from perdure.workflows._calls import read_page, resume_run
 from perdure.workflows._funding import inherit
+from perdure.workflows._guard import typed_activity_failure
 from perdure.workflows._host import current_host
 from perdure.workflows._map_items import Progress, is_stopping, start_budget, to_outcome, typed_failure
 from perdure.workflows._map_slices import Slices, lane_windows
 from perdure.workflows.gathering import gather
+
+_LOST_PATCH = "perdure.lost-outcomes"
+"""Maps of before there was this went on with whatever was read."""
 
 
 class Nodes:
@@ -167,14 +171,31 @@ def total_usage(pages: list[MapPage]) -> Usage:
 
 
 async def read_outcomes(page: MapPage) -> list[MapOutcome]:
-    """Return all outcomes of a node, read from its run where they are not in the page."""
+    """Return all outcomes of a node, read from its run where they are not in the page.
+
+    Raises:
+        TaskFailed: Its history doesn't have them all. Not retryable.
+    """
     outcomes = list(page.outcomes) if page.is_whole else []
     while len(outcomes) < page.count:
-        request = ReadPageRequest(
-            workflow_id=page.workflow_id, run_id=page.run_id, start=page.start + len(outcomes)
-        )
-        outcomes.extend((await read_page(request)).outcomes)
+        start = page.start + len(outcomes)
+        request = ReadPageRequest(workflow_id=page.workflow_id, run_id=page.run_id, start=start)
+        with typed_activity_failure():
+            found = (await read_page(request)).outcomes
+        if [each.index for each in found] != list(range(start, start + max(len(found), 1))):
+            _refuse(page, start)
+        outcomes.extend(found)
     return outcomes
+
+
+def _refuse(page: MapPage, start: int) -> None:
+    """Fail for want of outcomes: else they would be at others' places, or be asked for without an end."""
+    if workflow.patched(_LOST_PATCH):
+        raise TaskFailed(
+            f"The outcomes of {page.workflow_id!r} from item {start} on could not be read.",
+            failure="OutcomesLost",
+            workflow_id=page.workflow_id,
+        )
 
 
 def revived(outcome: MapOutcome) -> PerdureError | None:

@@ -34,7 +34,7 @@ class MapNode:
             if given.lease is not None:
                 current_host().funds.open_with(Ledger(lease=given.lease), given.map.limits)
             for earlier in given.earlier:
-                found = await resume_run(ResumeRunRequest(run=earlier))
+                found = await resume_run(ResumeRunRequest(run=earlier, with_items=True))
                 current_host().note_earlier(found.runs)
             runs = ItemRuns(given, self._progress, max_bytes=MAX_NODE_BYTES)
             await runs.run()
