@@ -77,12 +77,9 @@ class Nodes:
 
     async def _node(self, start: int, stop: int, window: int) -> MapPage:
         node_id = f"{self._prefix}/items-{start}-{stop - 1}"
-        await current_host().find_earlier()
-        earlier = self._earlier(start, stop)
-        if len(earlier) == 1 and earlier[0].workflow_id == node_id:
-            found = await resume_run(ResumeRunRequest(run=earlier[0]))
-            if found.result is not None:
-                return MapPage.model_validate(found.result)
+        earlier, page = await self._find(start, stop, node_id)
+        if page is not None:
+            return page
         await self._budget.reserve(node_id, sum(self._sizes[start:stop]))
         self.progress.nodes[node_id] = min(window, stop - start)
         settled: Amount | None = None
@@ -115,6 +112,19 @@ class Nodes:
             del self.progress.nodes[node_id]
             if self._account is not None and node_id in self._account.purse.book:
                 self._account.close(node_id, settled)
+
+    async def _find(self, start: int, stop: int, node_id: str) -> tuple[tuple[EarlierRun, ...], MapPage | None]:
+        """Return the nodes of before that had some of these items; and the page, where one has done all."""
+        while True:
+            await current_host().find_earlier()
+            if current_host().is_reset_again():
+                continue
+            earlier, page = self._earlier(start, stop), None
+            if len(earlier) == 1 and earlier[0].workflow_id == node_id:
+                found = await resume_run(ResumeRunRequest(run=earlier[0]))
+                page = None if found.result is None else MapPage.model_validate(found.result)
+            if not current_host().is_reset_again():
+                return earlier, page
 
     async def _slice(self, start: int, stop: int, window: int, node_id: str) -> MapSlice:
         """Return what a node is given to do, and to spend."""

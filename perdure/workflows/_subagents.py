@@ -10,7 +10,7 @@ from temporalio.workflow import ChildWorkflowCancellationType, ParentClosePolicy
 
 from perdure.contracts.messages import TextPart
 from perdure.contracts.names import AGENT_WORKFLOW
-from perdure.contracts.rerun import ResumeRunRequest
+from perdure.contracts.rerun import ResumeRunRequest, ResumeRunResult
 from perdure.contracts.run import AnswersCall, EarlierRun, RunInput, RunResult
 from perdure.contracts.texts import one_line
 from perdure.contracts.times import TASK_TIMEOUT
@@ -42,12 +42,10 @@ async def run_child(
     """
     name = request.agent
     child_id = workflow_id or new_child_id(name)
-    await current_host().find_earlier()
-    earlier = earlier or current_host().take_earlier(child_id)
-    if earlier is not None:
-        found = await resume_run(ResumeRunRequest(run=earlier))
-        if found.result is not None:
-            return RunResult.model_validate(found.result)
+    found = await _find(child_id, earlier)
+    if found.result is not None:
+        return RunResult.model_validate(found.result)
+    if found != ResumeRunResult():
         request = request.model_copy(update={"carried": found.carried, "spent": found.spent})
     text = "".join(part.text for part in request.input if isinstance(part, TextPart))
     funds = current_host().funds
@@ -74,6 +72,21 @@ async def run_child(
         raise _child_failure(error, name, child_id) from error
     finally:
         funds.open_children -= 1
+
+
+async def _find(child_id: str, given: EarlierRun | None) -> ResumeRunResult:
+    """Return what is good of the run of before that a child goes on from; nothing where there is none."""
+    host, found = current_host(), ResumeRunResult()
+    while True:
+        await host.find_earlier()
+        if host.is_reset_again():
+            continue
+        earlier, given = given or host.take_earlier(child_id), None
+        if earlier is None:
+            return found
+        found = await resume_run(ResumeRunRequest(run=earlier))
+        if not host.is_reset_again():
+            return found
 
 
 def subagent_request(
