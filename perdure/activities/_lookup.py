@@ -1,8 +1,8 @@
 """Finding the slots of a conversation, and a run's spec. Activity side; reads, never records.
 
 The order is: what came with the request, the worker's cache, the workflow itself by query, and Event History when
-the workflow can't answer (its only worker is draining, its workflow task fails). A query is strongly consistent
-here: the workflow task that scheduled the activity is complete.
+the workflow can't answer (its only worker is draining, its workflow task fails), or ended before it took in all
+that came. A query is strongly consistent here: the workflow task that scheduled the activity is complete.
 """
 
 from collections.abc import Sequence
@@ -91,7 +91,10 @@ class Lookup:
         try:
             messages = await _query_messages(activity.client(), key, start, stop)
         except _NO_ANSWER:
-            messages = await _read_messages(key)
+            messages = {}
+        if any(number not in messages for number in range(start, stop)):
+            # Also where a closed run answers: what came as it ended is in history, and it never took it in.
+            messages = {**await _read_messages(key), **messages}
         return {number: Slot(message) for number, message in messages.items()}
 
     async def _find_spec(self, digest: str, workflow_id: str, run_id: str) -> AgentSpec:
