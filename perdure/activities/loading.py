@@ -192,10 +192,12 @@ class LoadingActivities:
         old = ConversationKey(source, request.from_run_id, request.conversation, request.epoch)
         new = ConversationKey(workflow_id, info.workflow_run_id or "", request.conversation, request.epoch)
         if request.is_alone:
-            slot = await self._lookup.slot(old, request.start)
+            slot = await self._lookup.recorded_slot(old, request.start)
             self._lookup.cache.put(new, {request.start: slot})
             return CopyConversationResult(start=request.start, messages=(slot.message,))
-        slots = await self._lookup.slots(old, request.stop)
+        if request.start == 0 and not request.digest:
+            self._lookup.cache.forget(old)
+        slots = await self._lookup.slots(old, request.stop, digest=request.digest)
         page: list[Slot] = []
         size = 0
         for slot in slots[request.start :]:

@@ -150,6 +150,9 @@ class Carried(Contract):
     """Set on the first run of a fork."""
     sessions: tuple[McpSession, ...] = ()
     """Those with stateful MCP servers."""
+    digest: str = ""
+    """Of the messages that the new run copies, as they were recorded; empty where the code that knows them isn't a
+    workflow's."""
 
 
 class AnswersCall(Contract):

@@ -265,6 +265,7 @@ class AgentWorkflow:
             limits=Limits() if carried.resumed is None else self._request.limits,
             from_workflow_id="" if carried.fork is None else carried.fork.workflow_id,
             changes=carried.fork.changes if carried.fork is not None and start == 0 else None,
+            digest=carried.digest if stop == carried.conversation_slots else "",
         )
 
     def _note_base(self) -> None:
@@ -335,6 +336,7 @@ class AgentWorkflow:
                 answered_turns=loop.answered_turns,
                 prompt=loop.compactor.prompt,
                 sessions=loop.sessions.carried(),
+                digest=self._conversation.digest(self._carried_slots(loop)),
             ),
         )
 
