@@ -168,7 +168,7 @@ class CopyConversationRequest(Contract):
 
     from_run_id: str
     spec: str
-    """Digest of the run's `AgentSpec`."""
+    """Digest of the run's `AgentSpec`, which comes with the first page; empty once it is here."""
     start: int
     stop: int
     epoch: int = 0
@@ -183,6 +183,8 @@ class CopyConversationRequest(Contract):
     """Set with the first page of a fork: what it pins anew."""
     digest: str = ""
     """Of all slots before `stop` as they were recorded; without it, what a worker remembers doesn't count."""
+    may_split: bool = False
+    """The spec may come alone, before the messages from slot 0 on."""
 
 
 class CopyConversationResult(Contract):
