@@ -18,8 +18,9 @@ from perdure.workflows._calls import read_page, resume_run
 from perdure.workflows._funding import inherit
 from perdure.workflows._guard import typed_activity_failure
 from perdure.workflows._host import current_host
-from perdure.workflows._map_items import Progress, is_stopping, start_budget, to_outcome, typed_failure
+from perdure.workflows._map_items import Progress, context_size, is_stopping, to_outcome, typed_failure
 from perdure.workflows._map_slices import Slices, lane_windows
+from perdure.workflows._outgoing import outgoing
 from perdure.workflows.gathering import gather
 
 _LOST_PATCH = "perdure.lost-outcomes"
@@ -52,7 +53,8 @@ class Nodes:
         self._windows = lane_windows(len(sizes), request.max_parallel)
         self._slices = Slices(sizes, len(self._windows))
         self._sizes = sizes
-        self._budget = start_budget()
+        self._outgoing = outgoing()
+        self._context = context_size(request)
         self._account = current_host().funds.account
 
     async def run(self) -> list[MapPage]:
@@ -80,7 +82,8 @@ class Nodes:
         earlier, page = await self._find(start, stop, node_id)
         if page is not None:
             return page
-        await self._budget.reserve(node_id, sum(self._sizes[start:stop]))
+        size = sum(self._sizes[start:stop])
+        await self._outgoing.reserve(node_id, size + self._context, held=size)
         self.progress.nodes[node_id] = min(window, stop - start)
         settled: Amount | None = None
         try:
@@ -97,7 +100,7 @@ class Nodes:
                     static_summary=f"{self._request.agent}: items {start} to {stop - 1}",
                 )
                 note_run(handle.first_execution_run_id or "")
-                self._budget.release(node_id)
+                self._outgoing.arrived(node_id)
                 if self._account is not None:
                     self._account.started(node_id)
                 page = await handle
@@ -108,7 +111,7 @@ class Nodes:
                 raise
             return self._lost(error, start, stop, node_id)
         finally:
-            self._budget.release(node_id)
+            self._outgoing.ended(node_id)
             del self.progress.nodes[node_id]
             if self._account is not None and node_id in self._account.purse.book:
                 self._account.close(node_id, settled)

@@ -18,6 +18,7 @@ from perdure.contracts.waits import ApprovalRule
 from perdure.errors import PerdureError, RunTerminated, TaskFailed, revive
 from perdure.workflows._calls import resume_run
 from perdure.workflows._host import current_host
+from perdure.workflows._outgoing import outgoing
 
 
 def new_child_id(agent: str) -> str:
@@ -48,7 +49,9 @@ async def run_child(
     if found != ResumeRunResult():
         request = request.model_copy(update={"carried": found.carried, "spent": found.spent})
     text = "".join(part.text for part in request.input if isinstance(part, TextPart))
-    funds = current_host().funds
+    funds, on_its_way = current_host().funds, outgoing()
+    if not on_its_way.holds(child_id):
+        await on_its_way.reserve(child_id, len(request.to_bytes()))
     funds.open_children += 1
     try:
         with current_host().child_runs.entered(child_id, name) as note_run:
@@ -63,6 +66,7 @@ async def run_child(
                 static_summary=f"{name}: {one_line(text)}",
             )
             note_run(handle.first_execution_run_id or "")
+            on_its_way.arrived(child_id)
             if on_started is not None:
                 on_started()
             return await handle
@@ -71,6 +75,7 @@ async def run_child(
             raise
         raise _child_failure(error, name, child_id) from error
     finally:
+        on_its_way.ended(child_id)
         funds.open_children -= 1
 
 
