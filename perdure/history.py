@@ -30,7 +30,6 @@ from perdure.contracts.calls import (
     SlotMessage,
 )
 from perdure.contracts.compaction import CompactedPart, compacted
-from perdure.contracts.map import MapOutcome, MapPage
 from perdure.contracts.messages import Message, repeat_result
 from perdure.contracts.names import (
     AGENT_WORKFLOW,
@@ -149,33 +148,6 @@ async def read_output(client: Client, workflow_id: str) -> Any:
     message = conversation[max(conversation)]
     spec = list(run.specs.values())[-1]  # of the agent that has the conversation at the end
     return output_value(spec, message)
-
-
-async def read_outcomes(client: Client, workflow_id: str, run_id: str) -> list[MapOutcome]:
-    """Return what became of the items of a map's closed node, in order.
-
-    Raises:
-        RPCError: Temporal's; NOT_FOUND for an unknown run.
-        WorkflowFailureError: The node did not complete.
-    """
-    handle = client.get_workflow_handle(workflow_id, run_id=run_id, result_type=MapPage)
-    page: MapPage = await handle.result(follow_runs=False)
-    if page.is_whole:
-        return list(page.outcomes)
-    known = {outcome.index: outcome for outcome in page.outcomes}
-    children: dict[int, str] = {}
-    async for event in handle.fetch_history_events():
-        if event.event_type == EventType.EVENT_TYPE_START_CHILD_WORKFLOW_EXECUTION_INITIATED:
-            initiated = event.start_child_workflow_execution_initiated_event_attributes
-            children[event.event_id] = initiated.workflow_id
-        elif event.event_type == EventType.EVENT_TYPE_CHILD_WORKFLOW_EXECUTION_COMPLETED:
-            completed = event.child_workflow_execution_completed_event_attributes
-            child_id = children.pop(completed.initiated_event_id)
-            result = (await client.data_converter.decode(list(completed.result.payloads), [RunResult]))[0]
-            output = result.output if result.output_slot is None else await read_output(client, child_id)
-            index = int(child_id.rpartition("/")[2])
-            known[index] = MapOutcome(index=index, output=output)
-    return [known[index] for index in sorted(known)]
 
 
 @contextmanager

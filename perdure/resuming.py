@@ -62,12 +62,14 @@ class ResumeReader:
     """Takes in the history of a closed run.
 
     Attributes:
-        runs: Its children, the last of each workflow id, those included that a map's node was told of.
+        runs: Its children, the last of each workflow id.
+        before: Of a map's node: the nodes before it whose items it goes on with.
     """
 
     def __init__(self, converter: DataConverter, run_id: str) -> None:
         """Start with nothing read."""
         self.runs: dict[str, EarlierRun] = {}
+        self.before: tuple[EarlierRun, ...] = ()
         self._reader = RunReader(converter)
         self._converter = converter
         self._run_id = run_id
@@ -113,7 +115,7 @@ class ResumeReader:
         self._started_at = event.event_time.ToDatetime(tzinfo=UTC)
         if started.workflow_type.name == MAP_NODE:
             given: MapSlice = await self._decode(started.input.payloads, MapSlice)
-            self.runs.update({run.workflow_id: run for run in given.earlier})
+            self.before = given.earlier
         before = None if self._reader.run.request is None else self._reader.run.request.carried
         if before is not None:
             counters = before.counters

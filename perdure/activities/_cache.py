@@ -12,6 +12,7 @@ from typing import NamedTuple
 from pydantic import JsonValue
 from pydantic_core import to_json
 
+from perdure.contracts.digests import message_digest
 from perdure.contracts.messages import (
     ArtifactPart,
     Message,
@@ -39,10 +40,18 @@ class ConversationKey(NamedTuple):
 
 @dataclass(slots=True)
 class Slot:
-    """A message, and its encodings by wire protocol."""
+    """A message, its encodings by wire protocol, and its digest."""
 
     message: Message
     fragments: dict[str, Fragment] = field(default_factory=dict[str, Fragment])
+    _digest: bytes = b""
+
+    @property
+    def digest(self) -> bytes:
+        """The message's digest; made once."""
+        if not self._digest:
+            self._digest = message_digest(self.message)
+        return self._digest
 
     def size(self) -> int:
         """Return about how many bytes it holds."""

@@ -1,8 +1,8 @@
 """Finding the slots of a conversation, and a run's spec. Activity side; reads, never records.
 
 The order is: what came with the request, the worker's cache, the workflow itself by query, and Event History when
-the workflow can't answer (its only worker is draining, its workflow task fails). A query is strongly consistent
-here: the workflow task that scheduled the activity is complete.
+the workflow can't answer (its only worker is draining, its workflow task fails), or ended before it took in all
+that came. A query is strongly consistent here: the workflow task that scheduled the activity is complete.
 """
 
 from collections.abc import Sequence
@@ -15,6 +15,7 @@ from temporalio.service import RPCError
 from perdure.activities._cache import ConversationKey, MessageCache, Slot, SpecCache
 from perdure.agents.registry import Registry
 from perdure.contracts.calls import SlotMessage
+from perdure.contracts.digests import ConversationDigest, told_digest
 from perdure.contracts.messages import Message, repeat_result
 from perdure.contracts.names import MESSAGES_QUERY, SPEC_QUERY
 from perdure.contracts.run import MessagesPage, MessagesQuery
@@ -43,41 +44,63 @@ class Lookup:
         self._hits = self._misses = 0
         return counts
 
-    async def slots(self, key: ConversationKey, count: int, new: Sequence[SlotMessage] = ()) -> list[Slot]:
+    async def slots(
+        self, key: ConversationKey, count: int, new: Sequence[SlotMessage] = (), *, digest: str = ""
+    ) -> list[Slot]:
         """Return the first `count` slots of a conversation.
+
+        Args:
+            key: The conversation.
+            count: How many.
+            new: Messages that came with the request.
+            digest: Of the messages as they were recorded. What the cache has may be what another attempt made,
+                which Temporal had given up: then all of it is looked up. Any will do where this is empty.
 
         Raises:
             ConversationUnavailableError: Retryable, and no attempt at the vendor.
         """
+        found = await self._gather(key, count, new)
+        if digest and ConversationDigest(slot.digest for slot in found).told() != digest:
+            self.cache.forget(key)
+            found = await self._gather(key, count, new)
+        return found
+
+    async def _gather(self, key: ConversationKey, count: int, new: Sequence[SlotMessage]) -> list[Slot]:
         known = dict(self.cache.get(key))
-        unknown = [each for each in new if each.slot not in known and not each.sent]
-        fresh = {each.slot: Slot(each.message) for each in unknown if each.same_as is None}
-        known.update(fresh)
-        repeats = [(each.slot, each.message, each.same_as) for each in unknown if each.same_as is not None]
-        given = known.keys() | {slot for slot, _, _ in repeats}
-        missing = [number for number in range(count) if number not in given]
+        given = {each.slot: each for each in new if not each.sent}
+        missing = [number for number in range(count) if number not in known and number not in given]
         self._misses += len(missing)
         self._hits += count - len(missing)
+        fresh: dict[int, Slot] = {}
         if missing:
             pulled = await self._pull(key, missing[0], missing[-1] + 1)
-            fresh.update({n: slot for n, slot in pulled.items() if n not in known})
-            known.update(fresh)
-        for slot, message, source in repeats:
-            if slot not in known and source in known:
-                fresh[slot] = known[slot] = Slot(repeat_result(message, known[source].message))
+            fresh = {number: slot for number, slot in pulled.items() if number not in known}
+        for number, each in sorted(given.items()):
+            source = None if each.same_as is None else fresh.get(each.same_as) or known.get(each.same_as)
+            if each.same_as is not None and source is None:
+                continue
+            message = each.message if source is None else repeat_result(each.message, source.message)
+            if number not in known or known[number].message != message:
+                fresh[number] = Slot(message)
+        known.update(fresh)
         if any(number not in known for number in range(count)):
             raise _unavailable(key, count)
         self.cache.put(key, fresh)
         return [known[number] for number in range(count)]
 
-    async def slot(self, key: ConversationKey, number: int) -> Slot:
-        """Return one slot, as `slots` does."""
+    async def slot(self, key: ConversationKey, number: int, *, digest: str = "") -> Slot:
+        """Return one slot, as `slots` does; `digest` is that of its message."""
         known = self.cache.get(key).get(number)
-        if known is None:
-            known = (await self._pull(key, number, number + 1)).get(number)
-        if known is None:
-            raise _unavailable(key, number + 1)
+        if known is None or (digest and told_digest(known.digest) != digest):
+            return await self.recorded_slot(key, number)
         return known
+
+    async def recorded_slot(self, key: ConversationKey, number: int) -> Slot:
+        """Return one slot as it was recorded, whatever this worker remembers. Raises what `slots` does."""
+        found = (await self._pull(key, number, number + 1)).get(number)
+        if found is None:
+            raise _unavailable(key, number + 1)
+        return found
 
     async def spec(self, digest: str, workflow_id: str, run_id: str) -> AgentSpec:
         """Return the spec that a run is pinned to."""
@@ -91,7 +114,10 @@ class Lookup:
         try:
             messages = await _query_messages(activity.client(), key, start, stop)
         except _NO_ANSWER:
-            messages = await _read_messages(key)
+            messages = {}
+        if any(number not in messages for number in range(start, stop)):
+            # Also where a closed run answers: what came as it ended is in history, and it never took it in.
+            messages = {**await _read_messages(key), **messages}
         return {number: Slot(message) for number, message in messages.items()}
 
     async def _find_spec(self, digest: str, workflow_id: str, run_id: str) -> AgentSpec:

@@ -48,7 +48,8 @@ class CompactActivities:
         workflow_id, run_id = info.workflow_id or "", info.workflow_run_id or ""
         key = ConversationKey(workflow_id, run_id, request.conversation, request.epoch)
         spec = await self._lookup.spec(request.spec, workflow_id, run_id)
-        messages = [slot.message for slot in await self._lookup.slots(key, request.slots, request.new)]
+        slots = await self._lookup.slots(key, request.slots, request.new, digest=request.digest)
+        messages = [slot.message for slot in slots]
         assert spec.compaction is not None, "a run without it makes no such call"
         if request.step.action == "function":
             function = self._function(spec.name, request.step.function)

@@ -31,12 +31,15 @@ from perdure.contracts.spec import AgentSpec, CompactionSpec, ModelSpec, ToolSpe
 from perdure.contracts.usage import Price
 from perdure.contracts.waits import ApprovalRule
 from perdure.errors import PayloadTooLargeError, UserError
-from perdure.history import read_outcomes, read_output
+from perdure.history import read_output
+from perdure.map_history import read_outcomes
 from perdure.mcp.pool import Pool
 from perdure.providers.registry import Providers
 
 _PAGE_BYTES = 1_000_000
 _MAX_SPEC_BYTES = 1_000_000
+_MAX_RESULT_BYTES = 1_900_000
+"""Temporal's limit is 2 MiB."""
 _HANDOFF_PARAMETERS: dict[str, Any] = {
     "type": "object",
     "properties": {"reason": {"type": "string", "description": "Why, for whoever takes over."}},
@@ -179,7 +182,8 @@ class LoadingActivities:
     async def copy_conversation(self, request: CopyConversationRequest) -> CopyConversationResult:
         """Return a page of the conversation of the run that this one continues.
 
-        The first page carries the spec. What is read is put into the cache of the new run.
+        The first page carries the spec, and no message where both are too large for one result. What is read is
+        put into the cache of the new run.
 
         Raises:
             ConversationUnavailableError: Retryable.
@@ -191,25 +195,23 @@ class LoadingActivities:
         old = ConversationKey(source, request.from_run_id, request.conversation, request.epoch)
         new = ConversationKey(workflow_id, info.workflow_run_id or "", request.conversation, request.epoch)
         if request.is_alone:
-            slot = await self._lookup.slot(old, request.start)
+            slot = await self._lookup.recorded_slot(old, request.start)
             self._lookup.cache.put(new, {request.start: slot})
             return CopyConversationResult(start=request.start, messages=(slot.message,))
-        slots = await self._lookup.slots(old, request.stop)
-        page: list[Slot] = []
-        size = 0
-        for slot in slots[request.start :]:
-            size += len(slot.message.to_bytes())
-            if page and size > _PAGE_BYTES:
-                break
-            page.append(slot)
+        if request.start == 0 and not request.digest:
+            self._lookup.cache.forget(old)
+        page = _page((await self._lookup.slots(old, request.stop, digest=request.digest))[request.start :])
+        messages = tuple(slot.message for slot in page)
+        result = CopyConversationResult(start=request.start, messages=messages)
+        if request.start == 0 and request.spec:
+            spec = await self._repin(await self._lookup.spec(request.spec, source, request.from_run_id), request)
+            result = result.model_copy(update={"spec": spec})
+            if request.may_split and len(result.to_bytes()) > _MAX_RESULT_BYTES:
+                return CopyConversationResult(start=0, spec=spec)
         self._lookup.cache.put(new, dict(enumerate(page, request.start)))
         if request.start + len(page) >= request.stop and not request.from_workflow_id:
             self._lookup.cache.forget(old)
-        spec = None
-        if request.start == 0:
-            spec = await self._repin(await self._lookup.spec(request.spec, source, request.from_run_id), request)
-        messages = tuple(slot.message for slot in page)
-        return CopyConversationResult(start=request.start, messages=messages, spec=spec)
+        return result
 
     async def _repin(self, spec: AgentSpec, request: CopyConversationRequest) -> AgentSpec:
         """Return the spec that the run goes on with: the one of before, but for what is asked to be otherwise."""
@@ -257,6 +259,18 @@ class LoadingActivities:
                 break
             page.append(outcome)
         return ReadPageResult(outcomes=tuple(page))
+
+
+def _page(slots: Sequence[Slot]) -> list[Slot]:
+    """Return as many of them as fit into 1 MB, but at least one where there is one."""
+    page: list[Slot] = []
+    size = 0
+    for slot in slots:
+        size += len(slot.message.to_bytes())
+        if page and size > _PAGE_BYTES:
+            break
+        page.append(slot)
+    return page
 
 
 def _check(spec: AgentSpec) -> None:

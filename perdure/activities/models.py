@@ -80,7 +80,7 @@ class ModelActivities:
             self._check_reservation(request, heart)
             spec = await self._lookup.spec(request.spec, workflow_id, run_id)
             note_spec(spec)
-            slots = await self._lookup.slots(key, request.slots, request.new)
+            slots = await self._lookup.slots(key, request.slots, request.new, digest=request.digest)
             note_prompt(lambda: [slot.message for slot in slots])
             if request.is_metered:
                 check_extra(spec.settings)
@@ -149,7 +149,7 @@ class ModelActivities:
         try:
             spec = await self._lookup.spec(call.spec, key.workflow_id, key.run_id)
             note_spec(spec)
-            slots = await self._lookup.slots(key, call.slots, call.new)
+            slots = await self._lookup.slots(key, call.slots, call.new, digest=call.digest)
             with Heart() as heart:
                 reply = await self._ask(call, spec, key, slots, heart)
         except (ApplicationError, asyncio.CancelledError):

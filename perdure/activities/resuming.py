@@ -61,14 +61,29 @@ class ResumeActivities:
         handle: WorkflowHandle[Any, Any] = client.get_workflow_handle(run.workflow_id, run_id=run.run_id)
         handle = await _last(client, handle)
         described = await handle.describe()
+        run = run.model_copy(update={"run_id": described.run_id})
         if described.status in (WorkflowExecutionStatus.RUNNING, None):
             raise StillRunningError(f"The run {run.workflow_id!r} isn't over yet.")
         if described.status == WorkflowExecutionStatus.COMPLETED:
-            return ResumeRunResult(result=await handle.result(follow_runs=False))
-        reader = await read_closed(client, run.model_copy(update={"run_id": described.run_id}))
+            items = await _items(client, run) if request.with_items else {}
+            return ResumeRunResult(result=await handle.result(follow_runs=False), runs=tuple(items.values()))
         if described.workflow_type == AGENT_WORKFLOW:
+            reader = await read_closed(client, run)
             return ResumeRunResult(carried=reader.carried(), spent=reader.spent)
-        return ResumeRunResult(runs=tuple(reader.runs.values()))
+        return ResumeRunResult(runs=tuple((await _items(client, run)).values()))
+
+
+async def _items(client: Client, node: EarlierRun) -> dict[str, EarlierRun]:
+    """Return the runs of a node's items by workflow id, with those that nodes before it had."""
+    reader = await read_closed(client, node)
+    runs: dict[str, EarlierRun] = {}
+    for before in reader.before:
+        try:
+            runs |= await _items(client, before)
+        except RPCError as error:
+            if error.status is not RPCStatusCode.NOT_FOUND:
+                raise  # else its time of retention is over
+    return runs | reader.runs
 
 
 async def _read_children(workflow_id: str, run_id: str, *, until: int = 0) -> "_Children":

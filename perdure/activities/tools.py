@@ -231,7 +231,7 @@ class ToolActivities:
     async def _find_call(self, key: ConversationKey, request: CallToolRequest) -> ToolCallPart:
         if request.arguments is not None:
             return ToolCallPart(id=request.call_id, name=request.name, arguments=request.arguments)
-        slot = await self._lookup.slot(key, request.call_slot)
+        slot = await self._lookup.slot(key, request.call_slot, digest=request.call_digest)
         return slot.message.tool_calls[request.index]
 
     async def _answer(

@@ -39,7 +39,7 @@ class VerifyActivities:
         workflow_id, run_id = info.workflow_id or "", info.workflow_run_id or ""
         key = ConversationKey(workflow_id, run_id, request.conversation, request.epoch)
         spec = await self._lookup.spec(request.spec, workflow_id, run_id)
-        slot = await self._lookup.slot(key, request.slot)
+        slot = await self._lookup.slot(key, request.slot, digest=request.digest)
         output = output_value(spec, slot.message)
         if request.verifier == PLAN_VERIFIER:
             verdict = judge_plan(self._registry, spec, output)

@@ -23,7 +23,7 @@ from perdure.contracts.map import (
 from perdure.contracts.messages import ContentPart
 from perdure.contracts.names import MAP_QUERY
 from perdure.errors import InvalidInputError, PayloadTooLargeError
-from perdure.history import read_outcomes
+from perdure.map_history import read_outcomes
 
 MapItems = Sequence[str | Sequence[ContentPart]]
 

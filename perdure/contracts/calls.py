@@ -67,6 +67,9 @@ class CallModelRequest(Contract):
     """Who the run is for, where the call may be shared."""
     summary: SummaryAsk | None = None
     """Ask for a summary of the older part instead; the reply fills no slot."""
+    digest: str = ""
+    """Of the prompt's messages as they were recorded: a worker that remembers others looks them up. Empty in calls
+    of before there was this."""
 
 
 class CallModelResult(Contract):
@@ -97,6 +100,8 @@ class CompactRequest(Contract):
     conversation: str = MAIN_CONVERSATION
     new: tuple[SlotMessage, ...] = ()
     """Short messages that workflow code made since the last call."""
+    digest: str = ""
+    """Of the messages, as in `CallModelRequest`."""
 
 
 class CompactResult(Contract):
@@ -141,6 +146,8 @@ class CallToolRequest(Contract):
     """A person put `arguments` in place of the model's; the model is told."""
     session: McpSession | None = None
     """That of the run with the tool's server, where it has one."""
+    call_digest: str = ""
+    """Of the message in `call_slot` as it was recorded, where `arguments` are looked up there."""
 
 
 class CallToolResult(Contract):
@@ -161,7 +168,7 @@ class CopyConversationRequest(Contract):
 
     from_run_id: str
     spec: str
-    """Digest of the run's `AgentSpec`."""
+    """Digest of the run's `AgentSpec`, which comes with the first page; empty once it is here."""
     start: int
     stop: int
     epoch: int = 0
@@ -174,6 +181,10 @@ class CopyConversationRequest(Contract):
     """Set on a fork: the run that it was forked from, which goes its own way."""
     changes: SpecChanges | None = None
     """Set with the first page of a fork: what it pins anew."""
+    digest: str = ""
+    """Of all slots before `stop` as they were recorded; without it, what a worker remembers doesn't count."""
+    may_split: bool = False
+    """The spec may come alone, before the messages from slot 0 on."""
 
 
 class CopyConversationResult(Contract):
@@ -249,6 +260,8 @@ class VerifyRequest(Contract):
     conversation: str = MAIN_CONVERSATION
     verifier: str = ""
     """The name that the run is pinned to."""
+    digest: str = ""
+    """Of the answer, as it was recorded."""
 
 
 class Verdict(Contract):

@@ -19,6 +19,8 @@ class ResumeRunRequest(Contract):
     """Find out what is good of a run that is over."""
 
     run: EarlierRun
+    with_items: bool = False
+    """Of a map's node: tell the runs of its items in any case, for a node whose slice is cut otherwise."""
 
 
 class ResumeRunResult(Contract):
@@ -31,4 +33,5 @@ class ResumeRunResult(Contract):
     spent: Amount | None = None
     """What such a run, and those before it, have taken of their limits."""
     runs: tuple[EarlierRun, ...] = ()
-    """Of a map's node that did not complete: the runs of its items."""
+    """Of a map's node that did not complete, or was asked for them: the runs of its items. Where the map was
+    started again more than once, those that nodes before it had are among them."""

@@ -153,6 +153,9 @@ class Carried(Contract):
     """Those with stateful MCP servers."""
     bill: Bill = Bill()
     """What the chain has paid itself."""
+    digest: str = ""
+    """Of the messages that the new run copies, as they were recorded; empty where the code that knows them isn't a
+    workflow's."""
 
 
 class AnswersCall(Contract):

@@ -6,16 +6,18 @@ is for a worker that died, and whoever fails for another reason says itself how 
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Any, TypeVar
 from weakref import WeakValueDictionary
 
+from pydantic_core import to_json
 from temporalio import workflow
 from temporalio.common import RetryPolicy
 from temporalio.exceptions import ActivityError, CancelledError, FailureError, is_cancelled_exception
 from temporalio.workflow import ActivityCancellationType
 
+from perdure.contracts._base import Contract
 from perdure.contracts.calls import (
     CallModelRequest,
     CallModelResult,
@@ -29,6 +31,7 @@ from perdure.contracts.calls import (
     ReadOutputRequest,
     ReadOutputResult,
     RunToolRequest,
+    SlotMessage,
     Verdict,
     VerifyRequest,
 )
@@ -61,8 +64,9 @@ from perdure.contracts.spec import AgentSpec, ToolSpec
 from perdure.contracts.times import shared_time
 from perdure.contracts.waits import ApprovalAdvice, CheckApprovalRequest, OpenWaitResult
 from perdure.workflows._decisions import model_summary
+from perdure.workflows._outgoing import outgoing
 
-T = TypeVar("T")
+T = TypeVar("T", bound=Contract)
 
 _NEVER_RETRIED = ["PayloadsTooLarge", "PayloadSizeError", "NotFoundError", "TypeError"]
 _MARGIN = timedelta(seconds=30)
@@ -72,6 +76,13 @@ _CRASHES = 10
 _HEARTBEAT_TIMEOUT = timedelta(seconds=3)
 _OPENING = timedelta(seconds=60)
 """What is pinned may be asked of MCP servers, which take up to 45 seconds to open. No history has this time."""
+_SHORT_BYTES = 10_000
+_TOOL_BYTES = 20_000
+_SPEC_BYTES = 300_000
+"""More of instructions and tools fits into few models' windows; the context comes on top."""
+_TEXT_BYTES = 1024 * 1024
+"""The most that a tool's text may take without external storage; three quarters of what is allowed is taken for
+usual, so that eight calls with the default of 256 kB run at once."""
 _SPECS: WeakValueDictionary[str, AgentSpec] = WeakValueDictionary()
 _WAIT = ActivityCancellationType.WAIT_CANCELLATION_COMPLETED
 
@@ -95,6 +106,7 @@ async def load_agent(request: LoadAgentRequest) -> AgentSpec:
         schedule_to_close_timeout=3 * _OPENING,
         retry_policy=_retries(5),
         summary=f"load agent {request.agent}",
+        most=_SPEC_BYTES + len(to_json(request.context)),
     )
     return _shared(spec)
 
@@ -132,35 +144,41 @@ async def call_model(
 ) -> CallModelResult:
     """Ask a model; `on_started` is given the call in flight. Raises ActivityError when it has failed for good."""
     waiting = timedelta(minutes=1) if spec.settings.cache == "shared" else timedelta(0)
-    call = workflow.start_activity(
-        CALL_MODEL,
-        request,
-        result_type=CallModelResult,
-        task_queue=spec.models[request.model].task_queue or None,
-        start_to_close_timeout=spec.settings.timeout + _MARGIN,
-        schedule_to_close_timeout=max(spec.settings.max_wait, spec.settings.timeout + _MARGIN) + waiting,
-        heartbeat_timeout=spec.heartbeat_timeout,
-        retry_policy=_retries(0),
-        cancellation_type=_WAIT,
-        summary=model_summary(turn, spec, request),
-    )
-    if on_started is not None:
-        on_started(call)
-    return await call
+    async with outgoing().sending(_size_of(request.new)):
+        call = workflow.start_activity(
+            CALL_MODEL,
+            request,
+            result_type=CallModelResult,
+            task_queue=spec.models[request.model].task_queue or None,
+            start_to_close_timeout=spec.settings.timeout + _MARGIN,
+            schedule_to_close_timeout=max(spec.settings.max_wait, spec.settings.timeout + _MARGIN) + waiting,
+            heartbeat_timeout=spec.heartbeat_timeout,
+            retry_policy=_retries(0),
+            cancellation_type=_WAIT,
+            summary=model_summary(turn, spec, request),
+        )
+        if on_started is not None:
+            on_started(call)
+        return await call
+
+
+def _size_of(new: Sequence[SlotMessage]) -> int:
+    return sum(len(each.message.to_bytes()) for each in new)
 
 
 async def compact(request: CompactRequest) -> CompactResult:
     """Make room in a conversation without a model."""
     way = request.step.function or request.step.action.replace("_", " ")
-    return await workflow.execute_activity(
-        COMPACT,
-        request,
-        result_type=CompactResult,
-        start_to_close_timeout=timedelta(minutes=10),
-        schedule_to_close_timeout=timedelta(hours=1),
-        retry_policy=_retries(10),
-        summary=f"make room: {way}",
-    )
+    async with outgoing().sending(_size_of(request.new)):
+        return await workflow.execute_activity(
+            COMPACT,
+            request,
+            result_type=CompactResult,
+            start_to_close_timeout=timedelta(minutes=10),
+            schedule_to_close_timeout=timedelta(hours=1),
+            retry_policy=_retries(10),
+            summary=f"make room: {way}",
+        )
 
 
 async def call_tool(spec: AgentSpec, tool: ToolSpec, request: CallToolRequest, *, summary: str) -> CallToolResult:
@@ -178,6 +196,7 @@ async def load_tool(name: str) -> ToolSpec:
         schedule_to_close_timeout=3 * _OPENING,
         retry_policy=_retries(5),
         summary=f"load tool {name}",
+        most=_TOOL_BYTES,
     )
 
 
@@ -344,13 +363,18 @@ async def record_outcomes(batch: OutcomeBatch) -> RecordOutcomesResult:
     )
 
 
-async def _execute_local(activity: str, argument: Any, *, result_type: type[T], **options: Any) -> T:
-    """Run a local activity; its failure comes as that of any other activity does.
+async def _execute_local(
+    activity: str, argument: Any, *, result_type: type[T], most: int = _SHORT_BYTES, **options: Any
+) -> T:
+    """Run a local activity with a result of about `most` bytes; its failure comes as that of any activity does.
 
     The SDK raises the cause alone, without the ActivityError around it.
     """
     try:
-        return await workflow.execute_local_activity(activity, argument, result_type=result_type, **options)
+        async with outgoing().recording(most) as took:
+            result = await workflow.execute_local_activity(activity, argument, result_type=result_type, **options)
+            took(len(result.to_bytes()))
+            return result
     except (ActivityError, CancelledError):
         raise
     except FailureError as error:
@@ -382,24 +406,26 @@ async def _execute_tool(
             retry_policy=_retries(tool.max_attempts),
             cancellation_type=_WAIT,
             summary=summary,
+            most=min(tool.max_result_bytes, _TEXT_BYTES) * 3 // 4,
         )
     session = request.session if isinstance(request, CallToolRequest) else None
     is_held = session is not None and session.task_queue != ""
     attempts = tool.max_attempts + _CRASHES if tool.idempotent else 1
     is_shared = tool.cache == "shared"
     timeout = tool.timeout + _MARGIN
-    return await workflow.execute_activity(
-        activity,
-        request,
-        result_type=CallToolResult,
-        task_queue=(session.task_queue if session is not None and is_held else tool.task_queue) or None,
-        start_to_close_timeout=timeout,
-        # A worker that doesn't take a call for so long is gone, and with it the session that it held.
-        schedule_to_start_timeout=4 * heartbeat_timeout if is_held else None,
-        # Waiting for another run's call is a retry too: the time for all of them bounds it.
-        schedule_to_close_timeout=shared_time(timeout, attempts) + timedelta(minutes=1) if is_shared else None,
-        heartbeat_timeout=heartbeat_timeout,
-        retry_policy=_retries(0 if is_shared else attempts),
-        cancellation_type=_WAIT,
-        summary=f"{summary} · shared" if is_shared else summary,
-    )
+    async with outgoing().sending(len(request.to_bytes())):
+        return await workflow.execute_activity(
+            activity,
+            request,
+            result_type=CallToolResult,
+            task_queue=(session.task_queue if session is not None and is_held else tool.task_queue) or None,
+            start_to_close_timeout=timeout,
+            # A worker that doesn't take a call for so long is gone, and with it the session that it held.
+            schedule_to_start_timeout=4 * heartbeat_timeout if is_held else None,
+            # Waiting for another run's call is a retry too: the time for all of them bounds it.
+            schedule_to_close_timeout=shared_time(timeout, attempts) + timedelta(minutes=1) if is_shared else None,
+            heartbeat_timeout=heartbeat_timeout,
+            retry_policy=_retries(0 if is_shared else attempts),
+            cancellation_type=_WAIT,
+            summary=f"{summary} · shared" if is_shared else summary,
+        )

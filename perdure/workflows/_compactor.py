@@ -135,6 +135,7 @@ class Compactor:
             epoch=self.conversation.epoch,
             conversation=self.conversation.name,
             new=self.conversation.take_new(),
+            digest=self.conversation.digest(),
         )
         with typed_activity_failure():
             result = await compact(request)
@@ -155,6 +156,7 @@ class Compactor:
                 conversation=self.conversation.name,
                 new=self.conversation.take_new(),
                 summary=SummaryAsk(room=room, prompt_tokens=most),
+                digest=self.conversation.digest(),
             )
             try:
                 result = await ask_models(asked, request, turn=0, show=self._show_summary, meter=meter)

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from perdure.contracts.calls import SlotMessage
 from perdure.contracts.compaction import CompactedPart, compacted, weigh
+from perdure.contracts.digests import ConversationDigest, message_digest, told_digest
 from perdure.contracts.messages import Message, TextPart, ToolCallPart, repeat_result, tool_message
 from perdure.contracts.names import MAIN_CONVERSATION
 from perdure.contracts.run import MessagesPage, MessagesQuery
@@ -24,6 +25,8 @@ class Conversation:
         self._slots: list[Message | None] = []
         self._new: list[SlotMessage] = []
         self._weights: list[tuple[int, int]] = []
+        self._digest = ConversationDigest()
+        self._digested = 0
 
     def __len__(self) -> int:
         """Return the number of slots, reserved ones included."""
@@ -100,7 +103,23 @@ class Conversation:
         """Go on with the next epoch, made as `parts` say; no slot is open, and everything is recorded."""
         self._slots = [*compacted(self.messages(), parts)]
         self._weights.clear()
+        self._digest, self._digested = ConversationDigest(), 0
         self.epoch += 1
+
+    def digest(self, stop: int | None = None) -> str:
+        """Return the digest of the messages before `stop`, all of which are filled; of all when None.
+
+        `stop` never goes back: what was counted stays counted.
+        """
+        end = len(self._slots) if stop is None else stop
+        for slot in range(self._digested, end):
+            self._digest.add(message_digest(self.message(slot)))
+        self._digested = end
+        return self._digest.told()
+
+    def digest_of(self, slot: int) -> str:
+        """Return the digest of the message of a filled slot."""
+        return told_digest(message_digest(self.message(slot)))
 
     def weights(self) -> Sequence[tuple[int, int]]:
         """Return the weights of the messages, up to the first slot that is open."""

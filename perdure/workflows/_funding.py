@@ -1,7 +1,5 @@
 """Running a child agent on a part of its parent's budget. Workflow side."""
 
-from collections.abc import Callable
-
 from perdure.contracts.budget import NOTHING, SETTLED, Amount, amount_of, settled_in
 from perdure.contracts.limits import Limits
 from perdure.contracts.run import EarlierRun, RunInput, RunResult
@@ -19,7 +17,6 @@ async def run_funded(
     limits: Limits | None = None,
     workflow_id: str | None = None,
     earlier: EarlierRun | None = None,
-    on_started: Callable[[], None] | None = None,
 ) -> RunResult:
     """Run an agent as a child, as `run_child` does.
 
@@ -31,11 +28,10 @@ async def run_funded(
         limits: The parent's, as far as children take them over; those of the account when None.
         workflow_id: The child's id; by call order when None.
         earlier: The run to go on from.
-        on_started: Called when the server has its input.
     """
     request = request if request.tenant else request.model_copy(update={"tenant": current_host().tenant})
     if account is None:
-        return await run_child(request, workflow_id=workflow_id, earlier=earlier, on_started=on_started)
+        return await run_child(request, workflow_id=workflow_id, earlier=earlier)
     child = workflow_id or new_child_id(request.agent)
     lease = await account.lend(child) if of is None else account.lend_share(child, of=of)
     inherited = inherit(request.limits, limits or account.limits)
@@ -46,8 +42,6 @@ async def run_funded(
         nonlocal is_started
         is_started = True
         account.started(child)
-        if on_started is not None:
-            on_started()
 
     try:
         result = await run_child(request, workflow_id=child, earlier=earlier, on_started=note_start)

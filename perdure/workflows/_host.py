@@ -6,7 +6,7 @@ workflows of the user's own.
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from datetime import timedelta
 from typing import Protocol
@@ -52,6 +52,8 @@ from perdure.workflows._trace import RunTrace
 from perdure.workflows._waits import WaitBook
 
 _ATTRIBUTE = "_perdure_host"
+_AGAIN_PATCH = "perdure.reset-again"
+"""Runs that were reset twice before there was this went on from what the first of the two had."""
 _PLAN_WAIT = timedelta(seconds=20)
 """For a plan that is about to be there: an update may come with the first workflow task."""
 
@@ -121,6 +123,7 @@ class Host:
         self.depth = 0
         self.first_run_id = ""
         self._earlier: dict[str, list[EarlierRun]] = {}
+        self._found_runs: frozenset[EarlierRun] = frozenset()
         self.reset = Reset()
         self._finding: asyncio.Task[FindEarlierResult] | None = None
         self.outcomes = Outbox()
@@ -150,8 +153,22 @@ class Host:
     def _found(self, finding: "asyncio.Task[FindEarlierResult]") -> None:
         self._finding = None
         if not finding.cancelled() and finding.exception() is None:
-            self.note_earlier(finding.result().runs)
+            self.note_earlier(self._fresh(finding.result().runs))
             self.funds.note_spent(finding.result().spent)
+
+    def _fresh(self, runs: Sequence[EarlierRun]) -> Sequence[EarlierRun]:
+        """Return what wasn't known, of a run that was reset before; what was known of these ids is forgotten."""
+        known, self._found_runs = self._found_runs, self._found_runs | set(runs)
+        if not known or not workflow.patched(_AGAIN_PATCH):
+            return runs
+        fresh = [run for run in runs if run not in known]
+        for run in fresh:
+            self._earlier.pop(run.workflow_id, None)
+        return fresh
+
+    def is_reset_again(self) -> bool:
+        """Say whether the run was reset since it looked for child runs of before: there may be later ones."""
+        return self.reset.is_new and workflow.patched(_AGAIN_PATCH)
 
     def note_earlier(self, runs: Iterable[EarlierRun]) -> None:
         """Remember child runs of before: their work is kept."""

@@ -1,9 +1,9 @@
 """Runs of an agent on items, so many at once, and what is known of them meanwhile. Workflow side."""
 
 import asyncio
-from functools import partial
 from typing import Any
 
+from pydantic_core import to_json
 from temporalio import workflow
 from temporalio.exceptions import ApplicationError, FailureError, is_cancelled_exception
 
@@ -16,6 +16,7 @@ from perdure.contracts.usage import NO_USAGE
 from perdure.errors import PerdureError, RunCancelled, revive
 from perdure.workflows._funding import run_funded
 from perdure.workflows._host import current_host
+from perdure.workflows._outgoing import outgoing
 from perdure.workflows.gathering import gather, to_failure
 
 MAX_NODE_BYTES = 2_000_000
@@ -23,14 +24,11 @@ MAX_NODE_BYTES = 2_000_000
 
 _MAX_INLINE_BYTES = 64_000
 """A page of more than this stays in the history of its node: the parent hears from a hundred of them."""
-_MAX_START_BYTES = 2_000_000
-"""Inputs on their way to the server: all that leaves one workflow task must stay below 4 MB."""
 _LARGE_OUTPUT_BYTES = 600_000
 """For an output that is not in its run's result, a guess."""
 _MAX_MESSAGE_CHARS = 500
 _MAX_ATTRIBUTE_CHARS = 200
 _ATTRIBUTE = "_perdure_maps"
-_BUDGET = "_perdure_start_budget"
 
 
 class Progress:
@@ -65,27 +63,6 @@ def _sum(maps: list[Progress]) -> MapProgress:
     )
 
 
-class StartBudget:
-    """Holds starts of children back while inputs of others are on their way to the server."""
-
-    def __init__(self) -> None:
-        """Hold nothing back yet."""
-        self._sizes: dict[str, int] = {}
-
-    async def reserve(self, key: str, size: int) -> None:
-        """Wait until `size` bytes may leave."""
-        while not self._has_room(size):
-            await workflow.wait_condition(lambda: self._has_room(size))
-        self._sizes[key] = size
-
-    def release(self, key: str) -> None:
-        """The server has it."""
-        self._sizes.pop(key, None)
-
-    def _has_room(self, size: int) -> bool:
-        return not self._sizes or sum(self._sizes.values()) + size <= _MAX_START_BYTES
-
-
 class ItemRuns:
     """Runs an agent on the items of a slice, in order, so many at once.
 
@@ -102,7 +79,7 @@ class ItemRuns:
         self._progress = progress
         self._max_bytes = max_bytes
         self._taken = 0
-        self._budget = start_budget()
+        self._outgoing = outgoing()
 
     async def run(self) -> None:
         """Run to the end, or to the first failure where that ends it all. Waits for every child.
@@ -124,10 +101,9 @@ class ItemRuns:
         child_id = f"{self._given.prefix}/{index}"
         self._progress.running += 1
         try:
-            await self._budget.reserve(child_id, len(request.to_bytes()))
-            started = partial(self._budget.release, child_id)
-            account = current_host().funds.account
-            result = await run_funded(request, account, workflow_id=child_id, on_started=started)
+            size = len(request.to_bytes())
+            await self._outgoing.reserve(child_id, size, held=size)
+            result = await run_funded(request, current_host().funds.account, workflow_id=child_id)
         except FailureError as error:
             if is_stopping():
                 raise
@@ -137,7 +113,7 @@ class ItemRuns:
             self.results[index] = result
             self.size += len(result.to_bytes()) if result.output_slot is None else _LARGE_OUTPUT_BYTES
         finally:
-            self._budget.release(child_id)
+            self._outgoing.ended(child_id)
             self._progress.running -= 1
 
     def _fail(self, index: int, failure: PerdureError) -> None:
@@ -178,20 +154,15 @@ def _settled() -> Amount | None:
     return None if account is None else account.purse.settled
 
 
-def start_budget() -> StartBudget:
-    """Return the budget of the workflow that runs: one, however many maps it has."""
-    instance = workflow.instance()
-    budget: StartBudget | None = getattr(instance, _BUDGET, None)
-    if budget is None:
-        budget = StartBudget()
-        setattr(instance, _BUDGET, budget)
-    return budget
-
-
 def is_stopping() -> bool:
     """Say whether the task that asks has been cancelled; a child that ended in spite of that changes nothing."""
     task = asyncio.current_task()
     return task is not None and task.cancelling() > 0
+
+
+def context_size(request: MapInput) -> int:
+    """Return how many bytes each run takes beyond its item."""
+    return len(to_json(request.context))
 
 
 def item_request(request: MapInput, item: MapItem) -> RunInput:

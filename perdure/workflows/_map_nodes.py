@@ -13,13 +13,18 @@ from perdure.contracts.rerun import ResumeRunRequest
 from perdure.contracts.run import EarlierRun
 from perdure.contracts.times import TASK_TIMEOUT
 from perdure.contracts.usage import NO_USAGE, Usage
-from perdure.errors import PerdureError, RunCancelled, RunTerminated, revive
+from perdure.errors import PerdureError, RunCancelled, RunTerminated, TaskFailed, revive
 from perdure.workflows._calls import read_page, resume_run
 from perdure.workflows._funding import inherit
+from perdure.workflows._guard import typed_activity_failure
 from perdure.workflows._host import current_host
-from perdure.workflows._map_items import Progress, is_stopping, start_budget, to_outcome, typed_failure
+from perdure.workflows._map_items import Progress, context_size, is_stopping, to_outcome, typed_failure
 from perdure.workflows._map_slices import Slices, lane_windows
+from perdure.workflows._outgoing import outgoing
 from perdure.workflows.gathering import gather
+
+_LOST_PATCH = "perdure.lost-outcomes"
+"""Maps of before there was this went on with whatever was read."""
 
 
 class Nodes:
@@ -48,7 +53,8 @@ class Nodes:
         self._windows = lane_windows(len(sizes), request.max_parallel)
         self._slices = Slices(sizes, len(self._windows))
         self._sizes = sizes
-        self._budget = start_budget()
+        self._outgoing = outgoing()
+        self._context = context_size(request)
         self._account = current_host().funds.account
 
     async def run(self) -> list[MapPage]:
@@ -73,13 +79,11 @@ class Nodes:
 
     async def _node(self, start: int, stop: int, window: int) -> MapPage:
         node_id = f"{self._prefix}/items-{start}-{stop - 1}"
-        await current_host().find_earlier()
-        earlier = self._earlier(start, stop)
-        if len(earlier) == 1 and earlier[0].workflow_id == node_id:
-            found = await resume_run(ResumeRunRequest(run=earlier[0]))
-            if found.result is not None:
-                return MapPage.model_validate(found.result)
-        await self._budget.reserve(node_id, sum(self._sizes[start:stop]))
+        earlier, page = await self._find(start, stop, node_id)
+        if page is not None:
+            return page
+        size = sum(self._sizes[start:stop])
+        await self._outgoing.reserve(node_id, size + self._context, held=size)
         self.progress.nodes[node_id] = min(window, stop - start)
         settled: Amount | None = None
         try:
@@ -96,7 +100,7 @@ class Nodes:
                     static_summary=f"{self._request.agent}: items {start} to {stop - 1}",
                 )
                 note_run(handle.first_execution_run_id or "")
-                self._budget.release(node_id)
+                self._outgoing.arrived(node_id)
                 if self._account is not None:
                     self._account.started(node_id)
                 page = await handle
@@ -107,10 +111,23 @@ class Nodes:
                 raise
             return self._lost(error, start, stop, node_id)
         finally:
-            self._budget.release(node_id)
+            self._outgoing.ended(node_id)
             del self.progress.nodes[node_id]
             if self._account is not None and node_id in self._account.purse.book:
                 self._account.close(node_id, settled)
+
+    async def _find(self, start: int, stop: int, node_id: str) -> tuple[tuple[EarlierRun, ...], MapPage | None]:
+        """Return the nodes of before that had some of these items; and the page, where one has done all."""
+        while True:
+            await current_host().find_earlier()
+            if current_host().is_reset_again():
+                continue
+            earlier, page = self._earlier(start, stop), None
+            if len(earlier) == 1 and earlier[0].workflow_id == node_id:
+                found = await resume_run(ResumeRunRequest(run=earlier[0]))
+                page = None if found.result is None else MapPage.model_validate(found.result)
+            if not current_host().is_reset_again():
+                return earlier, page
 
     async def _slice(self, start: int, stop: int, window: int, node_id: str) -> MapSlice:
         """Return what a node is given to do, and to spend."""
@@ -167,14 +184,31 @@ def total_usage(pages: list[MapPage]) -> Usage:
 
 
 async def read_outcomes(page: MapPage) -> list[MapOutcome]:
-    """Return all outcomes of a node, read from its run where they are not in the page."""
+    """Return all outcomes of a node, read from its run where they are not in the page.
+
+    Raises:
+        TaskFailed: Its history doesn't have them all. Not retryable.
+    """
     outcomes = list(page.outcomes) if page.is_whole else []
     while len(outcomes) < page.count:
-        request = ReadPageRequest(
-            workflow_id=page.workflow_id, run_id=page.run_id, start=page.start + len(outcomes)
-        )
-        outcomes.extend((await read_page(request)).outcomes)
+        start = page.start + len(outcomes)
+        request = ReadPageRequest(workflow_id=page.workflow_id, run_id=page.run_id, start=start)
+        with typed_activity_failure():
+            found = (await read_page(request)).outcomes
+        if [each.index for each in found] != list(range(start, start + max(len(found), 1))):
+            _refuse(page, start)
+        outcomes.extend(found)
     return outcomes
+
+
+def _refuse(page: MapPage, start: int) -> None:
+    """Fail for want of outcomes: else they would be at others' places, or be asked for without an end."""
+    if workflow.patched(_LOST_PATCH):
+        raise TaskFailed(
+            f"The outcomes of {page.workflow_id!r} from item {start} on could not be read.",
+            failure="OutcomesLost",
+            workflow_id=page.workflow_id,
+        )
 
 
 def revived(outcome: MapOutcome) -> PerdureError | None:

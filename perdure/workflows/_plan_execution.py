@@ -45,7 +45,7 @@ from perdure.workflows._calls import check_plan, read_output
 from perdure.workflows._funding import run_funded
 from perdure.workflows._guard import typed_activity_failure
 from perdure.workflows._host import current_host
-from perdure.workflows._plan_outgoing import Outgoing
+from perdure.workflows._outgoing import PlanPace
 from perdure.workflows._plan_state import PlanState
 from perdure.workflows._planning import ask_replanner
 from perdure.workflows.gathering import to_failure
@@ -87,7 +87,7 @@ class Execution:
         self._prefix = prefix
         self._max_parallel = max_parallel
         self._on_change = on_change
-        self._outgoing = Outgoing()
+        self._pace = PlanPace()
         self._running: dict[asyncio.Task[RunResult], str] = {}
         self._errors: dict[str, BaseException] = {}
         self._since: dict[str, datetime] = {}
@@ -265,7 +265,7 @@ class Execution:
                 f"agent {agent!r} was not started: with the results that it refers to, the task's input takes "
                 f"{size} bytes, more than {_MAX_INPUT_BYTES}. Refer to fields of them, or have them summarised."
             )
-        await self._outgoing.pass_through(size)
+        await self._pace.pass_through(size)
         workflow_id = f"{self._prefix}/{name}" + (f".{attempt}" if attempt > 1 else "")
         self._state.note_run(name, workflow_id)
         self._since[name] = workflow.now()

@@ -3,7 +3,7 @@
 It decides and remembers; starting, waiting and cancelling are up to `plans`. The plan was checked before.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from heapq import heappop, heappush
 
 from pydantic import JsonValue
@@ -24,6 +24,12 @@ from perdure.contracts.plan import (
     TaskState,
 )
 from perdure.contracts.references import Reference, follow, references, render
+from perdure.contracts.texts import cut
+
+_FAILURES_BYTES = 300_000
+_MOST_A_CHAR = 6
+"""Bytes that a character may take as JSON."""
+_SHOWN_NEEDS = 5_000
 
 
 class PlanState:
@@ -241,15 +247,17 @@ class PlanState:
         return found
 
     def status(self, number: int) -> PlanStatus:
-        """Return every task without its output."""
+        """Return every task without its output, as much of it as an update's result has room for."""
         tasks = [each.model_copy(update={"output": None}) for each in self.result().tasks]
-        return PlanStatus(number=number, title=self._plan.title, tasks=tuple(tasks), replans=self.replans)
+        told = _with_short_needs(_with_short_failures(tasks))
+        return PlanStatus(number=number, title=self._plan.title, tasks=tuple(told), replans=self.replans)
 
     def result(self, max_bytes: int | None = None) -> PlanResult:
         """Return what became of every task.
 
         Args:
-            max_bytes: For the outputs together; the largest are left out until they fit.
+            max_bytes: For the outputs together; the largest are left out until they fit. Failures are cut then
+                so that all of them take 300 kB at most.
         """
         results = [
             each.model_copy(update={"waits_for": self._waits_for(each.id)}) for each in self._results.values()
@@ -258,6 +266,7 @@ class PlanState:
             apart = _largest(results, max_bytes)
             update = {"output": None, "is_output_apart": True}
             results = [each.model_copy(update=update) if each.id in apart else each for each in results]
+            results = _with_short_failures(results)
         return PlanResult(tasks=tuple(results))
 
     def _waits_for(self, name: str) -> tuple[str, ...]:
@@ -354,6 +363,28 @@ def _ranks(tasks: dict[str, Task], dependents: dict[str, list[str]]) -> dict[str
     for name in reversed(order):
         height[name] = 1 + max((height[each] for each in dependents[name]), default=0)
     return {name: (-height[name], index) for index, name in enumerate(tasks)}
+
+
+def _with_short_failures(results: Sequence[TaskResult]) -> list[TaskResult]:
+    """Return results whose failures take 300 kB together: a payload over 2 MiB would wedge the run."""
+    failed = sum(each.failure is not None for each in results)
+    share = _FAILURES_BYTES // max(failed, 1)
+    return [
+        each
+        if each.failure is None or len(each.failure.message) * _MOST_A_CHAR <= share
+        else each.model_copy(
+            update={"failure": each.failure.model_copy(update={"message": cut(each.failure.message, share)})}
+        )
+        for each in results
+    ]
+
+
+def _with_short_needs(results: Sequence[TaskResult]) -> list[TaskResult]:
+    """Return results that name so many of the tasks that they wait for as can be read."""
+    if sum(len(each.waits_for) for each in results) <= _SHOWN_NEEDS:
+        return list(results)
+    share = max(_SHOWN_NEEDS // len(results), 1)
+    return [each.model_copy(update={"waits_for": each.waits_for[:share]}) for each in results]
 
 
 def _largest(results: Iterable[TaskResult], max_bytes: int) -> set[str]:

@@ -4,7 +4,7 @@ A planner's answers are judged inside its own run, by the verifier `perdure.plan
 its transcript, and how often it is asked again is its limit `max_rejections`.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Sequence
 
 from pydantic import JsonValue, ValidationError
 
@@ -14,7 +14,8 @@ from perdure.contracts.names import PLAN_CONTEXT, PLAN_VERIFIER
 from perdure.contracts.plan import DescribeAgentsResult, Plan, PlanAmendment, PlanResult, TaskResult
 from perdure.contracts.references import as_text
 from perdure.contracts.run import RunInput, RunResult
-from perdure.errors import InvalidPlanError
+from perdure.contracts.texts import cut
+from perdure.errors import InvalidPlanError, PayloadTooLargeError
 from perdure.workflows._calls import describe_agents, read_output
 from perdure.workflows._funding import run_funded
 from perdure.workflows._guard import typed_activity_failure
@@ -22,10 +23,11 @@ from perdure.workflows._host import current_host
 from perdure.workflows._plan_state import PlanState
 from perdure.workflows._subagents import new_child_id
 
+_MAX_INPUT_BYTES = 1_500_000
 _SHOWN_CHARS = 2_000
-"""Of each result, for a planner."""
-_RESULTS_CHARS = 600_000
-"""Of all results together, for a synthesiser."""
+"""Of each result for a planner, and of each failure."""
+_RESULTS_BYTES = (600_000, 200_000, 50_000)
+"""Of all results and failures together: the less, the more the rest of the input takes."""
 
 _HOW = (
     "Answer with a plan: tasks, each with an id, the agent that does it, and its input. A task starts when the "
@@ -46,35 +48,54 @@ async def ask_planner(goal: str, planner: str) -> Plan:
 
 async def ask_replanner(state: PlanState, goal: str, failed: Sequence[str], *, workflow_id: str) -> PlanAmendment:
     """Return the changes that a plan's planner makes after failures."""
-    planner = state.plan.planner
     with typed_activity_failure():
-        known = await describe_agents(planner)
-    told = state.status(1).tasks
-    text = (
-        f"{goal or state.plan.title}\n\nA plan for this is at work, and these tasks failed: {', '.join(failed)}. "
-        "Answer with a plan of the tasks that shall replace tasks (by their id) or be added. Tasks that are done "
-        "or running stay, their results can be referred to, and they can't be changed; other tasks stay as they "
-        "are unless you replace them. A failed task that you don't replace stays failed, and what needs it is "
-        "skipped."
-        f"\n\nThe state of every task:\n\n{_told(state.plan, state.result().tasks)}"
-        f"\n\n{_HOW}\n\n{_cards(known)}"
-    )
+        known = await describe_agents(state.plan.planner)
+    request = replan_request(state, goal, failed, known).model_copy(update={"depth": _depth()})
+    return PlanAmendment(tasks=(await _ask(request, workflow_id)).tasks)
+
+
+def replan_request(state: PlanState, goal: str, failed: Sequence[str], known: DescribeAgentsResult) -> RunInput:
+    """Return what a plan's planner is asked after failures."""
+    tasks = state.result().tasks
     context: dict[str, JsonValue] = {
         PLAN_CONTEXT: {
             "plan": state.plan.model_dump(mode="json"),
-            "tasks": [each.model_dump(mode="json") for each in told],
+            "tasks": [_standing(each).model_dump(mode="json") for each in tasks],
         }
     }
-    request = RunInput(agent=planner, input=_parts(text), verify=PLAN_VERIFIER, context=context, depth=_depth())
-    return PlanAmendment(tasks=(await _ask(request, workflow_id)).tasks)
+
+    def request(most: int) -> RunInput:
+        text = (
+            f"{goal or state.plan.title}\n\nA plan for this is at work, and these tasks failed: "
+            f"{', '.join(failed)}. Answer with a plan of the tasks that shall replace tasks (by their id) or be "
+            "added. Tasks that are done or running stay, their results can be referred to, and they can't be "
+            "changed; other tasks stay as they are unless you replace them. A failed task that you don't replace "
+            "stays failed, and what needs it is skipped."
+            f"\n\nThe state of every task:\n\n{_told(state.plan, tasks, most)}"
+            f"\n\n{_HOW}\n\n{_cards(known)}"
+        )
+        return RunInput(agent=state.plan.planner, input=_parts(text), verify=PLAN_VERIFIER, context=context)
+
+    return _fitting(request)
 
 
 async def ask_synthesiser(goal: str, agent: str, result: PlanResult) -> PlanResult:
     """Return the result with the answer that an agent gives from it."""
-    text = f"{goal}\n\nThis was found out:\n\n{_results(result.tasks)}"
     child_id = new_child_id(agent)
-    answer = await _run(RunInput(agent=agent, input=_parts(text), depth=_depth()), child_id)
+    request = synthesis_request(goal, agent, result).model_copy(update={"depth": _depth()})
+    answer = await _run(request, child_id)
     return result.model_copy(update={"answer": answer.output, "answered_by": child_id})
+
+
+def synthesis_request(goal: str, agent: str, result: PlanResult) -> RunInput:
+    """Return what an agent is asked that answers from a plan's results."""
+
+    def request(most: int) -> RunInput:
+        return RunInput(
+            agent=agent, input=_parts(f"{goal}\n\nThis was found out:\n\n{_results(result.tasks, most)}")
+        )
+
+    return _fitting(request)
 
 
 async def _ask(request: RunInput, workflow_id: str | None) -> Plan:
@@ -86,7 +107,28 @@ async def _ask(request: RunInput, workflow_id: str | None) -> Plan:
         raise InvalidPlanError(f"The planner {request.agent!r} gave no plan: {error}", faults=[]) from None
 
 
+def _fitting(request: Callable[[int], RunInput]) -> RunInput:
+    """Return the request with as much of the results as it has room for; the least where it has none."""
+    made = request(_RESULTS_BYTES[0])
+    for most in _RESULTS_BYTES[1:]:
+        if len(made.to_bytes()) <= _MAX_INPUT_BYTES:
+            break
+        made = request(most)
+    return made
+
+
 async def _run(request: RunInput, workflow_id: str) -> RunResult:
+    """Run an agent on what may be large.
+
+    Raises:
+        PayloadTooLargeError: It is too large; the workflow task would fail for ever. Not retryable.
+    """
+    size = len(request.to_bytes())
+    if size > _MAX_INPUT_BYTES:
+        raise PayloadTooLargeError(
+            f"agent {request.agent!r} was not started: with the plan and its goal, its input takes {size} bytes, "
+            f"more than {_MAX_INPUT_BYTES}. Have tasks refer to what a tool can read."
+        )
     return await run_funded(request, current_host().funds.account, workflow_id=workflow_id)
 
 
@@ -111,38 +153,46 @@ def _cards(known: DescribeAgentsResult) -> str:
     return "The agents:\n" + "\n".join(agents) + judges
 
 
-def _told(plan: Plan, results: Iterable[TaskResult]) -> str:
+def _standing(result: TaskResult) -> TaskResult:
+    """Return what the verifier of a planner's changes must know of a task."""
+    return TaskResult(id=result.id, agent=result.agent, state=result.state)
+
+
+def _told(plan: Plan, results: Sequence[TaskResult], most: int) -> str:
     tasks = {task.id: task for task in plan.tasks}
-    return "\n\n".join(_task(tasks[each.id].needs, each) for each in results)
+    share = most // max(len(results), 1)
+    return "\n\n".join(_task(tasks[each.id].needs, each, share) for each in results)
 
 
-def _task(needs: Sequence[str], result: TaskResult) -> str:
+def _task(needs: Sequence[str], result: TaskResult, most: int) -> str:
     lines = [f"{result.id} ({result.agent}): {result.state}"]
     if needs:
         lines.append(f"needs: {', '.join(needs)}")
     if result.failure is not None:
-        lines.append(f"failure: {result.failure.type}: {_cut(result.failure.message, _SHOWN_CHARS)}")
+        lines.append(f"failure: {result.failure.type}: {_cut(result.failure.message, _SHOWN_CHARS, most)}")
     if result.state == "done":
-        lines.append(f"result: {_shown(result, _SHOWN_CHARS)}")
+        lines.append(f"result: {_shown(result, _SHOWN_CHARS, most)}")
     return "\n".join(lines)
 
 
-def _results(results: Sequence[TaskResult]) -> str:
-    share = _RESULTS_CHARS // max(len(results), 1)
+def _results(results: Sequence[TaskResult], most: int) -> str:
+    share = most // max(len(results), 1)
     pieces: list[str] = []
     for each in results:
         if each.state == "done":
-            pieces.append(f"{each.id}:\n{_shown(each, share)}")
+            pieces.append(f"{each.id}:\n{_shown(each, share, share)}")
         elif each.failure is not None:
-            pieces.append(f"{each.id} failed: {_cut(each.failure.message, _SHOWN_CHARS)}")
+            pieces.append(f"{each.id} failed: {_cut(each.failure.message, _SHOWN_CHARS, share)}")
         else:
             pieces.append(f"{each.id}: {each.state}")
     return "\n\n".join(pieces)
 
 
-def _shown(result: TaskResult, most: int) -> str:
-    return "(long)" if result.is_output_apart else _cut(as_text(result.output), most)
+def _shown(result: TaskResult, chars: int, most: int) -> str:
+    return "(long)" if result.is_output_apart else _cut(as_text(result.output), chars, most)
 
 
-def _cut(text: str, most: int) -> str:
-    return text if len(text) <= most else f"{text[:most]}…"
+def _cut(text: str, chars: int, most: int) -> str:
+    """Return a text, or its first characters that are no more bytes than `most`."""
+    shown = cut(text[:chars], most)
+    return shown if len(text) <= chars or shown != text[:chars] else f"{shown}…"

@@ -10,7 +10,7 @@ from temporalio.workflow import ChildWorkflowCancellationType, ParentClosePolicy
 
 from perdure.contracts.messages import TextPart
 from perdure.contracts.names import AGENT_WORKFLOW
-from perdure.contracts.rerun import ResumeRunRequest
+from perdure.contracts.rerun import ResumeRunRequest, ResumeRunResult
 from perdure.contracts.run import AnswersCall, EarlierRun, RunInput, RunResult
 from perdure.contracts.texts import one_line
 from perdure.contracts.times import TASK_TIMEOUT
@@ -19,6 +19,7 @@ from perdure.errors import PerdureError, RunCancelled, RunTerminated, TaskFailed
 from perdure.workflows._calls import resume_run
 from perdure.workflows._guard import CancelWatch
 from perdure.workflows._host import current_host
+from perdure.workflows._outgoing import outgoing
 
 _CANCELLED_PATCH = "perdure.child-cancelled"
 """A child that somebody cancelled failed its parent without a type, before there was this."""
@@ -59,15 +60,15 @@ async def run_child(
     """
     name, watch = request.agent, CancelWatch()
     child_id = workflow_id or new_child_id(name)
-    await current_host().find_earlier()
-    earlier = earlier or current_host().take_earlier(child_id)
-    if earlier is not None:
-        found = await resume_run(ResumeRunRequest(run=earlier))
-        if found.result is not None:
-            return RunResult.model_validate(found.result)
+    found = await _find(child_id, earlier)
+    if found.result is not None:
+        return RunResult.model_validate(found.result)
+    if found != ResumeRunResult():
         request = request.model_copy(update={"carried": found.carried, "spent": found.spent})
     text = "".join(part.text for part in request.input if isinstance(part, TextPart))
-    funds = current_host().funds
+    funds, on_its_way = current_host().funds, outgoing()
+    if not on_its_way.holds(child_id):
+        await on_its_way.reserve(child_id, len(request.to_bytes()))
     funds.open_children += 1
     try:
         with current_host().child_runs.entered(child_id, name) as note_run:
@@ -83,6 +84,7 @@ async def run_child(
             )
             handle = await watch.through(starting)
             note_run(handle.first_execution_run_id or "")
+            on_its_way.arrived(child_id)
             if on_started is not None:
                 on_started()
             return await handle
@@ -94,7 +96,23 @@ async def run_child(
         cancelled = f"agent {name!r}: its run was cancelled."
         raise RunCancelled(cancelled, agent=name, workflow_id=child_id) from error
     finally:
+        on_its_way.ended(child_id)
         funds.open_children -= 1
+
+
+async def _find(child_id: str, given: EarlierRun | None) -> ResumeRunResult:
+    """Return what is good of the run of before that a child goes on from; nothing where there is none."""
+    host, found = current_host(), ResumeRunResult()
+    while True:
+        await host.find_earlier()
+        if host.is_reset_again():
+            continue
+        earlier, given = given or host.take_earlier(child_id), None
+        if earlier is None:
+            return found
+        found = await resume_run(ResumeRunRequest(run=earlier))
+        if not host.is_reset_again():
+            return found
 
 
 def subagent_request(

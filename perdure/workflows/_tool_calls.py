@@ -406,6 +406,7 @@ class ToolCalls:
             conversation=self._conversation.name,
             tenant=self._tenant,
             is_edited=call.is_edited,
+            call_digest="" if is_short else self._conversation.digest_of(call.call_slot),
         )
 
 

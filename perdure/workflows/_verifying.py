@@ -49,6 +49,7 @@ async def judge(
         epoch=conversation.epoch,
         conversation=conversation.name,
         verifier=spec.verify,
+        digest=conversation.digest_of(len(conversation) - 1),
     )
     with typed_activity_failure():
         return await verify(spec, request)

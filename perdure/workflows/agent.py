@@ -264,7 +264,8 @@ class AgentWorkflow:
                 self._conversation.append(given[start], is_recorded=_is_long(given[start]))
                 continue
             stop = min((slot for slot in given if slot >= start), default=carried.conversation_slots)
-            page = await copy_conversation(self._copy_request(carried, start, stop))
+            asked = self._copy_request(carried, start, stop)
+            page = await copy_conversation(asked if spec is None else asked.model_copy(update={"spec": ""}))
             spec = spec or page.spec
             for message in page.messages:
                 self._conversation.append(message, is_recorded=True)
@@ -280,6 +281,8 @@ class AgentWorkflow:
             limits=Limits() if carried.resumed is None else self._request.limits,
             from_workflow_id="" if carried.fork is None else carried.fork.workflow_id,
             changes=carried.fork.changes if carried.fork is not None and start == 0 else None,
+            digest=carried.digest if stop == carried.conversation_slots else "",
+            may_split=True,
         )
 
     def _note_base(self) -> None:
@@ -351,6 +354,7 @@ class AgentWorkflow:
                 prompt=loop.compactor.prompt,
                 sessions=loop.sessions.carried(),
                 bill=current_host().bill,
+                digest=self._conversation.digest(self._carried_slots(loop)),
             ),
         )
 

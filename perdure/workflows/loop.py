@@ -355,6 +355,7 @@ class AgentLoop:
             new=self.conversation.take_new(),
             is_final=is_final,
             tenant=self._tenant if self.spec.settings.cache == "shared" else "",
+            digest=self.conversation.digest(),
         )
 
     def _count_summary(self, result: CallModelResult) -> None:

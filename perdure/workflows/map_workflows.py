@@ -38,7 +38,7 @@ class MapNode:
                 funds.open_with(Ledger(lease=given.lease), given.map.limits)
                 funds.reports_end = workflow.patched(_SETTLED_PATCH)
             for earlier in given.earlier:
-                found = await resume_run(ResumeRunRequest(run=earlier))
+                found = await resume_run(ResumeRunRequest(run=earlier, with_items=True))
                 current_host().note_earlier(found.runs)
             runs = ItemRuns(given, self._progress, max_bytes=MAX_NODE_BYTES)
             await runs.run()

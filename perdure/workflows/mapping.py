@@ -15,7 +15,7 @@ from perdure.contracts.run import RunResult
 from perdure.errors import InvalidInputError, PayloadTooLargeError, PerdureError
 from perdure.workflows._calls import read_output
 from perdure.workflows._host import current_host
-from perdure.workflows._map_items import ItemRuns, Progress
+from perdure.workflows._map_items import ItemRuns, Progress, context_size
 from perdure.workflows._map_nodes import Nodes, read_outcomes, revived
 from perdure.workflows.gathering import gather
 
@@ -126,7 +126,7 @@ def item_sizes(request: MapInput) -> list[int]:
 
     Raises:
         InvalidInputError: Too many items. Not retryable.
-        PayloadTooLargeError: An item is too large, or all of them are. Not retryable.
+        PayloadTooLargeError: An item is too large with the context, or all items are. Not retryable.
     """
     if len(request.items) > MAX_MAP_ITEMS:
         raise InvalidInputError(
@@ -135,9 +135,11 @@ def item_sizes(request: MapInput) -> list[int]:
         )
     sizes = [_size(item) for item in request.items]
     largest = max(range(len(sizes)), key=sizes.__getitem__, default=0)
-    if sizes and sizes[largest] > _MAX_ITEM_BYTES:
+    context = context_size(request) if request.context else 0
+    if sizes and sizes[largest] + context > _MAX_ITEM_BYTES:
+        with_context = f" with the {context} of the context" if context else ""
         raise PayloadTooLargeError(
-            f"Item {largest} takes {sizes[largest]} bytes, more than {_MAX_ITEM_BYTES}: "
+            f"Item {largest} takes {sizes[largest]} bytes{with_context}, more than {_MAX_ITEM_BYTES}: "
             "put it where a tool can read it, and give its name.",
             item=largest,
         )

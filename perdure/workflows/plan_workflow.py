@@ -1,6 +1,7 @@
 """`PlanWorkflow`: a plan as a run of its own. Workflow side; outside of the sandbox, as `AgentWorkflow` is."""
 
 from pydantic import ValidationError
+from pydantic_core import to_json
 from temporalio import workflow
 
 from perdure.contracts.names import AMEND_PLAN_UPDATE, PLAN_WORKFLOW, RETRY_TASK_UPDATE
@@ -13,7 +14,11 @@ from perdure.workflows._plan_state import PlanState
 from perdure.workflows._planning import ask_synthesiser
 from perdure.workflows.plans import execute_plan, write_plan
 
-_MAX_RESULT_BYTES = 1_000_000
+_MAX_OUTPUT_BYTES = 1_000_000
+_MAX_RESULT_BYTES = 1_900_000
+"""Of all of it; Temporal's limit is 2 MiB."""
+_LEAST_BYTES = 10_000
+"""A thousand outputs that are none take this."""
 
 
 @workflow.defn(name=PLAN_WORKFLOW, sandboxed=False, failure_exception_types=[PerdureError, ValidationError])
@@ -35,11 +40,14 @@ class PlanWorkflow:
                 goal=request.goal,
                 on_change=self._show,
             )
-            result = state.result(_MAX_RESULT_BYTES)
+            result = _result(state, room=_MAX_RESULT_BYTES)
             if not request.synthesiser:
                 return result
             self._tell(f"{escaped(request.synthesiser)} answers")
-            return await ask_synthesiser(request.goal or state.plan.title, request.synthesiser, result)
+            goal = request.goal or state.plan.title
+            answered = await ask_synthesiser(goal, request.synthesiser, result)
+            room = _MAX_RESULT_BYTES - len(to_json(answered.answer))
+            return answered.model_copy(update={"tasks": _result(state, room=room).tasks})
 
     async def _plan(self, request: PlanRunInput) -> Plan:
         if request.plan is not None:
@@ -84,3 +92,9 @@ class PlanWorkflow:
 
     def _draw(self) -> None:
         workflow.set_current_details("\n\n".join(filter(None, (self._told, current_host().child_runs.told()))))
+
+
+def _result(state: PlanState, *, room: int) -> PlanResult:
+    """Return what became of every task in so many bytes: outputs have what the rest leaves of them."""
+    rest = len(state.result(0).to_bytes())
+    return state.result(min(_MAX_OUTPUT_BYTES, max(room - rest, _LEAST_BYTES)))

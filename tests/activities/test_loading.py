@@ -189,6 +189,22 @@ async def test_a_message_larger_than_a_page_is_copied_alone(make_rig: MakeRig) -
     assert [len((await copy(rig, spec.digest, start, 2, temporal)).messages) for start in (0, 1)] == [1, 1]
 
 
+async def test_a_spec_that_leaves_no_room_for_a_message_comes_alone(make_rig: MakeRig) -> None:
+    rig = make_rig(instructions="i" * 900_000)
+    spec = await rig.pin()
+    messages = [user_message("x" * 1_200_000), user_message("y")]
+    request = CopyConversationRequest(from_run_id="old", spec=spec.digest, start=0, stop=2, may_split=True)
+    environment = rig.environment(client=FakeTemporal(messages, spec))
+    alone = await environment.run(rig.copy_conversation, request)
+    assert (alone.spec, alone.messages) == (spec, ())
+    first = await environment.run(rig.copy_conversation, request.model_copy(update={"spec": ""}))
+    assert (first.spec, first.start, first.messages) == (None, 0, tuple(messages[:1]))
+    small = [user_message("x" * 900_000)]
+    environment = rig.environment(client=FakeTemporal(small, spec))
+    both = await environment.run(rig.copy_conversation, request.model_copy(update={"stop": 1}))
+    assert (both.spec, both.messages) == (spec, tuple(small))
+
+
 async def test_a_conversation_that_is_gone_is_looked_for_again(make_rig: MakeRig) -> None:
     rig = make_rig()
     spec = await rig.pin()

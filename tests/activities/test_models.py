@@ -29,6 +29,9 @@ from tests.activities.rig import HI, KEY, SECRET, FakeTemporal, Rig
 from tests.fakes.http import Connection, HttpServer, Request, event
 from tests.fakes.openai_server import chunks
 from tests.fakes.replies import FakeReply
+from tests.unit.test_history import Recorder, record_a_run, recorder
+
+__all__ = ["recorder"]
 
 BUSY = ModelCallError("busy", kind="transient", status_code=503, may_be_billed=True)
 
@@ -425,6 +428,22 @@ async def test_what_nobody_has_is_no_attempt_at_the_vendor(make_rig: MakeRig) ->
         await rig.ask(spec, slots=3, client=FakeTemporal([user_message("hi")]))
     assert not caught.value.non_retryable
     assert (model.requests, rig.beats) == ([], [])
+
+
+async def test_what_a_closed_run_never_took_in_is_read_from_its_history(
+    make_rig: MakeRig, recorder: Recorder
+) -> None:
+    """A reply came as the run was cancelled: history has it, and the workflow that answers hasn't."""
+    record_a_run(recorder)
+    recorded = (await recorder.read()).conversation()
+    model = ScriptedModel(["done"])
+    rig = make_rig(model)
+    spec = await rig.pin()
+    temporal = FakeTemporal([recorded[slot] for slot in range(3)], events=recorder.events)
+    temporal.has_worker = True
+    await rig.ask(spec, slots=6, new=(), client=temporal)
+    shown = [Message.model_validate_json(each.body) for each in model.requests[0].fragments]
+    assert shown == [recorded[slot] for slot in range(6)]
 
 
 async def test_a_spec_is_asked_of_the_workflow_once(make_rig: MakeRig) -> None:

@@ -10,7 +10,10 @@ from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.service import RPCError, RPCStatusCode
 
 from perdure.contracts.map import MapFailure, MapOutcome, MapPage, ReadPageRequest
-from perdure.contracts.run import RunResult
+from perdure.contracts.names import RESUME_RUN
+from perdure.contracts.rerun import ResumeRunRequest, ResumeRunResult
+from perdure.contracts.run import EarlierRun, RunResult
+from perdure.errors import TaskFailed
 from tests.activities.conftest import MakeRig
 from tests.activities.rig import Rig
 
@@ -19,13 +22,19 @@ FAILED = MapOutcome(index=11, failure=MapFailure(type="LimitExceeded", message="
 
 
 class ClosedNode:
-    """A Temporal client that knows one node: its result, and the ends of its children in whatever order."""
+    """A Temporal client that knows one node: its result, and the ends of its children in whatever order.
+
+    `kept` are outputs of runs that a node before it had started: it asked for them, and for that node.
+    """
 
     data_converter = pydantic_data_converter
 
-    def __init__(self, page: MapPage, outputs: Mapping[int, str]) -> None:
+    def __init__(
+        self, page: MapPage, outputs: Mapping[int, str], *, kept: Mapping[int, str] | None = None
+    ) -> None:
         self._page = page
         self._outputs = outputs
+        self._kept = kept or {}
         self.histories = 0
 
     def get_workflow_handle(self, workflow_id: str, *, run_id: str, result_type: type) -> "ClosedNode":
@@ -41,6 +50,17 @@ class ClosedNode:
     async def fetch_history_events(self) -> AsyncIterator[HistoryEvent]:
         self.histories += 1
         yield HistoryEvent(event_id=1, event_type=EventType.EVENT_TYPE_WORKFLOW_EXECUTION_STARTED)
+        if self._kept:
+            before = EarlierRun(workflow_id="map/items-10-14", run_id="node-before")
+            yield await self._asked(2, before)
+            yield await self._found(2, ResumeRunResult(result=self._page.model_dump(mode="json"), runs=(before,)))
+        for index in (*self._kept, *self._outputs):
+            yield await self._asked(1000 + index, EarlierRun(workflow_id=f"map/{index}", run_id="r"))
+        for index in self._outputs:
+            yield await self._found(1000 + index, ResumeRunResult())  # it had failed, and goes on as a child
+        for index, output in self._kept.items():
+            result = RunResult(agent="a", output=output).model_dump(mode="json")
+            yield await self._found(1000 + index, ResumeRunResult(result=result))
         for index in self._outputs:
             initiated = HistoryEvent(
                 event_id=100 + index,
@@ -58,6 +78,20 @@ class ClosedNode:
         known.initiated_event_id = 100 + index
         payloads = await self.data_converter.encode([RunResult(agent="a", output=output)])
         known.result.CopyFrom(Payloads(payloads=payloads))
+        return event
+
+    async def _asked(self, id: int, run: EarlierRun) -> HistoryEvent:
+        event = HistoryEvent(event_id=id, event_type=EventType.EVENT_TYPE_ACTIVITY_TASK_SCHEDULED)
+        known = event.activity_task_scheduled_event_attributes
+        known.activity_type.name = RESUME_RUN
+        known.input.CopyFrom(Payloads(payloads=await self.data_converter.encode([ResumeRunRequest(run=run)])))
+        return event
+
+    async def _found(self, id: int, result: ResumeRunResult) -> HistoryEvent:
+        event = HistoryEvent(event_type=EventType.EVENT_TYPE_ACTIVITY_TASK_COMPLETED)
+        known = event.activity_task_completed_event_attributes
+        known.scheduled_event_id = id
+        known.result.CopyFrom(Payloads(payloads=await self.data_converter.encode([result])))
         return event
 
 
@@ -85,6 +119,20 @@ async def test_outputs_come_from_the_history_of_the_node_and_failures_from_its_r
     found = await _read(make_rig(), node, 10)
     assert [(each.index, each.output) for each in found] == [(10, "o10"), (11, None), (12, "o12"), (13, "o13")]
     assert found[1] == FAILED
+
+
+async def test_what_was_kept_of_a_node_before_is_in_its_place(make_rig: MakeRig) -> None:
+    node = ClosedNode(_page(5, FAILED), {14: "o14", 12: "o12"}, kept={13: "k13", 10: "k10"})
+    found = await _read(make_rig(), node, 10)
+    assert [each.output for each in found] == ["k10", None, "o12", "k13", "o14"]
+    assert [each.output for each in await _read(make_rig(), node, 13)] == ["k13", "o14"]
+    node = ClosedNode(_page(2), {}, kept={10: "k10", 11: "k11"})
+    assert [each.output for each in await _read(make_rig(), node, 10)] == ["k10", "k11"]
+
+
+async def test_outcomes_that_are_not_there_are_no_others(make_rig: MakeRig) -> None:
+    with pytest.raises(TaskFailed, match=r"2 of the 5 outcomes of 'map/items-10-14' .* first is of item 12"):
+        await _read(make_rig(), ClosedNode(_page(5, FAILED), {10: "o10", 14: "o14"}), 10)
 
 
 async def test_a_page_holds_what_fits_and_the_next_one_goes_on(make_rig: MakeRig) -> None:

@@ -1,15 +1,17 @@
 """The turn loop on a real server: tools, structured output, the model's mistakes, limits, cancellation."""
 
 import asyncio
+from collections import Counter
 from datetime import timedelta
 from typing import Any
 
 import pytest
 from pydantic import BaseModel
-from temporalio.client import Client
+from temporalio.client import Client, Interceptor, OutboundInterceptor, QueryWorkflowInput
 
 from perdure import Agent, App, Limits, ModelSettings, ToolContext, ToolRetry, tool
-from perdure.contracts.messages import Message, TextPart, ToolCallPart
+from perdure.contracts.messages import Message, ReasoningPart, TextPart, ToolCallPart
+from perdure.contracts.names import MESSAGES_QUERY
 from perdure.contracts.run import RunResult
 from perdure.errors import (
     AgentBug,
@@ -80,6 +82,47 @@ async def test_tools_run_and_the_answer_comes(temporal: Client) -> None:
     assert results(messages) == [("ok", "5"), ("ok", "16")]
     assert result.counters.turns == 2
     assert result.counters.tool_calls == 2
+
+
+class _Counting(Interceptor):
+    """Counts what a client asks of workflows."""
+
+    def __init__(self) -> None:
+        self.queries: Counter[str] = Counter()
+
+    def intercept_client(self, next: OutboundInterceptor) -> OutboundInterceptor:
+        return _Outbound(next, self.queries)
+
+
+class _Outbound(OutboundInterceptor):
+    def __init__(self, next: OutboundInterceptor, queries: Counter[str]) -> None:
+        super().__init__(next)
+        self._queries = queries
+
+    async def query_workflow(self, input: QueryWorkflowInput) -> Any:
+        self._queries[input.query] += 1
+        return await super().query_workflow(input)
+
+
+async def test_a_worker_that_made_all_messages_looks_none_up(temporal: Client) -> None:
+    """What it remembers has the digest of what the workflow holds, whatever is in the messages."""
+    counting = _Counting()
+    strange: Any = {"texts": ["ünï ☃", '"\\\n\u0001'], "n": [1.0, -0.0, 1e22, 2**70], "none": None}
+    said = calls(("square", {"number": 3}), ("add", {"a": 1, "b": 2}), ("fail", {"reason": "☃"}), ("nothing", {}))
+    app = make_app(
+        [
+            said.model_copy(update={"vendor": {"x": strange}}),
+            Message(role="assistant", parts=(ReasoningPart(text="hm", vendor={"y": strange}),), stop="end"),
+            calls(("square", {"number": 3}), ("hint", {}), ("add", {"a": "x" * 1200, "b": 1})),
+            "done",
+        ]
+    )
+    config: Any = {**temporal.config(), "interceptors": [counting]}
+    async with worker(app, Client(**config)) as client:
+        run = await client.start_agent("worker", "gö")
+        result = await client.result(run.workflow_id, timeout=TIME)
+    assert (result.output, result.counters.turns) == ("done", 4)
+    assert counting.queries[MESSAGES_QUERY] == 0
 
 
 async def test_faults_of_tools_and_models_go_back_to_the_model(temporal: Client) -> None:

@@ -205,6 +205,14 @@ async def test_inputs_leave_in_batches(client: PerdureClient) -> None:
     assert {str(result[each.id].output) for each in readers} == {"<240000 characters>"}
 
 
+async def test_many_long_failures_are_told_in_short(client: PerdureClient) -> None:
+    """In whole they would be more than a payload may take, and the plan would never end."""
+    result = await run(client, *(task(f"t{n}", input="wail", on_error="continue") for n in range(75)))
+    assert len(result.failures) == 75
+    assert all(each.message.startswith("agent 'worker': do:x: \x01\x01\x01") for each in result.failures)
+    assert 150_000 < len(result.to_bytes()) < 500_000
+
+
 async def test_an_input_that_is_too_large_names_the_task(client: PerdureClient) -> None:
     long = [task(name, input="long 200000") for name in "abcdefgh"]
     with pytest.raises(PlanFailed, match=r"task 'last': agent 'worker' was not started: .* takes 16\d+ bytes"):

@@ -129,6 +129,17 @@ async def test_results_that_answer_identical_calls_are_kept(client: PerdureClien
     assert [what for what, _ in effects] == ["sky"]
 
 
+async def test_a_large_spec_is_copied_before_a_long_message(client: PerdureClient) -> None:
+    """Together they are more than an activity's result may take."""
+    failing.add("x:2")
+    run = await client.start_agent("heavy", "x".ljust(1_400_000, "."))
+    await fails(client, run.workflow_id)
+    failing.clear()
+    await client.rerun(run.workflow_id)
+    assert (await client.result(run.workflow_id, timeout=TIME)).output == "<x>"
+    assert asked == once("x", but="x:2")
+
+
 async def test_nothing_to_keep(client: PerdureClient) -> None:
     failing.add("n:0")
     run = await client.start_agent("stepper", "n")
@@ -185,11 +196,15 @@ async def test_a_plan_keeps_its_finished_tasks(client: PerdureClient) -> None:
     assert Counter(what for what, _ in effects)["b1"] == 1
 
 
+def _map(*items: str) -> MapInput:
+    return MapInput(agent="stepper", items=items, max_parallel=4)
+
+
 @pytest.mark.parametrize("workflow", ["MapWorkflow", "Mapped"])
 async def test_a_map_keeps_its_items(client: PerdureClient, workflow: str) -> None:
     failing.add("m9:2")
     items = tuple(f"m{n}" for n in range(12))
-    given: Any = 12 if workflow == "Mapped" else MapInput(agent="stepper", items=items, max_parallel=4)
+    given: Any = 12 if workflow == "Mapped" else _map(*items)
     workflow_id = (await client.start_workflow(workflow, [given])).workflow_id
     await fails(client, workflow_id)
     done = {name for name, count in asked.items() if count}
@@ -204,6 +219,39 @@ async def test_a_map_keeps_its_items(client: PerdureClient, workflow: str) -> No
     assert len(again) <= 4, f"at most what was in flight: {again}"
 
 
+@pytest.mark.parametrize("workflow", ["MapWorkflow", "MappedAsTree"])
+async def test_outputs_that_stay_in_a_node_are_in_their_places(client: PerdureClient, workflow: str) -> None:
+    """More than a node tells of itself: they are read from its history, where those that were kept are results
+    of another kind than those of its own children."""
+    items = tuple(f"long m{n}" for n in range(12))
+    failing.add("long m9:2")
+    workflow_id = (await client.start_workflow(workflow, [_map(*items)])).workflow_id
+    await fails(client, workflow_id)
+    failing.clear()
+    await client.rerun(workflow_id)
+    result = await client.result(workflow_id, timeout=TIME)
+    outputs = result if workflow == "MappedAsTree" else [outcome.output for outcome in result.outcomes]
+    assert [output.split()[-1] for output in outputs] == [f"m{n}>" for n in range(12)]
+    assert sum(map(len, outputs)) > 64_000
+
+
+async def test_items_are_kept_however_often_a_map_is_started_again(client: PerdureClient) -> None:
+    """The second time, the first items were kept by a node that was told of them, and didn't run them."""
+    failing.update(("m3:2", "m4:2"))
+    items = tuple(f"m{n}" for n in range(10))
+    given = _map(*items).model_copy(update={"max_parallel": 1})
+    workflow_id = (await client.start_workflow(MAP_WORKFLOW, [given])).workflow_id
+    await fails(client, workflow_id)
+    failing.discard("m3:2")
+    await client.rerun(workflow_id)
+    await fails(client, workflow_id)
+    failing.clear()
+    await client.rerun(workflow_id)
+    result = await client.result(workflow_id, timeout=TIME)
+    assert [outcome.output for outcome in result.outcomes] == [f"<{item}>" for item in items]
+    assert {name for name, count in asked.items() if count > 1} == {"m3:2", "m4:2"}
+
+
 async def test_a_workflow_of_ones_own(client: PerdureClient) -> None:
     failing.add("w-1:2")
     workflow_id = (await client.start_workflow("Chain", ["w"])).workflow_id
@@ -215,6 +263,19 @@ async def test_a_workflow_of_ones_own(client: PerdureClient) -> None:
     assert told == ["<w-a>", "did w-paid", "<w-0>", "<w-1>", "<w-2>"]
     assert Counter(what for what, _ in effects)["w-paid"] == 1
     assert {asked[f"w-a:{turn}"] for turn in range(3)} == {1}
+
+
+async def test_a_workflow_that_is_started_again_twice_goes_on_from_the_second_time(client: PerdureClient) -> None:
+    failing.add("w-1:1")
+    workflow_id = (await client.start_workflow("Chain", ["w"])).workflow_id
+    await fails(client, workflow_id)
+    failing.symmetric_difference_update(("w-1:1", "w-1:2"))
+    await client.rerun(workflow_id)
+    await fails(client, workflow_id)
+    failing.clear()
+    await client.rerun(workflow_id)
+    assert len(await client.result(workflow_id, timeout=TIME)) == 5
+    assert [asked[f"w-1:{turn}"] for turn in range(3)] == [1, 2, 2], "each but the one that failed is asked once"
 
 
 async def test_a_cancelled_workflow_goes_on(client: PerdureClient) -> None:

@@ -6,6 +6,7 @@ from pydantic import BaseModel
 
 from perdure import Agent, App, Limits
 from perdure.contracts.messages import Message
+from perdure.errors import ModelCallError
 from perdure.testing import ScriptedModel
 from tests.support.plan_workflows import TwoPlans
 
@@ -20,6 +21,8 @@ def _do(request: Any, messages: list[Message]) -> Any:
     text = messages[0].text
     if text.startswith("fail"):
         return Message(role="assistant", stop="end")
+    if text.startswith("wail"):
+        return ModelCallError("\x01" * 5_000, kind="fatal", status_code=400)
     if text.startswith("long"):
         return "x" * int(text.split()[1])
     return f"<{text}>" if len(text) < 1000 else f"<{len(text)} characters>"

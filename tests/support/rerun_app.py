@@ -8,7 +8,7 @@ from perdure import Agent, App, Limits, ToolContext, tool
 from perdure.contracts.messages import Message
 from perdure.errors import ModelCallError
 from perdure.testing import ScriptedModel, calls
-from tests.support.rerun_workflows import Chain, Mapped
+from tests.support.rerun_workflows import Chain, Mapped, MappedAsTree
 
 asked: Counter[str] = Counter()
 """Model calls by what they were about."""
@@ -60,7 +60,7 @@ def _look(request: Any, messages: list[Message]) -> Any:
 
 def _step(request: Any, messages: list[Message]) -> Any:
     """Take three turns: two with a tool each, and the answer."""
-    text, turn = messages[0].text, sum(message.role == "assistant" for message in messages)
+    text, turn = messages[0].text.strip("."), sum(message.role == "assistant" for message in messages)
     name = f"{text}:{turn}"
     asked[name] += 1
     if name in failing:
@@ -68,7 +68,7 @@ def _step(request: Any, messages: list[Message]) -> Any:
     if f"empty {name}" in failing:
         return Message(role="assistant", stop="end")
     if turn == 2:
-        return f"<{text}>"
+        return f"<{'long ' * 5000 * text.startswith('long')}{text[-100:]}>"
     return calls((("pay", "book")[turn], {"what": f"{text}{turn}"}))
 
 
@@ -89,11 +89,12 @@ stepper = Agent("stepper", model="step:x", tools=[pay, book])
 app = App(
     agents=[
         stepper,
+        Agent("heavy", model="step:x", tools=[pay, book], instructions="i" * 950_000),
         Agent("looker", model="look:x", tools=[look]),
         Agent("both", model="both:x", tools=[pay, book, stepper.as_tool()]),
         Agent("short", model="step:x", tools=[pay, book], limits=Limits(max_turns=2), on_limit="fail"),
     ],
-    workflows=[Chain, Mapped],
+    workflows=[Chain, Mapped, MappedAsTree],
     providers=[
         ScriptedModel(_step, name="step"),
         ScriptedModel(_both, name="both"),

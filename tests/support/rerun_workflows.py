@@ -4,7 +4,9 @@ from typing import Any
 
 from temporalio import workflow
 
+from perdure.contracts.map import MapInput
 from perdure.workflows import call_tool, gather, map_agent, run_agent
+from perdure.workflows.mapping import _run_tree, item_sizes
 
 
 @workflow.defn
@@ -26,3 +28,12 @@ class Mapped:
     @workflow.run
     async def run(self, count: int) -> list[str]:
         return await map_agent("stepper", [f"m{n}" for n in range(count)], max_parallel=4)
+
+
+@workflow.defn
+class MappedAsTree:
+    """The same as a tree, which takes 201 items of `map_agent`."""
+
+    @workflow.run
+    async def run(self, request: MapInput) -> list[str]:
+        return await _run_tree(request, item_sizes(request), f"{workflow.info().workflow_id}/map")

@@ -8,6 +8,8 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from perdure.contracts.calls import SlotMessage
+from perdure.contracts.compaction import CompactedPart
+from perdure.contracts.digests import ConversationDigest, message_digest, told_digest
 from perdure.contracts.messages import Message, TextPart, user_message
 from perdure.contracts.run import MessagesPage, MessagesQuery
 from perdure.workflows._conversation import Conversation
@@ -57,6 +59,7 @@ def test_every_message_stays_in_its_slot_and_is_recorded_once(taken: list[Any], 
             _answer_in_any_order(conversation, expected, recorded_elsewhere, detail, random)
         else:
             taken_new += _take(conversation)
+            assert conversation.digest() == ConversationDigest(map(message_digest, expected)).told()
     taken_new += _take(conversation)
     slots = [each.slot for each in taken_new]
     assert sorted([*slots, *recorded_elsewhere]) == list(range(len(expected)))
@@ -124,6 +127,18 @@ def test_a_slot_that_waits_hides_what_comes_after_it() -> None:
     assert ask(conversation).messages == ()
     conversation.fill(first, user_message("first"), is_recorded=True)
     assert [each.text for each in ask(conversation).messages] == ["first", "second"]
+
+
+def test_the_digest_of_an_epoch_is_of_its_messages() -> None:
+    conversation = Conversation()
+    for text in "abc":
+        conversation.append(user_message(text), is_recorded=True)
+    conversation.digest()
+    conversation.compact((CompactedPart(message=user_message("short")), CompactedPart(start=2, stop=3)))
+    messages = [user_message("short"), user_message("c")]
+    assert conversation.digest(1) == ConversationDigest([message_digest(messages[0])]).told()
+    assert conversation.digest() == ConversationDigest(map(message_digest, messages)).told()
+    assert conversation.digest_of(1) == told_digest(message_digest(messages[1]))
 
 
 def test_the_last_text_is_the_models() -> None:

@@ -1,10 +1,13 @@
 """How items are cut into slices: each once, in order, by count and bytes, for a window that is never exceeded."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from perdure.contracts.map import MAX_MAP_ITEMS
+from perdure.contracts.map import MAX_MAP_ITEMS, MapInput
+from perdure.errors import PayloadTooLargeError
 from perdure.workflows._map_slices import MAX_LANES, MAX_SLICE_BYTES, Slices, lane_windows
+from perdure.workflows.mapping import item_sizes
 
 counts = st.integers(1, MAX_MAP_ITEMS)
 windows = st.integers(1, 2_000)
@@ -74,3 +77,10 @@ def test_slices_get_smaller_towards_the_end() -> None:
     lengths = [stop - start for start, stop in cut([10] * 10_000, 50)]
     assert lengths[0] == 200
     assert max(lengths[-16:]) <= 15
+
+
+def test_an_item_is_measured_with_the_context_that_its_run_is_given() -> None:
+    request = MapInput(agent="a", items=("small", "x" * 800_000))
+    assert item_sizes(request) == [7, 800_002]
+    with pytest.raises(PayloadTooLargeError, match=r"Item 1 takes 800002 bytes with the 800008 of the context"):
+        item_sizes(request.model_copy(update={"context": {"k": "y" * 800_000}}))

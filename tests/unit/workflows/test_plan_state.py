@@ -184,6 +184,35 @@ def test_a_result_may_be_bounded() -> None:
         bounded["d"]
 
 
+def _wailing(count: int) -> PlanState:
+    """A plan whose tasks have all failed, and told of it at length."""
+    state = state_of(*(task(f"t{n}", on_error="continue") for n in range(count)))
+    for name in take_all(state):
+        state.fail(name, failure(name, "长" * 5_000))
+    return state
+
+
+def test_failures_take_little_room_together() -> None:
+    state = _wailing(1000)
+    for told in (state.result(1_000_000), state.status(1)):
+        assert len(told.to_bytes()) < 500_000
+        assert all(each.failure is not None and len(each.failure.message) > 90 for each in told.tasks)
+    assert len(state.result().tasks[0].failure.message) == 5_000  # pyright: ignore[reportOptionalMemberAccess]
+    few = _wailing(10)
+    assert [each.message for each in few.result(1_000_000).failures] == ["长" * 5_000] * 10
+
+
+def test_a_status_names_as_many_needs_as_can_be_read() -> None:
+    first = [task(f"first-of-all-{n}") for n in range(500)]
+    names = tuple(each.id for each in first)
+    state = state_of(*first, *(task(f"t{n}", *names) for n in range(500)))
+    assert len(state.status(1).to_bytes()) < 500_000
+    assert state.status(1).tasks[-1].waits_for == names[:5]
+    assert state.result()["t9"].waits_for == names
+    small = state_of(*first[:9], task("end", *names[:9]))
+    assert small.status(1).tasks[-1].waits_for == names[:9]
+
+
 endings: st.SearchStrategy[Any] = st.sampled_from(["fail", "skip_dependents", "continue", "replan"])
 policies: st.SearchStrategy[Any] = endings | st.builds(RetryWith, retry_with=st.just("expert"), then=endings)
 
