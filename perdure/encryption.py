@@ -7,6 +7,7 @@ alone; the format is that of Temporal's samples. Ids of keys are in the clear, a
 import asyncio
 import base64
 import binascii
+import hmac
 import logging
 import os
 from collections.abc import Callable, Sequence
@@ -76,6 +77,11 @@ class KeyRing:
             for key_id, variable in self._variables.items()
         ]
 
+    @property
+    def ids(self) -> list[str]:
+        """All keys that the settings name, the one that encrypts first."""
+        return list(self._variables)
+
     def check(self) -> None:
         """Raise SettingsError if nothing can be encrypted here."""
         state = self.states[0]
@@ -102,6 +108,15 @@ class KeyRing:
                 raise EncryptionError(f"It needs the key {key_id!r}, and {variable} {problem}. {_REMEDY}")
             self._keys[key_id] = key
         return self._keys[key_id]
+
+    def blind(self, key_id: str, digest: str) -> str:
+        """Return a digest's own digest under a key: who lacks the key can't tell what it is of.
+
+        Raises:
+            EncryptionError: The key isn't here. Retryable.
+        """
+        apart = hmac.digest(self.get(key_id), b"perdure.blobs", "sha256")  # the key itself is for encryption alone
+        return hmac.digest(apart, digest.encode(), "sha256").hex()
 
 
 _REMEDY = "A key is 32 random bytes in base64: `openssl rand -base64 32`."
@@ -147,7 +162,7 @@ class EncryptionCodec(PayloadCodec):
         Raises:
             EncryptionError: The key isn't here. Retryable.
         """
-        return await _each(self._encrypt, payloads)
+        return await _each(self.encrypt, payloads)
 
     async def decode(self, payloads: Sequence[Payload]) -> list[Payload]:
         """Decrypt; what isn't encrypted stays.
@@ -155,9 +170,14 @@ class EncryptionCodec(PayloadCodec):
         Raises:
             EncryptionError: The key isn't here, or it is another one. Retryable.
         """
-        return await _each(self._decrypt, payloads)
+        return await _each(self.decrypt, payloads)
 
-    def _encrypt(self, payload: Payload) -> Payload:
+    def encrypt(self, payload: Payload) -> Payload:
+        """Encrypt a payload, unless it is encrypted already.
+
+        Raises:
+            EncryptionError: The key isn't here. Retryable.
+        """
         if payload.metadata.get("encoding") == _ENCODING:
             return payload
         key_id, nonce = self.keys.primary, os.urandom(_NONCE_BYTES)
@@ -165,7 +185,12 @@ class EncryptionCodec(PayloadCodec):
         metadata = {"encoding": _ENCODING, "encryption-cipher": _CIPHER, "encryption-key-id": key_id.encode()}
         return Payload(metadata=metadata, data=data)
 
-    def _decrypt(self, payload: Payload) -> Payload:
+    def decrypt(self, payload: Payload) -> Payload:
+        """Decrypt a payload, unless it isn't encrypted.
+
+        Raises:
+            EncryptionError: The key isn't here, or it is another one. Retryable.
+        """
         if payload.metadata.get("encoding") != _ENCODING:
             return payload
         key_id = payload.metadata.get("encryption-key-id", b"").decode(errors="replace")

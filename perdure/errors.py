@@ -348,7 +348,7 @@ class UnsettledCallError(CallError):
 
 
 class ToolError(CallError):
-    """A tool failed. `attributes`: `tool`. Retryable while an idempotent tool has attempts left.
+    """A tool failed. `attributes`: `tool`, and `error`, the type of what it raised. Retryable with attempts left.
 
     A tool raises it to say more than an exception does: `next_retry_delay`, and with `outcome="unknown"` that the
     call may have taken effect. With `is_retryable=False` it is not tried again.

@@ -80,12 +80,14 @@ Port = Annotated[int, Field(ge=0, le=65535)]
 
 
 class TelemetryTable(BaseModel):
-    """What traces tell, from `[tool.perdure.telemetry]`."""
+    """What traces and logs tell, from `[tool.perdure.telemetry]`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     content: bool = False
-    """Whether spans have messages, arguments and results, without secrets, for all to read who see spans."""
+    """Whether spans have messages, arguments and results, and log lines the texts of failures.
+
+    Without secrets; for all to read who see them."""
 
 
 QUEUE_TAKEN = "{key} should be a Task Queue of its own: '{queue}' is the worker's or another's"

@@ -38,6 +38,7 @@ from perdure.activities.verifying import VerifyActivities
 from perdure.agents.approvals import in_order
 from perdure.app import App
 from perdure.contracts.usage import Price
+from perdure.encryption import encryption_codec
 from perdure.errors import SettingsError, suggest
 from perdure.mcp.lock import Accepted, read_lock
 from perdure.mcp.pool import Pool, servers_of
@@ -167,7 +168,7 @@ def make_parts(app: App, settings: Settings, *, meter: MetricMeter = MetricMeter
         SettingsError: Providers or telemetry can't be set up so. Not retryable.
     """
     providers = make_providers(app, settings)
-    blobs = BlobStore(settings.project_dir / settings.state_dir / "blobs")
+    blobs = BlobStore(settings.project_dir / settings.state_dir / "blobs", encryption_codec(settings))
     host = ToolHost(
         http=_make_http(),
         blobs=blobs,

@@ -99,6 +99,8 @@ class _Failure:
     delay: timedelta | None = None
     """What the service asks to wait before the next."""
     outcome: Outcome = "error"
+    error: str | None = None
+    """The type of what the tool raised: a log line says it, since the text may quote the conversation."""
 
 
 class ToolActivities:
@@ -294,11 +296,11 @@ class ToolActivities:
                     outcome="unknown" if error.attributes.get("outcome") == "unknown" else "error",
                 )
             except (Exception, SystemExit) as error:  # sys.exit() in a tool must not stop the worker
-                told = _Failure(f"{pinned.name} failed: {type(error).__name__}: {self._text(error)}")
+                kind = type(error).__name__
+                told = _Failure(f"{pinned.name} failed: {kind}: {self._text(error)}", error=kind)
                 if clock.expired():
-                    told = _Failure(
-                        f"{pinned.name} did not finish within {pinned.timeout.total_seconds():g} seconds"
-                    )
+                    text = f"{pinned.name} did not finish within {pinned.timeout.total_seconds():g} seconds"
+                    told = _Failure(text, error="TimeoutError")
             self._retry_or_refuse(pinned, told, heart)
             raise AssertionError("unreachable")
 
@@ -306,7 +308,8 @@ class ToolActivities:
         tries = activity.info().attempt if heart is None else heart.count_try()
         if pinned.idempotent and tries < pinned.max_attempts and not told.is_final:
             delay = max(told.delay or timedelta(0), backoff(tries - 1))
-            raise ToolError(told.text, is_retryable=True, next_retry_delay=delay, tool=pinned.name)
+            known = {"tool": pinned.name} | ({"error": told.error} if told.error else {})
+            raise ToolError(told.text, is_retryable=True, next_retry_delay=delay, **known)
         raise _Refused(told.text, outcome=told.outcome)
 
     def _context(self, tool: str, key: str, values: Mapping[str, Any], tenant: str = "") -> ToolContext:

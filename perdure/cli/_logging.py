@@ -6,11 +6,12 @@ import sys
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TextIO
 
+from perdure.cli._log_texts import discreet
+
 if TYPE_CHECKING:
     from perdure.settings import Settings
 
 _CHATTY = ("httpx", "httpcore", "watchfiles", "asyncio", "temporalio")
-_FAILED_CALL = "temporalio.activity"
 
 
 class _StderrHandler(logging.StreamHandler[TextIO]):
@@ -67,11 +68,12 @@ def _span_ids() -> dict[str, str]:
 
 
 class _Lines(logging.Formatter):
-    def __init__(self) -> None:
+    def __init__(self, *, has_content: bool) -> None:
         super().__init__("%(asctime)s %(levelname)-7s %(name)s: %(message)s", "%H:%M:%S")
+        self._has_content = has_content
 
     def format(self, record: logging.LogRecord) -> str:
-        line = super().format(_shorten(record))
+        line = super().format(discreet(record, has_content=self._has_content))
         ids: dict[str, Any] = getattr(record, "perdure_context", {})
         shown = " ".join(f"{name}={ids[name]}" for name in ("workflow_id", "trace_id") if name in ids)
         head, newline, rest = line.partition("\n")
@@ -79,8 +81,12 @@ class _Lines(logging.Formatter):
 
 
 class _JsonLines(logging.Formatter):
+    def __init__(self, *, has_content: bool) -> None:
+        super().__init__()
+        self._has_content = has_content
+
     def format(self, record: logging.LogRecord) -> str:
-        record = _shorten(record)
+        record = discreet(record, has_content=self._has_content)
         at = datetime.fromtimestamp(record.created, UTC)
         line: dict[str, Any] = {
             "time": at.isoformat(timespec="milliseconds"),
@@ -89,30 +95,16 @@ class _JsonLines(logging.Formatter):
             "message": record.getMessage(),
             **getattr(record, "perdure_context", {}),
         }
-        if record.exc_info:
-            line["traceback"] = self.formatException(record.exc_info)
+        if trace := self.formatException(record.exc_info) if record.exc_info else record.exc_text:
+            line["traceback"] = trace
         return json.dumps(line, ensure_ascii=False)
-
-
-def _shorten(record: logging.LogRecord) -> logging.LogRecord:
-    """Return a failed call as a line: its error is one of ours, and says what there is to say."""
-    from perdure.errors import PerdureError
-
-    context: dict[str, Any] | None = getattr(record, "temporal_activity", None)
-    error = record.exc_info[1] if record.exc_info else None
-    if record.name != _FAILED_CALL or context is None or not isinstance(error, PerdureError):
-        return record
-    short = logging.makeLogRecord(record.__dict__)
-    call = str(context.get("activity_type", "")).removeprefix("perdure.")
-    short.msg = f"{call} failed, attempt {context.get('attempt')}: {error.message}"
-    short.args, short.exc_info, short.exc_text, short.name = None, None, None, "perdure"
-    return short
 
 
 def configure_logging(settings: "Settings", *, level: str | None = None) -> None:
     """Log to stderr, at the level of the settings or at `level`."""
     handler = _StderrHandler()
-    handler.setFormatter(_JsonLines() if settings.json_logs else _Lines())
+    kind = _JsonLines if settings.json_logs else _Lines
+    handler.setFormatter(kind(has_content=settings.telemetry.content))
     handler.addFilter(Context())
     root = logging.getLogger()
     root.addHandler(handler)

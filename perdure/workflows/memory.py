@@ -78,8 +78,7 @@ class Memory:
             try:
                 batch: MemoryBatch = workflow.payload_converter().from_payload(value.payload, MemoryBatch)
             except Exception as error:  # anybody can send anything, and the memory must outlive that
-                problem = f"A memory was sent what is no batch of entries: {error}"
-                workflow.logger.warning(problem)
+                workflow.logger.warning("A memory was sent what is no batch: %s", type(error).__name__)
                 continue
             self._memories.take(batch)
 

@@ -53,7 +53,7 @@ class Scoreboard:
         try:
             batch: OutcomeBatch = workflow.payload_converter().from_payload(value.payload, OutcomeBatch)
         except Exception as error:  # anybody can send anything, and the table must outlive that
-            workflow.logger.warning("The scoreboard was sent what is no batch of outcomes: %s", error)
+            workflow.logger.warning("The scoreboard was sent what is no batch: %s", type(error).__name__)
             return
         self._board.add(batch)
 

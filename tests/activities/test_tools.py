@@ -240,7 +240,7 @@ async def test_an_idempotent_tool_is_tried_again(call: Calling, tries: int, low:
     assert not error.non_retryable
     assert error.next_retry_delay is not None
     assert low <= error.next_retry_delay.total_seconds() <= high
-    assert error.attributes == {"tool": "raising"}
+    assert error.attributes == {"tool": "raising", "error": "ValueError"}
     assert call.rig is not None
     assert call.rig.beats == [Progress(tries=tries + 1)]
 

@@ -9,23 +9,44 @@ import click
 import pytest
 
 from perdure.cli import cli
+from perdure.client.plan_files import read_plan
 from perdure.settings import Settings
 
 ROOT = Path(__file__).parents[2]
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PAGES = [
+    ROOT / "README.md",
+    ROOT / "CONTRIBUTING.md",
+    *sorted((ROOT / "docs").rglob("*.md")),
+    *sorted((ROOT / "examples").glob("*/README.md")),
+]
+LANGUAGES = {"python", "toml", "yaml", "sh", "console", "text"}
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.M | re.S)
 LINK = re.compile(r"\]\((?!https?:)([^)#]+)")
 
 
 def blocks(language: str) -> list[tuple[str, str]]:
     found = [(page, match) for page in PAGES for match in BLOCK.finditer(page.read_text())]
-    return [(f"{page.name}:{match.start()}", match[2]) for page, match in found if match[1] == language]
+    return [
+        (f"{page.relative_to(ROOT)}:{match.start()}", match[2]) for page, match in found if match[1] == language
+    ]
+
+
+def shell_lines() -> list[str]:
+    """Return what a reader is told to type, without comments and without the variables before it."""
+    typed = [line for _, block in blocks("sh") for line in block.splitlines()]
+    typed += [
+        line.removeprefix("$ ")
+        for _, block in blocks("console")
+        for line in block.splitlines()
+        if line.startswith("$ ")
+    ]
+    return sorted({re.sub(r"^(\w+=\S+ )+", "", line.split("#")[0].strip()) for line in typed})
 
 
 def commands() -> list[str]:
-    lines = [line for _, block in blocks("sh") for line in block.splitlines()]
     inline = [text for page in PAGES for text in re.findall(r"`(perdure [^`]+)`", page.read_text())]
-    return sorted({line.split("#")[0].strip() for line in [*lines, *inline] if line.startswith("perdure ")})
+    lines = [*shell_lines(), *(text.split("#")[0].strip() for text in inline)]
+    return sorted({line for line in lines if line.startswith("perdure ")})
 
 
 @pytest.mark.parametrize(("where", "code"), blocks("python"), ids=[where for where, _ in blocks("python")])
@@ -55,6 +76,31 @@ def test_commands_exist(line: str) -> None:
     known = {option for parameter in command.get_params(context) for option in parameter.opts}
     for argument in arguments:
         assert not argument.startswith("--") or argument.split("=")[0] in known, f"{name} has no {argument}"
+
+
+@pytest.mark.parametrize(("where", "text"), blocks("yaml"), ids=[where for where, _ in blocks("yaml")])
+def test_plans_can_be_executed(where: str, text: str) -> None:
+    plan, faults = read_plan(text, None)
+    assert faults == [], where
+    assert plan is not None
+    assert plan.tasks
+
+
+def test_what_else_is_typed_exists() -> None:
+    """Targets of make, extras of the package, modules of ours and files."""
+    lines = shell_lines()
+    targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.M)
+    assert {line.split()[1] for line in lines if line.startswith("make ")} <= set(targets)
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = ",".join(re.findall(r"perdure\[([^\]]+)\]", " ".join(lines))).split(",")
+    assert set(extras) <= project["optional-dependencies"].keys()
+    paths = set(re.findall(r"(?<!\S)docker/[\w./-]+", " ".join(lines)))
+    assert [path for path in paths if not (ROOT / path).exists()] == []
+
+
+def test_no_block_is_of_a_language_that_nobody_looks_at() -> None:
+    named = {match for page in PAGES for match in re.findall(r"^```(\w+)", page.read_text(), re.M)}
+    assert named <= LANGUAGES
 
 
 @pytest.mark.parametrize("page", PAGES, ids=[str(page.relative_to(ROOT)) for page in PAGES])

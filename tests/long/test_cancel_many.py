@@ -15,6 +15,10 @@ from perdure.devserver import DevServer
 from tests.fakes.http import Connection, HttpServer, Request
 from tests.support.workers import WorkerProcess
 
+COUNT = 200
+REQUESTS_SECONDS = 10.0
+"""Within which no request is open any more."""
+
 
 class _Hanging(HttpServer):
     """Never answers; counts the requests that are open."""
@@ -35,19 +39,19 @@ class _Hanging(HttpServer):
 
 @pytest.mark.alone
 @pytest.mark.parametrize(
-    ("workflow", "count"),
-    [("ManyAgents", 200), ("ManyTidy", 40)],
-    ids=["200 agents", "40 workflows of the user's, each with an agent"],
+    "workflow",
+    ["ManyAgents", "ManyTidy"],
+    ids=["200 agents", "200 workflows of the user's, each with an agent"],
 )
-async def test_every_child_cleans_up(workflow: str, count: int, tmp_path: Path) -> None:
-    """How long it takes is printed, and not asserted: that is the machine's. The server's data is in memory."""
+async def test_every_child_cleans_up(workflow: str, tmp_path: Path) -> None:
+    """The server's data is in memory: a disk is the machine's."""
     trace = tmp_path / "trace"
     async with _Hanging() as fake, DevServer(tmp_path, port=0, ui_port=0, in_memory=True) as server:
         client = PerdureClient(await connect(address=server.address), task_queue="q")
         env = {"OPENAI_BASE_URL": f"{fake.url}/v1", "OPENAI_API_KEY": "sk-test", "TRACE": str(trace)}
         async with WorkerProcess(server.address, "q", "tests.support.tidy_app:app", env=env):
-            root = (await client.start_workflow(workflow, [count])).workflow_id
-            await _until(lambda: fake.open == count)
+            root = (await client.start_workflow(workflow, [COUNT])).workflow_id
+            await _until(lambda: fake.open == COUNT)
             asked_at = time.monotonic()
             await client.cancel(root)
             while (await client.show(root, depth=0)).info.status == "running":
@@ -56,14 +60,15 @@ async def test_every_child_cleans_up(workflow: str, count: int, tmp_path: Path) 
         requests = fake.last_closed_at - asked_at
         print(f"{workflow}: the last request closed after {requests:.1f} s, the run after {closed:.1f} s")
         assert fake.open == 0
+        assert requests <= REQUESTS_SECONDS
         assert requests <= closed, "a request outlived the run"
         assert (await client.show(root, depth=0)).info.status == "canceled"
         children = await _children(client.temporal, root)
-        assert list(children.values()) == ["canceled"] * count
+        assert list(children.values()) == ["canceled"] * COUNT
         if workflow == "ManyAgents":
             assert trace.read_text() == "tidied\n"
             return
-        assert sorted(trace.read_text().splitlines()) == sorted(f"tidied {n}" for n in range(count))
+        assert sorted(trace.read_text().splitlines()) == sorted(f"tidied {n}" for n in range(COUNT))
         for child in children:
             assert list((await _children(client.temporal, child)).values()) == ["canceled"]
 

@@ -7,6 +7,7 @@ import os
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from datetime import timedelta
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -27,7 +28,7 @@ from perdure.settings import Settings
 from perdure.storage.opening import data_converter, decoding, storage_folder
 from tests.support.browser import Browser
 from tests.support.programs import needs
-from tests.support.secret_app import app, break_down, settings, variable
+from tests.support.secret_app import app, break_down, onlooker, settings, variable
 from tests.support.workers import worker
 
 TIME = timedelta(seconds=30)
@@ -52,16 +53,20 @@ def keys(monkeypatch: pytest.MonkeyPatch) -> None:
 async def working(server: DevServer, made: Settings, queue: str = "") -> AsyncGenerator[PerdureClient]:
     converter = data_converter(made)
     temporal = await connect(address=server.address, converter=converter, interceptors=decoding(converter))
-    given = {"storage": made.storage, "state_dir": made.state_dir}
+    given = {"encryption": made.encryption, "storage": made.storage, "state_dir": made.state_dir}
     async with worker(app, temporal, queue=queue, **given) as client:
         yield client
 
 
 def kept(server: DevServer, made: Settings) -> bytes:
-    """Return all that the server and external storage have on disk."""
-    folders = (server.state_dir, storage_folder(made))
+    """Return all that the server, external storage and the blobs of tools have on disk."""
+    folders = (server.state_dir, storage_folder(made), blobs(made))
     files = [path for folder in folders for path in folder.rglob("*") if path.is_file()]
     return b"".join(path.read_bytes() for path in files)
+
+
+def blobs(made: Settings) -> Path:
+    return made.project_dir / made.state_dir / "blobs"
 
 
 def is_in(text: str, data: bytes) -> bool:
@@ -101,6 +106,10 @@ async def test_marked_texts_are_nowhere_and_clients_read_them(server: DevServer,
     assert is_in(marks["seen"], data), "what is not encrypted is found so"
     assert b"encryption-key-id" in data
     assert any(storage_folder(made).rglob("*")), "large results are outside"
+    assert all(mark.encode() in onlooker.seen for mark in marks.values()), "pictures are shown to the model"
+    names = {path.name for path in blobs(made).rglob("*")}
+    digests = {name: sha256(mark.encode()).hexdigest() for name, mark in marks.items()}
+    assert (digests["seen"] in names, digests["hidden"] in names) == (True, False)
     assert not is_in(marks["hidden"], data)
 
 

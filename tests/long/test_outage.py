@@ -1,14 +1,17 @@
 """An outage of the first model: runs finish on the fallback, the circuit opens, and closes when it is over."""
 
 import asyncio
+import re
 import socket
 from collections.abc import AsyncIterator
 from datetime import timedelta
 
 import pytest
+from click.testing import CliRunner
 from temporalio.client import Client
 
 from perdure import Agent, App, ModelSettings
+from perdure.cli import cli
 from perdure.client import PerdureClient, Step, Timeline
 from perdure.client._workers import ask_workers
 from perdure.contracts.workers import ProviderState
@@ -107,3 +110,16 @@ async def test_each_attempt_can_be_seen(client: PerdureClient) -> None:
         )
         assert "can't reach the server" in first.failure or "found it down" in first.failure
         assert first.attempts >= 1
+
+
+async def test_show_tells_what_was_tried_before_the_fallback(client: PerdureClient, temporal: Client) -> None:
+    address = {"TEMPORAL_ADDRESS": temporal.service_client.config.target_host}
+    for number in range(RUNS):
+        details = await client.show(f"outage-{number}")
+        (trouble,) = details.troubles
+        (first, _) = model_calls(await client.trace(f"outage-{number}"))
+        assert (trouble.model, trouble.is_answered, trouble.attempts) == ("flaky:m", False, first.attempts)
+        assert first.failure == f"ModelCallError: {trouble.failure}"
+        result = await asyncio.to_thread(CliRunner().invoke, cli, ["show", f"outage-{number}"], env=address)
+        assert result.exit_code == 0, result.output
+        assert re.search(rf"flaky:m failed after {first.attempts} attempts?: flaky: ", result.stdout)

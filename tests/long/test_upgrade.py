@@ -1,9 +1,9 @@
-"""A new build takes over: open runs move to it, or stay with the build that they began on."""
+"""A new build takes over: open runs move to it, or stay with the build that they began on; pinned either way."""
 
 import asyncio
 from contextlib import AsyncExitStack
 from datetime import timedelta
-from typing import Literal
+from typing import Any, Literal
 from uuid import uuid4
 
 import pytest
@@ -11,8 +11,11 @@ from temporalio.api.workflowservice.v1 import SetWorkerDeploymentCurrentVersionR
 from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
 
-from perdure import Agent, App, tool
+from perdure import Agent, App, Limits, tool
 from perdure.client import PerdureClient
+from perdure.contracts.messages import Message, ToolResultPart
+from perdure.contracts.steering import Session
+from perdure.providers.base import ModelRequest
 from perdure.testing import ScriptedModel
 from perdure.testing.scripted import calls
 from tests.support.workers import worker
@@ -80,3 +83,64 @@ async def test_open_runs_when_a_new_build_comes(
         result = await client.result(opened.workflow_id, timeout=TIME)
     assert result.output == f"done by {ends_on}"
     assert len(old.model.requests) == (1 if ends_on == "new" else 2)
+
+
+@tool(name="weigh", idempotent=True)
+def weigh_before(what: str) -> str:
+    """Weigh a thing."""
+    return f"{what} weighs 3 kg"
+
+
+@tool(name="weigh", idempotent=True)
+def weigh_since(thing: str, unit: str = "g") -> str:
+    """Weigh a thing, in a unit."""
+    return f"{thing} weighs 3000 {unit}"
+
+
+def _weigh(request: ModelRequest, messages: list[Message]) -> Any:
+    """Weigh what the user names, as the tool was first described."""
+    last = messages[-1]
+    is_asked = last.role == "user" and request.may_call_tools
+    return calls(("weigh", {"what": last.text})) if is_asked else f"answer {len(messages)}"
+
+
+async def test_an_open_run_keeps_what_it_began_with(temporal: Client) -> None:
+    """P3: the model is asked with the prompt, schemas and limits of the start, whatever the app has now."""
+    queue = f"q-{uuid4().hex[:8]}"
+    before, since = ScriptedModel(_weigh), ScriptedModel(_weigh)
+    old = Agent(
+        "scale", model="scripted:x", instructions="Weigh.", tools=[weigh_before], limits=Limits(max_turns=20)
+    )
+    new = Agent(
+        "scale", model="scripted:y", instructions="Don't weigh.", tools=[weigh_since], limits=Limits(max_turns=1)
+    )
+    async with worker(App(agents=[old], providers=[before]), temporal, queue=queue) as client:
+        run = await client.start_agent("scale", "salt", session=Session(idle_timeout=timedelta(hours=1)))
+        await _answered(client, run.workflow_id, 1)
+    async with worker(App(agents=[new], providers=[since]), temporal, queue=queue) as client:
+        await client.send(run.workflow_id, "flour")
+        await _answered(client, run.workflow_id, 2)
+        fresh = await client.start_agent("scale", "sugar")
+        assert (await client.result(fresh.workflow_id, timeout=TIME)).limit == "max_turns=1"
+        entries = await client.transcript(run.workflow_id)
+        await client.cancel(run.workflow_id)
+    first, *others = before.requests
+    asked, later = since.requests[:2], since.requests[2:]
+    for request in (*others, *asked):
+        assert (request.model, request.instructions, request.tools) == ("x", "Weigh.", first.tools)
+    assert {(request.model, request.instructions) for request in later} == {("y", "Don't weigh.")}
+    schemas = [request.tools[0].parameters["properties"].keys() for request in (first, later[0])]
+    assert schemas == [{"what"}, {"thing", "unit"}]
+    told = [part for entry in entries for part in entry.message.parts if isinstance(part, ToolResultPart)]
+    assert [part.outcome for part in told] == ["ok", "error"]
+    assert "the tool has changed since the run began" in str(told[1].content)
+
+
+async def _answered(client: PerdureClient, workflow_id: str, count: int) -> None:
+    """Wait until the run has answered so many messages, and waits for the next."""
+    async with asyncio.timeout(TIME.total_seconds()):
+        while True:
+            said = [entry.message for entry in await client.transcript(workflow_id)]
+            if sum(each.text.startswith("answer") for each in said) == count:
+                return
+            await asyncio.sleep(0.1)

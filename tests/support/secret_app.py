@@ -6,9 +6,10 @@ from typing import Any
 from temporalio import activity, workflow
 from temporalio.exceptions import ActivityError, ApplicationError
 
-from perdure import Agent, App, tool
-from perdure.contracts.messages import Message
+from perdure import Agent, App, ToolContext, tool
+from perdure.contracts.messages import ImagePart, Message, ToolResultPart
 from perdure.errors import ModelCallError
+from perdure.providers.base import BlobReader, Fragment
 from perdure.settings import EncryptionTable, Settings
 from perdure.testing import ScriptedModel, calls
 
@@ -29,6 +30,12 @@ def whisper(text: str) -> str:
 
 
 @tool(idempotent=True)
+def draw(text: str, ctx: ToolContext) -> list[ImagePart]:
+    """Put it into a picture."""
+    return [ImagePart(media_type="image/png", blob=ctx.put_blob(text.encode()))]
+
+
+@tool(idempotent=True)
 def fail(text: str) -> str:
     """Fail, saying why."""
     raise ValueError(text)
@@ -45,7 +52,20 @@ def say(_: Any, messages: list[Message]) -> Any:
     if "short" in text:
         return f"short: {text}"
     given = {"text": text}
-    return calls(("tell", given), ("whisper", given), ("fail", given))
+    return calls(("tell", given), ("whisper", given), ("draw", given), ("fail", given))
+
+
+class Onlooker(ScriptedModel):
+    """Looks at the pictures that it is shown, as a vendor's model does."""
+
+    seen: bytes = b""
+
+    def encode(self, message: Message, read_blob: BlobReader) -> Fragment:
+        for result in message.parts:
+            for part in result.content if isinstance(result, ToolResultPart) else ():
+                if isinstance(part, ImagePart) and part.blob is not None:
+                    self.seen += read_blob(part.blob)
+        return super().encode(message, read_blob)
 
 
 @activity.defn
@@ -72,8 +92,9 @@ class Breaking:
             raise ApplicationError(f"failed for {text}", text) from error
 
 
-teller = Agent("teller", model="scripted:x", instructions="Talk.", tools=[tell, whisper, fail])
-app = App(agents=[teller], workflows=[Breaking], providers=[ScriptedModel(say)])
+onlooker = Onlooker(say)
+teller = Agent("teller", model="scripted:x", instructions="Talk.", tools=[tell, whisper, draw, fail])
+app = App(agents=[teller], workflows=[Breaking], providers=[onlooker])
 
 
 def settings(folder: Any, key_id: str, *old: str) -> Settings:
