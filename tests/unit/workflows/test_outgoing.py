@@ -1,7 +1,7 @@
 """What is held back while other commands are on their way: on a loop that stands for a workflow's."""
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
 from datetime import timedelta
 from typing import Any
 
@@ -19,11 +19,13 @@ class Task:
     Attributes:
         timers: Open ones.
         patches: Patches that were asked for.
+        is_over: The test is.
     """
 
     def __init__(self, *, is_new: bool = True) -> None:
         self.timers: list[asyncio.Future[None]] = []
         self.patches: set[str] = set()
+        self.is_over = False
         self._is_new = is_new
 
     def patched(self, id: str) -> bool:
@@ -36,6 +38,8 @@ class Task:
 
     async def wait_condition(self, is_so: Callable[[], bool]) -> None:
         while not is_so():
+            if self.is_over:  # the loop is shared with other tests: what still waits doesn't go on there
+                raise asyncio.CancelledError
             await asyncio.sleep(0)
 
     def end(self) -> None:
@@ -95,19 +99,20 @@ async def settled() -> None:
 
 
 @pytest.fixture
-def task(monkeypatch: pytest.MonkeyPatch) -> Task:
-    return _as_workflow(monkeypatch, Task())
+def task(monkeypatch: pytest.MonkeyPatch) -> Iterator[Task]:
+    yield from _as_workflow(monkeypatch, Task())
 
 
 @pytest.fixture
-def old_task(monkeypatch: pytest.MonkeyPatch) -> Task:
+def old_task(monkeypatch: pytest.MonkeyPatch) -> Iterator[Task]:
     """Replay of a run that began before there was the patch."""
-    return _as_workflow(monkeypatch, Task(is_new=False))
+    yield from _as_workflow(monkeypatch, Task(is_new=False))
 
 
-def _as_workflow(monkeypatch: pytest.MonkeyPatch, task: Task) -> Task:
+def _as_workflow(monkeypatch: pytest.MonkeyPatch, task: Task) -> Iterator[Task]:
     monkeypatch.setattr(_outgoing, "workflow", task)
-    return task
+    yield task
+    task.is_over = True
 
 
 async def test_children_wait_until_others_have_started(task: Task) -> None:
