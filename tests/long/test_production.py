@@ -27,8 +27,8 @@ from tests.support.workers import WorkerProcess, worker
 APP = "tests.support.drain_app:app"
 TIME = timedelta(seconds=60)
 DRAINED = timedelta(seconds=150)
-RUNS = int(os.environ.get("DRAIN_RUNS", "100"))
-"""Open model calls when the worker is told to stop; `DRAIN_RUNS=500` for as many as a worker takes."""
+RUNS = int(os.environ.get("DRAIN_RUNS", "500"))
+"""Open model calls when the worker is told to stop: as many as it takes."""
 GRACE_SECONDS = 60
 
 
