@@ -21,6 +21,7 @@ from perdure.storage.collecting import Marks, mark, sweep
 from perdure.storage.local import LocalStorageDriver
 from perdure.storage.opening import data_converter, storage_folder
 from perdure.testing import ScriptedModel, calls
+from tests.support.browser import PROGRAM, Browser
 from tests.support.cli_project import CliProject
 from tests.support.workers import worker
 
@@ -169,3 +170,18 @@ async def test_the_command_line_opens_such_a_run(
     told = json.loads(await out("storage", "gc", "-o", "json"))
     assert (told["deleted"], told["is_dry"]) == (0, False), "all of it is young"
     assert told["runs"] >= 1
+
+
+@pytest.mark.skipif(PROGRAM is None, reason="there is no Chromium here: Debian's package is `chromium`")
+async def test_the_web_ui_opens_such_a_run(stored: PerdureClient, server: DevServer, settings: Settings) -> None:
+    """It shows the reference, which names the driver, and where the payload is."""
+    run = await stored.start_agent("big", "dump 3000000 " + "x" * 3 * MB)
+    await stored.result(run.workflow_id, timeout=TIME)
+    (first, *_) = (await stored.temporal.get_workflow_handle(run.workflow_id).fetch_history()).events
+    claim = first.workflow_execution_started_event_attributes.input.payloads[0].data
+    digest = json.loads(claim)["claimData"]["digest"]
+    assert folder(settings).path(stored.temporal.namespace, digest).exists()
+    async with Browser() as browser:
+        await browser.open(f"{server.ui_url}/namespaces/default/workflows/{run.workflow_id}/{run.run_id}/history")
+        for text in ("Completed", "perdure.local", digest):
+            await browser.until(f"document.body.textContent.includes('{text}')")
