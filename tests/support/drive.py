@@ -56,7 +56,7 @@ class OneRun:
 
     Attributes:
         activities: In flight, by number.
-        timers: Open, by number.
+        timers: Open, by number: when they are due.
         told: What updates were answered with, by id: a payload, or the failure's message.
         signals: What it sent to others.
         end: The command that closed it.
@@ -66,7 +66,7 @@ class OneRun:
     number: int
     now: datetime = _EPOCH
     activities: dict[int, Activity] = field(default_factory=dict[int, Activity])
-    timers: dict[int, timedelta] = field(default_factory=dict[int, timedelta])
+    timers: dict[int, datetime] = field(default_factory=dict[int, datetime])
     told: dict[str, Payload | str] = field(default_factory=dict[str, Payload | str])
     end: WorkflowCommand | None = None
     is_suggested: bool = False
@@ -105,13 +105,26 @@ class OneRun:
             self._enter(command)
         return commands
 
+    def query(self, name: str, kind: type[Any]) -> Any:
+        """Ask the run something; nothing of it is recorded."""
+        job = WorkflowActivationJob()
+        job.query_workflow.query_id = "q"
+        job.query_workflow.query_type = name
+        activation = WorkflowActivation(run_id=f"run-{self.number}", jobs=[job])
+        activation.timestamp.FromDatetime(self.now)
+        (command,) = _commands(self._instance, activation)
+        return read(command.respond_to_query.succeeded.response, kind)
+
     def replay(self) -> None:
-        """Run all of it again on a fresh instance, and find the same commands."""
+        """Run all of it again on a fresh instance, and find the same commands; a refused update left no trace."""
         instance = _make(self.number)
         patches = [
             c.set_patch_marker.patch_id for _, given in self.log for c in given if c.HasField("set_patch_marker")
         ]
         for activation, commands in self.log:
+            if any(c.update_response.HasField("rejected") for c in commands):
+                assert len(commands) == 1, "there is no event for what a refused update did"
+                continue
             again = WorkflowActivation()
             for patch in patches:
                 again.jobs.add().notify_has_patch.patch_id = patch
@@ -137,7 +150,7 @@ class OneRun:
                     asked.is_cancel_requested = True
             case "start_timer":
                 wait: Duration = command.start_timer.start_to_fire_timeout
-                self.timers[command.start_timer.seq] = wait.ToTimedelta()
+                self.timers[command.start_timer.seq] = self.now + wait.ToTimedelta()
             case "cancel_timer":
                 self.timers.pop(command.cancel_timer.seq, None)
             case "update_response":
