@@ -11,13 +11,14 @@ from temporalio.client import Client
 
 from perdure import Agent, App, Limits
 from perdure.client import PerdureClient
+from perdure.client._children import ChildReader
 from perdure.contracts.messages import Message
 from perdure.contracts.run import RunResult
 from perdure.errors import RunCancelled, UnexpectedModelBehavior
 from perdure.history import read_run
 from perdure.testing import ScriptedModel, calls
 from tests.integration.test_turns import TOOLS, results
-from tests.support.own_workflows import CleanUp, FanOut, Short, Steps, ToolTroubles
+from tests.support.own_workflows import CleanUp, FanOut, Race, Short, Steps, ToolTroubles
 from tests.support.workers import worker
 
 TIME = timedelta(seconds=60)
@@ -46,9 +47,10 @@ app = App(
         Agent("boss", model="boss:x", tools=[echo.as_tool(), *TOOLS]),
         slow,
         Agent("chief", model="chief:x", tools=[slow.as_tool()]),
+        Agent("late", model="late:x", limits=Limits(max_consecutive_errors=1)),
         Agent("matryoshka", model="doll:x", tools=[echo.as_tool()], limits=Limits(max_depth=0)),
     ],
-    workflows=[Steps, FanOut, ToolTroubles, Short, CleanUp],
+    workflows=[Steps, FanOut, Race, ToolTroubles, Short, CleanUp],
     providers=[
         ScriptedModel(_echo, name="echo"),
         ScriptedModel(_work, name="work"),
@@ -59,6 +61,7 @@ app = App(
         ScriptedModel([calls(("echo", {"input": "one"})), "the end"], name="doll"),
         ScriptedModel([calls(("slow", {"input": "one"})), "without it, then"], name="chief"),
         ScriptedModel(["too late"], name="slow", delay_seconds=60),
+        ScriptedModel(_echo, name="late", delay_seconds=1.5),
     ],
 )
 
@@ -102,10 +105,26 @@ async def test_collect_returns_failures_in_their_places(client: PerdureClient) -
     assert failed.startswith("UnexpectedModelBehavior: agent 'echo': 1 replies in a row could not be used")
 
 
-async def test_fail_names_the_agent_and_cancels_the_rest(client: PerdureClient) -> None:
+async def test_fail_names_the_agent_and_starts_no_more(client: PerdureClient) -> None:
     run = await client.start_workflow("FanOut", [["bad", "a"], "fail", 1])
     with pytest.raises(UnexpectedModelBehavior, match="agent 'echo'"):
         await client.result(run.workflow_id, timeout=TIME)
+    assert await _children(client, run.workflow_id) == ["failed"]
+
+
+async def test_fail_cancels_what_is_at_work_and_waits_for_it(client: PerdureClient) -> None:
+    run = await client.start_workflow("Race", [5])
+    with pytest.raises(UnexpectedModelBehavior, match="agent 'late'"):
+        await client.result(run.workflow_id, timeout=TIME)
+    assert sorted(await _children(client, run.workflow_id)) == ["canceled"] * 5 + ["failed"]
+
+
+async def _children(client: PerdureClient, workflow_id: str) -> list[str]:
+    """Return how the children of a run ended, as its own history has it: before it did."""
+    reader = ChildReader(client.temporal.data_converter)
+    async for event in client.temporal.get_workflow_handle(workflow_id).fetch_history_events():
+        await reader.read(event)
+    return [child.status for child in reader.children.values()]
 
 
 async def test_a_tool_step_fails_with_a_type(client: PerdureClient) -> None:

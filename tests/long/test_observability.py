@@ -3,6 +3,8 @@
 import asyncio
 import json
 import re
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -14,21 +16,28 @@ import pytest
 import yaml
 from temporalio.client import Client
 
-from perdure import Limits
+from perdure import Agent, App, Limits, tool
 from perdure.client import PerdureClient
 from perdure.devserver import DevServer
 from perdure.errors import LimitExceeded
+from perdure.testing import ScriptedModel, calls
 from tests.fakes.conversing import ConversingServer
+from tests.fakes.http import Connection, Request
+from tests.fakes.openai_server import error
 from tests.fakes.otlp import OtlpReceiver
 from tests.fakes.replies import FakeCall, FakeReply
 from tests.support.cli_project import CliProject
 from tests.support.health import free_port
+from tests.support.workers import worker
 
 TIME = timedelta(seconds=40)
 KEY = "sk-MARKED-KEY-0123456789"
 SAID = ("MARKED-INPUT", "MARKED-ARGUMENT", "MARKED-RESULT", "MARKED-REPLY", "MARKED-INSTRUCTION", "MARKED-CONTEXT")
+FAILURES = ("refused MARKED-ARGUMENT", "overloaded by MARKED-INPUT", "undone by MARKED-ORDER")
+"""What a tool, a vendor and a workflow of the user's own say when they fail."""
 APP = '''
 import logging, os
+from temporalio import workflow
 from perdure import Agent, App, ToolContext, tool
 
 log = logging.getLogger("shop")
@@ -38,7 +47,7 @@ async def look(name: str, ctx: ToolContext) -> str:
     """Look something up."""
     log.info("looks, attempt %d", ctx.attempt)
     if ctx.attempt == 1:
-        raise ValueError("refused " + os.environ["OPENAI_API_KEY"])
+        raise ValueError("refused " + name + " " + os.environ["OPENAI_API_KEY"])
     return "MARKED-RESULT of " + name
 
 @tool
@@ -46,11 +55,45 @@ def break_down() -> str:
     """Break down."""
     raise ValueError("broken")
 
+@workflow.defn
+class Order:
+    @workflow.init
+    def __init__(self, text: str) -> None:
+        raise ValueError("undone by " + text)
+
+    @workflow.run
+    async def run(self, text: str) -> None:
+        pass
+
 shop = Agent(
     "shop", model="openai:gpt-5-mini", instructions="MARKED-INSTRUCTION", tools=[look, break_down], on_limit="fail"
 )
-app = App(agents=[shop])
+app = App(agents=[shop], workflows=[Order])
 '''
+
+
+@tool(needs_approval=True)
+def pay() -> str:
+    """Pay."""
+    return "paid"
+
+
+HELD = App(
+    agents=[Agent("held", model="scripted:x", tools=[pay])],
+    providers=[ScriptedModel([calls(("pay", {})), "paid"])],
+)
+
+
+@asynccontextmanager
+async def _held(temporal: Client) -> AsyncGenerator[None]:
+    """Hold a run open that waits for approval, on a worker that tells nothing."""
+    async with worker(HELD, temporal) as client:
+        run = await client.start_agent("held", "go")
+        async with asyncio.timeout(TIME.total_seconds()):
+            while not [each async for each in client.list(agent="held", state="waiting_approval")]:
+                await asyncio.sleep(0.1)
+        yield
+        await client.cancel(run.workflow_id)
 
 
 def _decide(turn: int, messages: list[dict[str, Any]]) -> FakeReply:
@@ -58,6 +101,17 @@ def _decide(turn: int, messages: list[dict[str, Any]]) -> FakeReply:
         wanted = FakeCall("call_0", "look", json.dumps({"name": "MARKED-ARGUMENT"}))
         return FakeReply(calls=(wanted, FakeCall("call_1", "break_down", "{}")))
     return FakeReply(text="MARKED-REPLY")
+
+
+class _BusyServer(ConversingServer):
+    """Refuses the first request, and quotes it."""
+
+    async def _answer(self, request: Request, connection: Connection) -> None:
+        if self.requests[0] is not request:
+            await super()._answer(request, connection)
+            return
+        said = request.json()["messages"][-1]["content"]
+        await connection.answer_json(503, error(f"overloaded by {said}"))
 
 
 @dataclass(frozen=True)
@@ -78,7 +132,7 @@ class Seen:
 async def _work(server: DevServer, temporal: Client, folder: Path, *, content: bool) -> Seen:
     """Run a worker of the command line, and on it a run that ends well and one that reaches its limit."""
     queue, port = f"q-{uuid4().hex[:8]}", free_port()
-    async with OtlpReceiver() as receiver, ConversingServer(_decide) as fake:
+    async with OtlpReceiver() as receiver, _BusyServer(_decide) as fake, _held(temporal):
         environ = {
             **receiver.env,
             "OPENAI_BASE_URL": f"{fake.url}/v1",
@@ -91,11 +145,11 @@ async def _work(server: DevServer, temporal: Client, folder: Path, *, content: b
         if content:
             file = folder / "pyproject.toml"
             file.write_text(file.read_text() + "\n[tool.perdure.telemetry]\ncontent = true\n")
-        worker = project.start(
+        process = project.start(
             "worker", "--task-queue", queue, "--log-format", "json", "--metrics-address", str(port)
         )
         try:
-            await asyncio.to_thread(worker.wait_for, "serves the Task Queue")
+            await asyncio.to_thread(process.wait_for, "serves the Task Queue")
             client = PerdureClient(temporal, task_queue=queue)
             context = {"who": "MARKED-CONTEXT"}
             run = await client.start_agent("shop", "MARKED-INPUT", context=context, tenant="acme")
@@ -103,12 +157,15 @@ async def _work(server: DevServer, temporal: Client, folder: Path, *, content: b
             short = await client.start_agent("shop", "MARKED-INPUT", limits=Limits(max_turns=1))
             with pytest.raises(LimitExceeded):
                 await client.result(short.workflow_id, timeout=TIME)
+            broken = await client.start_workflow("Order", ["MARKED-ORDER"])
+            await asyncio.to_thread(process.wait_for, "Failing workflow task")
+            await client.terminate(broken.workflow_id, reason="seen")
             metrics = "" if content else await _scrape(port, "perdure_cache_hits_total")
-            code, _ = await asyncio.to_thread(worker.stop)
+            code, _ = await asyncio.to_thread(process.stop)
             assert code == 0
         finally:
             project.kill_all()
-    return Seen(receiver, metrics, worker.stderr, run.workflow_id)
+    return Seen(receiver, metrics, process.stderr, run.workflow_id)
 
 
 async def _scrape(port: int, last: str) -> str:
@@ -126,8 +183,8 @@ async def seen(server: DevServer, temporal: Client, tmp_path_factory: pytest.Tem
 
 def test_no_secret_and_no_content_is_seen(seen: Seen) -> None:
     assert len(seen.receiver.spans) > 5
-    everything = seen.everything()
-    assert [marked for marked in (*SAID, KEY, KEY[3:], "MARKED") if marked in everything] == []
+    told = [line for line in seen.everything().splitlines() if "MARKED" in line or KEY[3:] in line]
+    assert told == []
 
 
 async def test_content_is_there_for_those_who_want_it(server: DevServer, temporal: Client, tmp_path: Path) -> None:
@@ -138,7 +195,7 @@ async def test_content_is_there_for_those_who_want_it(server: DevServer, tempora
     chat = [span for span in seen.receiver.spans if span.name == "chat gpt-5-mini"][-1]
     asked = json.loads(chat.attributes["gen_ai.input.messages"])
     assert asked[0] == {"role": "user", "parts": [{"type": "text", "content": "MARKED-INPUT"}]}
-    assert any(said not in seen.metrics + seen.log for said in SAID)
+    assert [failure for failure in FAILURES if failure not in seen.log] == []
 
 
 def test_metrics_have_tokens_cost_errors_and_temporals_own(seen: Seen) -> None:
@@ -164,6 +221,13 @@ def test_metrics_have_tokens_cost_errors_and_temporals_own(seen: Seen) -> None:
     assert any('state="LimitExceeded"' in line for line in closed)
 
 
+def test_open_runs_are_counted_by_state(seen: Seen) -> None:
+    """The server's other runs count too."""
+    counts = dict(re.findall(r'\nperdure_runs\{[^}]*state="(\w+)"[^}]*\} (\d+)', seen.metrics))
+    assert int(counts["waiting_approval"]) >= 1
+    assert counts.keys() >= {"working", "paused", "waiting_limit", "waiting_answer"}
+
+
 def test_log_lines_have_the_run_and_the_span(seen: Seen) -> None:
     lines = [json.loads(line) for line in seen.log.splitlines() if line.startswith("{")]
     mine = [line for line in lines if line["logger"] == "shop" and line["workflow_id"] == seen.workflow_id]
@@ -172,7 +236,10 @@ def test_log_lines_have_the_run_and_the_span(seen: Seen) -> None:
     assert [ids[line["span_id"]].name for line in mine] == ["execute_tool look"] * 2
     assert {line["trace_id"] for line in mine} == {ids[mine[0]["span_id"]].trace_id}
     failed = [line for line in lines if "failed, attempt 1" in line["message"]]
-    assert failed
+    assert {line["message"] for line in failed} == {
+        "call_model failed, attempt 1: ModelCallError (kind=transient, status_code=503)",
+        "call_tool failed, attempt 1: ToolError (tool=look, error=ValueError)",
+    }
     assert {line["workflow_id"] for line in failed} <= {
         span.attributes.get("temporalWorkflowID") for span in ids.values()
     }
@@ -196,7 +263,7 @@ def test_the_dashboard_and_the_alerts_ask_for_what_there_is(seen: Seen) -> None:
     asked += [rule["expr"] for rule in rules]
     metrics = {name for expr in asked for name in re.findall(r"\b(?:perdure|gen_ai|temporal)_\w+(?=[\[{)])", expr)}
     assert len(metrics) > 10
-    unheard = {"perdure_runs", "perdure_cache_misses_total", "temporal_workflow_task_execution_failed_total"}
+    unheard = {"perdure_cache_misses_total", "temporal_workflow_task_execution_failed_total"}
     labels = {
         "gen_ai_operation_name",
         "gen_ai_request_model",

@@ -1,11 +1,13 @@
 """What the server is told of a run: search attributes, written when they change, and details for the web UI."""
 
 import asyncio
+import json
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 from google.protobuf.duration_pb2 import Duration
 from temporalio.api.enums.v1 import EventType
 from temporalio.api.sdk.v1 import WorkflowMetadata
@@ -15,6 +17,7 @@ from temporalio.service import RPCError
 
 from perdure import Agent, App, Limits, tool
 from perdure._search_attributes import existing_search_attributes
+from perdure.cli import cli
 from perdure.cli._checks import Doctor, Finding
 from perdure.client import PerdureClient
 from perdure.connection import connect
@@ -68,6 +71,12 @@ async def test_the_run_adds_what_its_starter_did_not_know(temporal: Client) -> N
 def look(number: int) -> str:
     """Look at a page."""
     return f"page {number}"
+
+
+@tool(needs_approval=True)
+def pay() -> str:
+    """Pay."""
+    return "paid"
 
 
 def _looks(request: Any, messages: list[Message]) -> Any:
@@ -137,6 +146,33 @@ async def test_a_run_that_waits_is_found_by_its_state_and_cost(temporal: Client)
         assert f"is reached · waits for: perdure limit {run.workflow_id}" in told
         assert "2 turns of 2 · 2 tool calls" in told
         await served.terminate(run.workflow_id, reason="the test is over")
+
+
+async def test_the_command_line_finds_what_waits_for_approval_and_was_dear(temporal: Client) -> None:
+    app = App(
+        agents=[Agent("payer", model="ten:x", tools=[pay]), Agent("cheap", model="free:x", tools=[pay])],
+        providers=[ScriptedModel([calls(("pay", {})), "paid"], name=name) for name in ("ten", "free")],
+    )
+    address = {"TEMPORAL_ADDRESS": temporal.service_client.config.target_host}
+
+    async def listed(agent: str, cost: str) -> list[str]:
+        line = f"list --state waiting_approval --agent {agent} --min-cost {cost} -o jsonl"
+        result = await asyncio.to_thread(CliRunner().invoke, cli, line.split(), env=address)
+        assert result.exit_code == 0, result.output
+        return [json.loads(each)["workflow_id"] for each in result.stdout.splitlines()]
+
+    prices = {**DEAR, "free:x": {"input_usd": 0, "output_usd": 0}}
+    async with worker(app, temporal, prices=prices) as served:
+        dear = await served.start_agent("payer", "go " * 4000)
+        cheap = await served.start_agent("cheap", "go")
+        async with asyncio.timeout(30):
+            while not (await listed("payer", "1") and await listed("cheap", "0")):
+                await asyncio.sleep(0.1)
+        assert await listed("payer", "1") == [dear.workflow_id]
+        assert await listed("payer", "1000") == []
+        assert await listed("cheap", "1") == []
+        for run in (dear, cheap):
+            await served.cancel(run.workflow_id)
 
 
 async def test_details_name_child_runs_with_links_where_the_address_is_known(temporal: Client) -> None:

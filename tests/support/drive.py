@@ -77,7 +77,7 @@ class OneRun:
         activities: In flight, by number.
         children: Open, by number.
         letters: On their way, by number.
-        timers: Open, by number.
+        timers: Open, by number: when they are due.
         told: What updates were answered with, by id: a payload, or the failure's message.
         end: The command that closed it.
     """
@@ -90,7 +90,7 @@ class OneRun:
     activities: dict[int, Activity] = field(default_factory=dict[int, Activity])
     children: dict[int, Child] = field(default_factory=dict[int, Child])
     letters: dict[int, Letter] = field(default_factory=dict[int, Letter])
-    timers: dict[int, timedelta] = field(default_factory=dict[int, timedelta])
+    timers: dict[int, datetime] = field(default_factory=dict[int, datetime])
     told: dict[str, Payload | str] = field(default_factory=dict[str, Payload | str])
     end: WorkflowCommand | None = None
     is_suggested: bool = False
@@ -132,14 +132,27 @@ class OneRun:
             self._enter(command)
         return commands
 
+    def query(self, name: str, kind: type[Any]) -> Any:
+        """Ask the run something; nothing of it is recorded."""
+        job = WorkflowActivationJob()
+        job.query_workflow.query_id = "q"
+        job.query_workflow.query_type = name
+        activation = WorkflowActivation(run_id=f"run-{self.number}", jobs=[job])
+        activation.timestamp.FromDatetime(self.now)
+        (command,) = _commands(self._instance, activation)
+        return read(command.respond_to_query.succeeded.response, kind)
+
     def replay(self) -> None:
-        """Run all of it again on a fresh instance, and find the same commands; history knows no refused update."""
+        """Run all of it again on a fresh instance, and find the same commands; a refused update left no trace."""
         refused = {id for id, told in self.told.items() if isinstance(told, str)}
         instance = self._make()
         patches = [
             c.set_patch_marker.patch_id for _, given in self.log for c in given if c.HasField("set_patch_marker")
         ]
         for activation, commands in self.log:
+            if len(activation.jobs) == 1 and any(c.update_response.HasField("rejected") for c in commands):
+                assert len(commands) == 1, "there is no event for what a refused update did"
+                continue
             again = WorkflowActivation()
             for patch in patches:
                 again.jobs.add().notify_has_patch.patch_id = patch
@@ -171,7 +184,7 @@ class OneRun:
                     asked.is_cancel_requested = True
             case "start_timer":
                 wait: Duration = command.start_timer.start_to_fire_timeout
-                self.timers[command.start_timer.seq] = wait.ToTimedelta()
+                self.timers[command.start_timer.seq] = self.now + wait.ToTimedelta()
             case "cancel_timer":
                 self.timers.pop(command.cancel_timer.seq, None)
             case "update_response":

@@ -58,6 +58,16 @@ class FanOut:
 
 
 @workflow.defn
+class Race:
+    """Agents at work when one of them fails."""
+
+    @workflow.run
+    async def run(self, count: int) -> None:
+        slow = [run_agent("slow", f"wait {n}") for n in range(count)]
+        await gather(*slow, run_agent("late", "bad"), on_error="fail")
+
+
+@workflow.defn
 class ToolTroubles:
     @workflow.run
     async def run(self) -> list[str]:

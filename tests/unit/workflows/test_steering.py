@@ -1,73 +1,154 @@
-"""Random sequences of what may reach a run, against a model of it: each message is entered once, in order.
+"""Random sequences of what may reach a run, against a model of it.
+
+Messages, pauses, approvals, questions, interruptions, Continue-As-New and cancellation, in any order. Each message
+is entered once, in order; each decision is acted on once; nothing starts while the run is paused.
 
 The real workflow code runs, without a server (`tests.support.drive`). Each sequence is replayed at its end.
 """
 
-from collections.abc import Sequence
-from datetime import timedelta
+from collections import Counter
 from typing import Any
 
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
-from temporalio.bridge.proto.workflow_commands import WorkflowCommand
 
-from perdure.contracts.calls import CallToolRequest, CallToolResult
-from perdure.contracts.messages import Message, TextPart, ToolCallPart, tool_message
-from perdure.contracts.names import CALL_MODEL, CALL_TOOL, COPY_CONVERSATION, PAUSE_SIGNAL, SEND_UPDATE
-from perdure.contracts.run import RunInput
-from perdure.contracts.spec import AgentSpec, ModelSpec, ToolSpec
-from perdure.contracts.steering import PauseNotice, SendReceipt, SendRequest, Session
-from tests.support.drive import OneRun, cancel, fired, read, signal, update
-from tests.support.drive_chain import Chain
-
-SPEC = AgentSpec(
-    name="a",
-    models=(ModelSpec(name="fake:x"),),
-    tools=(ToolSpec(name="look", parameters={"type": "object"}, idempotent=True),),
+from perdure.contracts.calls import (
+    CallModelRequest,
+    CallModelResult,
+    CallToolRequest,
+    CallToolResult,
+    CopyConversationRequest,
+    CopyConversationResult,
 )
-CLOSED = ("complete_workflow_execution", "fail_workflow_execution", "cancel_workflow_execution")
-IDLE = timedelta(hours=1)
+from perdure.contracts.messages import Message, TextPart, ToolCallPart, ToolResultPart, tool_message
+from perdure.contracts.names import (
+    CALL_MODEL,
+    CALL_TOOL,
+    COPY_CONVERSATION,
+    DECIDE_UPDATE,
+    LOAD_AGENT,
+    PAUSE_SIGNAL,
+    SEND_UPDATE,
+    STATUS_QUERY,
+)
+from perdure.contracts.run import MessagesQuery, RunInput, RunStatus
+from perdure.contracts.steering import PauseNotice, SendReceipt, SendRequest, Session
+from perdure.contracts.usage import Usage
+from perdure.contracts.waits import DecideRequest, Decision, Wait
+from tests.support.drive import Activity, OneRun, cancel, fired, read, resolved, signal, update
+from tests.support.steered import EDITED, EXPECTED, IDLE, SPEC, Told, call_of, decision_of
 
 
 class Steering(RuleBasedStateMachine):
     """A run, and what is known of it from outside."""
 
-    @initialize(is_session=st.booleans())
+    @initialize(is_session=st.sampled_from([True, True, False]))
     def begin(self, is_session: bool) -> None:
+        self.is_session = is_session
         session = Session(idle_timeout=IDLE) if is_session else None
         self.accepted: list[str] = []
         self.receipts: dict[str, SendReceipt] = {}
         self.is_paused = self.is_cancelled = False
         self.updates = 0
-        request = RunInput(agent="a", input=(TextPart(text="go"),), session=session)
-        self.chain = Chain(SPEC, request, on_commands=self._look)
+        self.waits: dict[str, Told] = {}
+        self.made = Counter[str]()
+        self.edited: set[str] = set()
+        self.is_allowed = self.is_news = False
+        self.run = OneRun(RunInput(agent="a", input=(TextPart(text="go"),), session=session), 1)
+        self.runs = [self.run]
+        self._give()
 
-    def _look(self, commands: Sequence[WorkflowCommand]) -> None:
-        """Nothing is started by what comes while the run is paused."""
-        started = {c.schedule_activity.activity_type for c in commands if c.HasField("schedule_activity")}
-        if self.is_paused:
+    def _give(self, *jobs: Any) -> None:
+        """Give the run events, and serve what asks for no decision: specs, and copies of conversations."""
+        before = self.is_paused
+        commands = self.run.activate(*jobs)
+        scheduled = [c.schedule_activity for c in commands if c.HasField("schedule_activity")]
+        if before and self.is_paused:
+            started = {each.activity_type for each in scheduled}
             assert started <= {COPY_CONVERSATION}, "something new was started while paused"
+        for each in scheduled:
+            if each.activity_type == CALL_TOOL:
+                self._note_call(read(each.arguments[0], CallToolRequest))
+        if self.run.end is not None and self.run.end.HasField("continue_as_new_workflow_execution"):
+            self._continue()
+        for activity in list(self.run.activities.values()):
+            if activity.name == LOAD_AGENT:
+                self._end(activity, SPEC)
+            elif activity.name == COPY_CONVERSATION:
+                self._end(activity, self._copy(read(activity.argument, CopyConversationRequest)))
+        self._note_waits()
 
-    @property
-    def run(self) -> OneRun:
-        return self.chain.run
+    def _note_call(self, asked: CallToolRequest) -> None:
+        """Enter that a tool was called: once, and as it was allowed."""
+        self.made[asked.call_id] += 1
+        if asked.name == "deploy":
+            verdict = self._verdict(asked.call_id)
+            assert verdict == "approve" or (self.is_allowed and not verdict), "nobody has approved it"
+            assert asked.is_edited == (asked.call_id in self.edited)
+            assert not asked.is_edited or asked.arguments == EDITED
+
+    def _note_waits(self) -> None:
+        """Enter what waits now; what waits no more was decided, or its time was over, or the run is."""
+        pending = {} if self.is_closed else {each.id: each for each in self.run.code._waits.pending}  # pyright: ignore
+        for id, wait in pending.items():
+            if id not in self.waits:
+                self.waits[id] = Told(self._call_of(wait), wait.deadline)
+            told = self.waits[id]
+            assert (told.verdict, told.deadline) == ("", wait.deadline), "it was decided, or has another deadline"
+        for id, told in self.waits.items():
+            if not told.verdict and id not in pending and not self.is_cancelled:
+                assert told.deadline is not None, "it was forgotten"
+                assert told.deadline <= self.run.now, "it was forgotten"
+                told.verdict = "expired"
+
+    def _call_of(self, wait: Wait) -> str:
+        assert wait.call_slot is not None
+        return self._messages()[wait.call_slot].tool_calls[wait.index].id
+
+    def _verdict(self, call: str) -> str:
+        return next((each.verdict for each in self.waits.values() if each.call == call), "")
+
+    def _continue(self) -> None:
+        arguments = self.run.end.continue_as_new_workflow_execution.arguments  # pyright: ignore
+        request: RunInput = read(arguments[0], RunInput)
+        assert not self.run.activities, "a call was in flight"
+        self.run = OneRun(request, len(self.runs) + 1, now=self.run.now)
+        self.runs.append(self.run)
+        self._give()
+
+    def _copy(self, asked: CopyConversationRequest) -> CopyConversationResult:
+        closed = self.runs[-2].code
+        query = MessagesQuery(conversation="main", start=asked.start, stop=asked.stop)
+        page = closed.messages(query)
+        return CopyConversationResult(start=asked.start, messages=page.messages, spec=SPEC)
+
+    def _end(self, activity: Activity, result: Any) -> None:
+        self.run.activities.pop(activity.seq, None)
+        self._give(resolved(activity, result))
+
+    def _open(self, name: str) -> Activity | None:
+        return next((each for each in self.run.activities.values() if each.name == name), None)
 
     @property
     def is_closed(self) -> bool:
         return self.run.end is not None
 
+    def _update(self, name: str, request: Any) -> Any:
+        """Return what an update is answered with: a payload, or why it is refused."""
+        self.updates += 1
+        number, run = f"u{self.updates}", self.run
+        self._give(update(name, number, request))
+        return run.told[number]
+
+    @precondition(lambda self: not self.is_closed)
     @rule(interrupt=st.booleans(), again=st.booleans())
     def send(self, interrupt: bool, again: bool) -> None:
         known = self.accepted[-1] if again and self.accepted else ""
         id = known or f"m{len(self.accepted)}"
-        if self.is_closed:
-            return
-        call, self.updates = self.chain.find(CALL_MODEL), self.updates + 1
-        number, run = f"u{self.updates}", self.run
+        call = self._open(CALL_MODEL)
         request = SendRequest(id=id, parts=(TextPart(text=id),), interrupt=interrupt)
-        self.chain.give(update(SEND_UPDATE, number, request))
-        answer = run.told[number]
+        answer = self._update(SEND_UPDATE, request)
         assert not isinstance(answer, str), answer
         receipt: SendReceipt = read(answer, SendReceipt)
         if known:
@@ -78,57 +159,141 @@ class Steering(RuleBasedStateMachine):
             assert receipt.number == len(self.accepted)
             assert call is None or call.is_cancel_requested >= interrupt, "the call in flight was not stopped"
 
-    @precondition(lambda self: self.chain.find(CALL_MODEL) is not None)
-    @rule(wants_tools=st.integers(0, 2), partial=st.sampled_from(["", "so far"]))
-    def reply(self, wants_tools: int, partial: str) -> None:
-        call = self.chain.find(CALL_MODEL)
+    @precondition(lambda self: self._open(CALL_MODEL) is not None and (self.is_session or len(self.accepted) > 1))
+    @rule(partial=st.sampled_from(["", "so far"]))
+    def answer(self, partial: str) -> None:
+        self._reply([], partial)
+
+    @precondition(lambda self: self._open(CALL_MODEL) is not None)
+    @rule(wants=st.sampled_from(["deploy ask", "deploy deploy look", "ask look", "deploy", "look look"]))
+    def ask_for_calls(self, wants: str) -> None:
+        self._reply(wants.split(), "so far")
+
+    def _reply(self, wants: list[str], partial: str) -> None:
+        call = self._open(CALL_MODEL)
         assert call is not None
+        asked: CallModelRequest = read(call.argument, CallModelRequest)
         if call.is_cancel_requested and not partial:
-            self.chain.end(call, None)
+            self._end(call, None)
             return
+        stop = "interrupted" if call.is_cancel_requested else "end"
         parts: list[Any] = [TextPart(text=partial or "answer")]
         if not call.is_cancel_requested:
-            slots = self.chain.model_call().slots
-            parts += [ToolCallPart(id=f"c{slots}.{n}", name="look") for n in range(wants_tools)]
-        self.chain.reply(*parts, stop="interrupted" if call.is_cancel_requested else "end")
+            ids = [f"c{asked.slots}.{n}" for n in range(len(wants))]
+            parts += [call_of(id, name) for id, name in zip(ids, wants, strict=True)]
+        message = Message(role="assistant", parts=tuple(parts), stop=stop, model="fake:x")
+        self._end(call, CallModelResult(message=message, usage=Usage(input_tokens=1, output_tokens=1)))
 
-    @precondition(lambda self: self.chain.find(CALL_TOOL) is not None)
+    @precondition(lambda self: self._open(CALL_TOOL) is not None)
     @rule()
     def tool_result(self) -> None:
-        call = self.chain.find(CALL_TOOL)
+        call = self._open(CALL_TOOL)
         assert call is not None
         asked: CallToolRequest = read(call.argument, CallToolRequest)
         if call.is_cancel_requested:
-            self.chain.end(call, None)
+            self._end(call, None)
             return
-        part = ToolCallPart(id=asked.call_id, name="look")
-        self.chain.end(call, CallToolResult(slot=asked.slot, message=tool_message(part, "seen")))
+        part = ToolCallPart(id=asked.call_id, name=asked.name)
+        self._end(call, CallToolResult(slot=asked.slot, message=tool_message(part, "seen")))
 
+    @precondition(lambda self: self._waiting("approval"))
+    @rule(pick=st.integers(0, 9))
+    def approve(self, pick: int) -> None:
+        self._decide("approval", pick, "approve")
+
+    @precondition(lambda self: self._waiting("approval"))
+    @rule(pick=st.integers(0, 9))
+    def approve_for_good(self, pick: int) -> None:
+        self._decide("approval", pick, "always")
+
+    @precondition(lambda self: self._waiting("approval"))
+    @rule(pick=st.integers(0, 9))
+    def approve_edited(self, pick: int) -> None:
+        self._decide("approval", pick, "edit")
+
+    @precondition(lambda self: self._waiting("approval"))
+    @rule(pick=st.integers(0, 9))
+    def deny(self, pick: int) -> None:
+        self._decide("approval", pick, "deny")
+
+    @precondition(lambda self: self._waiting("question"))
+    @rule(pick=st.integers(0, 9))
+    def answer_question(self, pick: int) -> None:
+        self._decide("question", pick, "answer")
+
+    def _waiting(self, kind: str) -> list[Wait]:
+        book = self.run.code._waits  # pyright: ignore[reportPrivateUsage]
+        return [] if self.is_closed else [each for each in book.pending if each.kind == kind]
+
+    def _decide(self, kind: str, pick: int, verdict: str) -> None:
+        waiting = self._waiting(kind)
+        wait = waiting[pick % len(waiting)]
+        request = decision_of(wait.id, verdict, f"d{self.updates}")
+        refusal = self._refusal(wait, verdict)
+        if not refusal:
+            self._expect(request, wait)
+        answer = self._update(DECIDE_UPDATE, request)
+        if refusal:
+            assert refusal in str(answer)
+        else:
+            assert read(answer, Decision).id == request.id
+
+    def _refusal(self, wait: Wait, verdict: str) -> str:
+        """Return why a decision must be refused; empty where it must be taken."""
+        if wait.deadline is not None and wait.deadline <= self.run.now:
+            return "It came too late"
+        has_come_to_it = self.run.code._waits._pending[wait.id].faults is not None  # pyright: ignore
+        return "" if has_come_to_it or verdict in ("approve", "always", "deny") else "has just continued as new"
+
+    def _expect(self, request: DecideRequest, wait: Wait) -> None:
+        """Enter a decision before it is given: the run acts on it in the same step."""
+        alike = [self.waits[each.id] for each in self.run.code._waits.pending if each.tool == wait.tool]  # pyright: ignore
+        for told in alike if request.is_always else [self.waits[wait.id]]:
+            told.verdict, told.decision = request.verdict, request.id
+        self.is_news, self.is_allowed = True, self.is_allowed or request.is_always
+        if request.arguments is not None:
+            self.edited.add(self.waits[wait.id].call)
+
+    @precondition(lambda self: not self.is_closed and self.is_news)
+    @rule(pick=st.integers(0, 9), is_same=st.booleans())
+    def decide_again(self, pick: int, is_same: bool) -> None:
+        self.is_news = False
+        id, told = [each for each in self.waits.items() if each[1].verdict][pick % self._decided()]
+        verdict = "answer" if told.verdict == "answer" else "deny"
+        is_same = is_same and told.decision != ""
+        answer = self._update(DECIDE_UPDATE, decision_of(id, verdict, told.decision if is_same else "another"))
+        assert isinstance(answer, str) != is_same
+        if is_same:
+            assert read(answer, Decision).id == told.decision
+
+    def _decided(self) -> int:
+        return sum(1 for told in self.waits.values() if told.verdict)
+
+    @precondition(lambda self: not self.is_closed)
     @rule(is_on=st.booleans())
     def pause(self, is_on: bool) -> None:
-        if not self.is_closed:
-            self.is_paused = is_on
-            self.chain.give(signal(PAUSE_SIGNAL, PauseNotice(is_on=is_on)))
+        self.is_paused = is_on
+        self._give(signal(PAUSE_SIGNAL, PauseNotice(is_on=is_on)))
 
+    @precondition(lambda self: self.is_closed or not self.run.is_suggested)
     @rule()
     def suggest_a_new_run(self) -> None:
         self.run.is_suggested = True
 
-    @precondition(lambda self: len(self.accepted) > 1)
+    @precondition(lambda self: len(self.accepted) > 2 and not self.is_closed and not self.is_cancelled)
     @rule()
     def cancel(self) -> None:
-        if not self.is_closed and not self.is_cancelled:
-            self.is_cancelled = True
-            self.chain.give(cancel())
+        self.is_cancelled = True
+        self._give(cancel())
 
+    @precondition(lambda self: not self.is_closed)
     @rule()
     def time_passes(self) -> None:
-        if self.is_closed:
-            return
         self.run.now += IDLE
-        for timer in list(self.run.timers):
-            del self.run.timers[timer]
-            self.chain.give(fired(timer))
+        for timer, due in list(self.run.timers.items()):
+            if due <= self.run.now and timer in self.run.timers:
+                del self.run.timers[timer]
+                self._give(fired(timer))
 
     @invariant()
     def messages_are_there_once_in_order(self) -> None:
@@ -138,17 +303,51 @@ class Steering(RuleBasedStateMachine):
 
     @invariant()
     def results_follow_their_calls(self) -> None:
-        expected: list[str] = []
+        """In the model's order; those of the last turn may still be awaited."""
+        asked: list[str] = []
+        given: list[str] = []
         for message in self._messages():
-            if expected:
-                assert [getattr(part, "call_id", "") for part in message.parts] == [expected.pop(0)]
-            expected += [call.id for call in message.tool_calls]
+            results = [part.call_id for part in message.parts if isinstance(part, ToolResultPart)]
+            if results:
+                given += results
+                assert given == [each for each in asked if each in given]
+            else:
+                assert given == asked, "the conversation went on without a result"
+                asked, given = [call.id for call in message.tool_calls], []
+
+    @invariant()
+    def results_are_what_was_decided(self) -> None:
+        """Each call was made once at most, and only where nobody forbade it; each answer is the person's."""
+        tools = {call.id: call.name for message in self._messages() for call in message.tool_calls}
+        for message in self._messages():
+            for part in message.parts:
+                if not isinstance(part, ToolResultPart):
+                    continue
+                tool, verdict = tools[part.call_id], self._verdict(part.call_id)
+                text = "".join(getattr(each, "text", "") for each in part.content)
+                assert text == EXPECTED[tool, verdict], (tool, verdict)
+                assert self.made[part.call_id] == (text == "seen")
+
+    @invariant()
+    def it_says_what_it_does(self) -> None:
+        state = self.run.query(STATUS_QUERY, RunStatus).state
+        if self.run.end is not None:
+            assert state in ("completed", "cancelled")
+            return
+        kinds = {each.kind for each in self.run.code._waits.pending}  # pyright: ignore[reportPrivateUsage]
+        if kinds:
+            assert state == ("waiting_approval" if "approval" in kinds else "waiting_answer")
+        elif self.is_paused:
+            assert state == "paused"
+        else:
+            assert state in ("starting", "working", "idle")
 
     @invariant()
     def it_ends_as_it_should(self) -> None:
         end = self.run.end
         if end is None:
-            assert self.run.activities or self.is_paused or self.run.timers, "nothing would ever wake it"
+            waits = self.run.code._waits.pending  # pyright: ignore[reportPrivateUsage]
+            assert self.run.activities or self.is_paused or self.run.timers or waits, "nothing would ever wake it"
             return
         kind = end.WhichOneof("variant")
         if self.is_cancelled:
@@ -161,9 +360,9 @@ class Steering(RuleBasedStateMachine):
         return self.run.code._conversation.messages()  # pyright: ignore[reportPrivateUsage]
 
     def teardown(self) -> None:
-        if hasattr(self, "chain"):
-            self.chain.replay()
+        for run in getattr(self, "runs", []):
+            run.replay()
 
 
-Steering.TestCase.settings = settings(max_examples=200, stateful_step_count=20)
+Steering.TestCase.settings = settings(max_examples=300, stateful_step_count=50)
 TestSteering = Steering.TestCase
