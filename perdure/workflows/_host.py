@@ -87,16 +87,22 @@ class SteeredPlan(Protocol):
 
 
 class Reset:
-    """Whether the run was reset, and whether that was not looked into yet."""
+    """How often the run was reset, and whether that was not looked into yet."""
 
     def __init__(self) -> None:
         """It wasn't."""
         self.is_new = False
-        self.has_happened = False
+        self.number = 0
+
+    @property
+    def has_happened(self) -> bool:
+        """Whether it was reset at all."""
+        return self.number > 0
 
     def note(self, _: int) -> None:
         """It was. Called outside of the workflow's event loop, where exceptions are lost."""
-        self.is_new = self.has_happened = True
+        self.is_new = True
+        self.number += 1
 
 
 class Host:
@@ -166,9 +172,16 @@ class Host:
             self._earlier.pop(run.workflow_id, None)
         return fresh
 
-    def is_reset_again(self) -> bool:
-        """Say whether the run was reset since it looked for child runs of before: there may be later ones."""
-        return self.reset.is_new and workflow.patched(_AGAIN_PATCH)
+    async def know_earlier(self) -> int:
+        """Look for child runs of before, and return how many resets are looked into then."""
+        await self.find_earlier()
+        while (self.reset.is_new or self._finding is not None) and workflow.patched(_AGAIN_PATCH):
+            await self.find_earlier()
+        return self.reset.number
+
+    def is_reset_since(self, number: int) -> bool:
+        """Say whether the run was reset once more than so often: there may be later child runs."""
+        return self.reset.number > number and workflow.patched(_AGAIN_PATCH)
 
     def note_earlier(self, runs: Iterable[EarlierRun]) -> None:
         """Remember child runs of before: their work is kept."""

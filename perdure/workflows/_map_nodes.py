@@ -119,14 +119,12 @@ class Nodes:
     async def _find(self, start: int, stop: int, node_id: str) -> tuple[tuple[EarlierRun, ...], MapPage | None]:
         """Return the nodes of before that had some of these items; and the page, where one has done all."""
         while True:
-            await current_host().find_earlier()
-            if current_host().is_reset_again():
-                continue
+            resets = await current_host().know_earlier()
             earlier, page = self._earlier(start, stop), None
             if len(earlier) == 1 and earlier[0].workflow_id == node_id:
                 found = await resume_run(ResumeRunRequest(run=earlier[0]))
                 page = None if found.result is None else MapPage.model_validate(found.result)
-            if not current_host().is_reset_again():
+            if not current_host().is_reset_since(resets):
                 return earlier, page
 
     async def _slice(self, start: int, stop: int, window: int, node_id: str) -> MapSlice:

@@ -104,14 +104,12 @@ async def _find(child_id: str, given: EarlierRun | None) -> ResumeRunResult:
     """Return what is good of the run of before that a child goes on from; nothing where there is none."""
     host, found = current_host(), ResumeRunResult()
     while True:
-        await host.find_earlier()
-        if host.is_reset_again():
-            continue
+        resets = await host.know_earlier()
         earlier, given = given or host.take_earlier(child_id), None
         if earlier is None:
             return found
         found = await resume_run(ResumeRunRequest(run=earlier))
-        if not host.is_reset_again():
+        if not host.is_reset_since(resets):
             return found
 
 
