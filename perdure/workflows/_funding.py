@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from perdure.contracts.budget import NOTHING, SETTLED, Amount, amount_of, settled_in
+from perdure.contracts.budget import NOTHING, SETTLED, Amount, settled_in
 from perdure.contracts.limits import Limits
 from perdure.contracts.run import EarlierRun, RunInput, RunResult
 from perdure.errors import PerdureError
@@ -66,5 +66,6 @@ def inherit(own: Limits, parents: Limits) -> Limits:
 
 def settled_by(result: RunResult) -> Amount | None:
     """Return what a child took of its parent's budget; None where that isn't known."""
-    usage = result.counters.usage
-    return result.settled or (None if usage.cost_usd is None else amount_of(usage))
+    if result.settled is not None or result.counters.usage.cost_usd is None:
+        return result.settled
+    return result.counters.taken
