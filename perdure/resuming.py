@@ -171,8 +171,11 @@ class ResumeReader:
 
     @property
     def spent(self) -> Amount:
-        """What the run, and those before it, have taken of their limits of money and tokens."""
-        return self._spending.spent(self._reader.run.specs)
+        """What the run, and those before it, have taken of the limits that they share with what is below them."""
+        carried, before = self.carried(), self._before
+        known = 0 if before is None else before.counters.tool_calls
+        made = 0 if carried is None else carried.counters.tool_calls - known
+        return self._spending.spent(self._reader.run.specs) + Amount(tool_calls=made)
 
     def carried(self) -> Carried | None:
         """Return from where an agent's run goes on; None where there is nothing to keep."""

@@ -1,7 +1,8 @@
-"""What a run took of its limits of money and tokens, from its Event History. Client and activity side.
+"""What a run took of its limits of money, tokens and calls, from its Event History. Client and activity side.
 
 It is what the run's own ledger says, whatever ended the run: calls that were answered count by their usage, others
 at the worst case that was reserved, children by their settlement, and those that ended without one by their lease.
+A run's own tool calls are not in it: which of them count is known from its conversation.
 """
 
 from collections.abc import Mapping
@@ -16,6 +17,7 @@ from temporalio.converter import DataConverter
 
 from perdure.contracts.budget import (
     NOTHING,
+    ONE_MODEL_CALL,
     Amount,
     Lease,
     LeaseAnswer,
@@ -39,9 +41,11 @@ from perdure.contracts.names import (
     LIMIT_UPDATE,
     LIMITS_MEMO,
     MAP_NODE,
+    SELECT_AGENT,
 )
 from perdure.contracts.rerun import FindEarlierResult
 from perdure.contracts.run import RunInput, RunResult
+from perdure.contracts.selection import ChoiceBounds, Selection, SelectRequest
 from perdure.contracts.spec import AgentSpec
 from perdure.contracts.usage import Price
 from perdure.errors import ModelCallError, PerdureError, UserError, revive
@@ -55,16 +59,18 @@ class _Call:
 
     def amount(self, specs: Mapping[str, AgentSpec]) -> Amount:
         price = _price(self.request, specs)
-        worst = NOTHING
+        worst = ONE_MODEL_CALL
         if self.request.max_prompt_tokens is not None:
             worst = worst_case(price, self.request.max_prompt_tokens, self.request.max_output_tokens or 0)
-        if self.is_free or (self.result is not None and self.result.saved is not None):
+        if self.is_free:
             return NOTHING
         if self.result is None:
             return worst
+        if self.result.saved is not None:
+            return ONE_MODEL_CALL
         usage = self.result.usage
         is_unknown = usage.total_tokens == 0 or (usage.cost_usd is None and price is not None)
-        return worst if is_unknown else amount_of(usage)
+        return worst if is_unknown else amount_of(usage, model_calls=1)
 
 
 def _price(request: CallModelRequest, specs: Mapping[str, AgentSpec]) -> Price | None:
@@ -91,6 +97,19 @@ class _Loan:
         return self.granted - self.returned if self.settled is None else self.settled
 
 
+@dataclass
+class _Choice:
+    bounds: ChoiceBounds
+    result: Selection | None = None
+    is_free: bool = False
+
+    @property
+    def amount(self) -> Amount:
+        if self.result is not None:
+            return self.result.taken(self.bounds)
+        return NOTHING if self.is_free else self.bounds.most.times(self.bounds.asks)
+
+
 class SpendingReader:
     """Takes in the history of a run.
 
@@ -108,6 +127,7 @@ class SpendingReader:
         self._converter = converter
         self._base = NOTHING
         self._calls: dict[int, _Call] = {}
+        self._choices: dict[int, _Choice] = {}
         self._loans: dict[int, _Loan] = {}
         self._finding: set[int] = set()
 
@@ -122,6 +142,9 @@ class SpendingReader:
         for call in self._calls.values():
             if with_open or call.result is not None or call.is_free:
                 total += call.amount(specs)
+        for choice in self._choices.values():
+            if with_open or choice.result is not None or choice.is_free:
+                total += choice.amount
         for loan in self._loans.values():
             if with_open or loan.is_over:
                 total += loan.amount
@@ -162,7 +185,7 @@ class SpendingReader:
             if request.spent is not None:
                 self._base = request.spent
             elif carried is not None:
-                self._base = carried.ledger.spent if carried.ledger else amount_of(carried.counters.usage)
+                self._base = carried.ledger.spent if carried.ledger else carried.counters.taken
         if LIMITS_MEMO in started.memo.fields:
             self.shared = await self._decode([started.memo.fields[LIMITS_MEMO]], Limits)
         if LEDGER_HEADER in started.header.fields:
@@ -170,8 +193,7 @@ class SpendingReader:
                 started.header.fields[LEDGER_HEADER], Ledger
             )
             self._base = ledger.spent
-            bounds = Limits(max_total_tokens=ledger.budget.tokens, max_cost_usd=ledger.budget.cost_usd)
-            self.shared = bounds.over(self.shared)
+            self.shared = ledger.budget.as_limits().over(self.shared)
 
     async def _scheduled(self, event: HistoryEvent) -> None:
         scheduled = event.activity_task_scheduled_event_attributes
@@ -180,6 +202,10 @@ class SpendingReader:
         if scheduled.activity_type.name == CALL_MODEL:
             request: CallModelRequest = await self._decode(scheduled.input.payloads, CallModelRequest)
             self._calls[event.event_id] = _Call(request)
+        elif scheduled.activity_type.name == SELECT_AGENT:
+            asked: SelectRequest = await self._decode(scheduled.input.payloads, SelectRequest)
+            if asked.bounds is not None:
+                self._choices[event.event_id] = _Choice(asked.bounds)
 
     async def _completed(self, event: HistoryEvent) -> None:
         completed = event.activity_task_completed_event_attributes
@@ -190,10 +216,13 @@ class SpendingReader:
         call = self._calls.get(completed.scheduled_event_id)
         if call is not None:
             call.result = await self._decode(completed.result.payloads, CallModelResult)
+        choice = self._choices.get(completed.scheduled_event_id)
+        if choice is not None:
+            choice.result = await self._decode(completed.result.payloads, Selection)
 
     async def _failed(self, event: HistoryEvent) -> None:
         failed = event.activity_task_failed_event_attributes
-        call = self._calls.get(failed.scheduled_event_id)
+        call = self._calls.get(failed.scheduled_event_id) or self._choices.get(failed.scheduled_event_id)
         if call is not None:
             call.is_free = await self._is_free(failed.failure)
 
@@ -244,6 +273,8 @@ class SpendingReader:
             loan.granted = Amount(
                 tokens=max(loan.granted.tokens, answer.granted.tokens),
                 cost_usd=max(loan.granted.cost_usd, answer.granted.cost_usd),
+                model_calls=max(loan.granted.model_calls, answer.granted.model_calls),
+                tool_calls=max(loan.granted.tool_calls, answer.granted.tool_calls),
             )
 
     async def _child_ended(self, event: HistoryEvent) -> None:

@@ -8,7 +8,7 @@ queue, for two seconds at most, and comes again later.
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from typing import Any, Generic, TypeVar
@@ -23,7 +23,7 @@ from temporalio.service import RPCError, RPCStatusCode
 from perdure.activities._progress import Heart, last_progress
 from perdure.contracts._base import Contract
 from perdure.contracts.calls import Progress
-from perdure.contracts.names import SHARED_QUEUE_SUFFIX
+from perdure.contracts.names import KEEP_SHARED_REPLY, SHARED_QUEUE_SUFFIX
 
 T = TypeVar("T")
 
@@ -34,6 +34,8 @@ _FORMAT = "1"
 _WAIT = timedelta(seconds=2)
 _MIN_DELAY = timedelta(milliseconds=200)
 _MAX_DELAY = timedelta(seconds=15)
+_KEEPING = timedelta(minutes=1)
+"""For an execution that has nothing to do; who looks for its result waits while it is open."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,6 +131,44 @@ class Sharing:
             raise _still_being_made(call)
         return outcome
 
+    async def find(self, call: SharedCall[T], heart: Heart) -> T | None:
+        """Return the result of an execution that another run began; None where there is none, or it failed.
+
+        It begins none itself, and so costs nothing.
+
+        Raises:
+            ApplicationError: It is still being made. Retryable, as for `join`; `heart` tells that it was free.
+        """
+        if not self._is_supported:
+            return None
+        # The first attempt's time: one that waits goes on waiting for the same execution.
+        call_id = self.call_id(call, activity.info().scheduled_time)
+        handle = activity.client().get_activity_handle(call_id, result_type=call.result_type)
+        try:
+            with heart:
+                outcome = await _outcome(handle)
+        except SharedCallFailed:
+            return None
+        except RPCError as error:
+            self._is_supported = error.status != RPCStatusCode.UNIMPLEMENTED
+            if error.status not in (RPCStatusCode.UNIMPLEMENTED, RPCStatusCode.NOT_FOUND):
+                raise
+            return None
+        if outcome is None:
+            heart.clear()
+            raise _still_being_made(call)
+        return outcome
+
+    async def keep(self, call: SharedCall[Any], request: Contract) -> None:
+        """Keep a result for other runs: as that of an execution which has nothing to do. What can't be is lost."""
+        if not self._is_supported:
+            return
+        call_id = self.call_id(call, activity.info().scheduled_time)
+        try:
+            await self._start(replace(call, total=_KEEPING), call_id, request, KEEP_SHARED_REPLY)
+        except (RPCError, ActivityAlreadyStartedError) as error:
+            _log.info("A reply was not kept for other runs: %s", error)
+
     async def _find(self, call: SharedCall[T], make_request: Callable[[str], Contract]) -> ActivityHandle[T]:
         info, client = activity.info(), activity.client()
         # The first attempt's time: one that waits goes on waiting for the same execution.
@@ -136,26 +176,31 @@ class Sharing:
         joined = last_progress().joined
         if joined:
             return client.get_activity_handle(call_id, run_id=joined, result_type=call.result_type)
-        request = make_request(call_id)
         try:
-            return await client.start_activity(
-                call.activity,
-                request,
-                id=call_id,
-                task_queue=info.task_queue + SHARED_QUEUE_SUFFIX,
-                result_type=call.result_type,
-                start_to_close_timeout=call.timeout,
-                schedule_to_close_timeout=call.total,
-                heartbeat_timeout=info.heartbeat_timeout,
-                id_conflict_policy=ActivityIDConflictPolicy.USE_EXISTING,
-                id_reuse_policy=ActivityIDReusePolicy.ALLOW_DUPLICATE_FAILED_ONLY,
-                retry_policy=RetryPolicy(
-                    initial_interval=_MIN_DELAY, backoff_coefficient=1, maximum_attempts=call.max_attempts
-                ),
-                summary=call.summary,
-            )
+            return await self._start(call, call_id, make_request(call_id), call.activity)
         except ActivityAlreadyStartedError as error:
             return client.get_activity_handle(call_id, run_id=error.run_id, result_type=call.result_type)
+
+    async def _start(
+        self, call: SharedCall[T], call_id: str, request: Contract, activity_name: str
+    ) -> ActivityHandle[T]:
+        info = activity.info()
+        return await activity.client().start_activity(
+            activity_name,
+            request,
+            id=call_id,
+            task_queue=info.task_queue + SHARED_QUEUE_SUFFIX,
+            result_type=call.result_type,
+            start_to_close_timeout=call.timeout,
+            schedule_to_close_timeout=call.total,
+            heartbeat_timeout=info.heartbeat_timeout,
+            id_conflict_policy=ActivityIDConflictPolicy.USE_EXISTING,
+            id_reuse_policy=ActivityIDReusePolicy.ALLOW_DUPLICATE_FAILED_ONLY,
+            retry_policy=RetryPolicy(
+                initial_interval=_MIN_DELAY, backoff_coefficient=1, maximum_attempts=call.max_attempts
+            ),
+            summary=call.summary,
+        )
 
 
 def asker_name() -> str:

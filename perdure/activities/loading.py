@@ -129,6 +129,7 @@ class LoadingActivities:
             search_attributes=await self._search_attributes(),
             compaction=self._compaction(agent.compaction),
             is_metered=True,
+            shares_limits=True,
             run_approvals=request.approvals,
         )
         _check(spec)
@@ -219,7 +220,11 @@ class LoadingActivities:
         if request.limits != Limits():
             changes["limits"] = request.limits.over(spec.limits)
         if request.from_workflow_id:
-            changes |= {"is_metered": True, "search_attributes": await self._search_attributes()}
+            changes |= {
+                "is_metered": True,
+                "shares_limits": True,
+                "search_attributes": await self._search_attributes(),
+            }
         if request.changes is not None and request.changes.models:
             changes["models"] = tuple(self._model(name) for name in request.changes.models)
         if request.changes is not None and request.changes.instructions is not None:

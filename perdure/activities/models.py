@@ -14,14 +14,14 @@ from perdure.activities._lookup import Lookup
 from perdure.activities._metering import check_artifacts, check_extra, usage_of
 from perdure.activities._outputs import MAX_REPLY_BYTES, find_problem
 from perdure.activities._progress import Heart, backoff
-from perdure.activities._shared_models import share_model_call
+from perdure.activities._shared_models import find_shared_reply, keep_for_others, share_model_call
 from perdure.activities._sharers import Sharers
 from perdure.activities._sharing import Sharing
 from perdure.activities._summaries import no_summary, summary_call
 from perdure.agents.registry import Registry
 from perdure.contracts.calls import CallModelRequest, CallModelResult, SharedModelRequest, SharedModelResult
 from perdure.contracts.messages import Message, TextPart
-from perdure.contracts.names import ASK_SHARED_MODEL, CALL_MODEL
+from perdure.contracts.names import ASK_SHARED_MODEL, CALL_MODEL, KEEP_SHARED_REPLY
 from perdure.contracts.spec import AgentSpec
 from perdure.contracts.usage import Usage
 from perdure.errors import ConversationUnavailableError, ModelCallError, PerdureError, UnsettledCallError
@@ -86,12 +86,13 @@ class ModelActivities:
                 check_extra(spec.settings)
             if request.summary is not None:
                 return await self._summarise(request, spec, key, slots, heart)
-            # A shared call is retried on nobody's reservation.
-            result = None if request.is_metered else await share_model_call(self._sharing, spec, request, slots)
+            result = await self._from_others(request, spec, slots, heart)
             if result is None:
                 with heart:
                     reply = await self._ask(request, spec, key, slots, heart)
                 result = self._judge(spec, request, reply)
+                if request.is_metered:
+                    await keep_for_others(self._sharing, spec, request, slots, result)
             self._lookup.cache.put(key, {request.slots: Slot(result.message)})
             return result
         except ConversationUnavailableError:
@@ -102,6 +103,14 @@ class ModelActivities:
             raise
         except Exception as error:
             raise self._defect(error) from None
+
+    async def _from_others(
+        self, request: CallModelRequest, spec: AgentSpec, slots: Sequence[Slot], heart: Heart
+    ) -> CallModelResult | None:
+        """Return the reply to the same call of another run, if there is one that may be shared."""
+        if request.is_metered:
+            return await find_shared_reply(self._sharing, spec, request, slots, heart)
+        return await share_model_call(self._sharing, spec, request, slots)
 
     async def _summarise(
         self,
@@ -159,6 +168,11 @@ class ModelActivities:
         if reply.message.stop == "interrupted":
             raise ApplicationError("The call was cancelled.", type="Cancelled", non_retryable=True)
         return SharedModelResult(result=self._judge(spec, call, reply), asker=request.asker)
+
+    @activity.defn(name=KEEP_SHARED_REPLY)
+    async def keep_shared_reply(self, kept: SharedModelResult) -> SharedModelResult:
+        """Return a reply that a run has paid for, so that others find it; a standalone activity."""
+        return kept
 
     async def _ask(
         self,

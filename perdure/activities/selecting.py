@@ -16,9 +16,9 @@ from perdure.agents.agent import Agent
 from perdure.agents.registry import Registry
 from perdure.agents.sampling import choose_by_draw
 from perdure.agents.selection import choose_by_rules, suited
-from perdure.contracts.names import RECORD_OUTCOMES, SELECT_AGENT
+from perdure.contracts.names import QUOTE_SELECTION, RECORD_OUTCOMES, SELECT_AGENT
 from perdure.contracts.scores import OutcomeBatch, RecordOutcomesResult, ScoreRow, scoreboard_id
-from perdure.contracts.selection import Selection, SelectRequest
+from perdure.contracts.selection import Selection, SelectionQuote, SelectRequest
 
 
 class SelectionActivities:
@@ -42,10 +42,25 @@ class SelectionActivities:
         """
         candidates = suited(request, self._registry.agents)
         if len(candidates) == 1 or request.strategy == "rules":
-            return choose_by_rules(request, candidates)
+            return choose_by_rules(request, candidates).model_copy(update={"note": request.note})
         if request.strategy == "model":
             return await self._by_model(request, candidates)
         return await self._by_draw(request, candidates)
+
+    @activity.defn(name=QUOTE_SELECTION)
+    async def quote_selection(self, request: SelectRequest) -> SelectionQuote:
+        """Return what having a model choose can take at most.
+
+        Raises:
+            UnknownAgentError, NoCandidateError: Not retryable.
+        """
+        candidates = suited(request, self._registry.agents)
+        if len(candidates) == 1:
+            return SelectionQuote()
+        try:
+            return SelectionQuote(bounds=self._chooser.quote(request, candidates))
+        except NoChoice as error:
+            return SelectionQuote(problem=str(error))
 
     @activity.defn(name=RECORD_OUTCOMES)
     async def record_outcomes(self, batch: OutcomeBatch) -> RecordOutcomesResult:
@@ -62,7 +77,7 @@ class SelectionActivities:
                 return await self._chooser.choose(request, candidates)
         except NoChoice as error:
             chosen = choose_by_rules(request, candidates)
-            return chosen.model_copy(update={"note": f"{error}: chosen by rules", "usage": error.usage})
+            return chosen.model_copy(update={"note": f"{error}: chosen by rules", **error.told})
 
     async def _by_draw(self, request: SelectRequest, candidates: Sequence[Agent]) -> Selection:
         try:

@@ -10,8 +10,8 @@ def shared_part(limits: Limits) -> Limits:
 
 
 def without_shared(limits: Limits) -> Limits:
-    """Return the limits that hold for each run by itself."""
-    return limits.model_copy(update={"max_cost_usd": None, "max_total_tokens": None})
+    """Return the limits that hold for each run by itself, and whether unknown prices are allowed."""
+    return limits.model_copy(update=dict.fromkeys(set(SHARED_LIMITS) - {"allow_unknown_prices"}))
 
 
 def only_shared(limits: Limits) -> Limits:

@@ -13,7 +13,7 @@ from perdure.client._runs import RunInfo
 from perdure.client._transcript import said
 from perdure.client._tree import Tree
 from perdure.client._waits import RunWaits
-from perdure.contracts.budget import Amount, Budget
+from perdure.contracts.budget import Amount, Budget, budget_of
 from perdure.contracts.calls import Progress
 from perdure.contracts.fork import ForkedFrom
 from perdure.contracts.money import MoneyStatus
@@ -44,7 +44,7 @@ class PendingCall(BaseModel):
 
 
 class Money(BaseModel):
-    """What a run has taken of its limits of money and tokens."""
+    """What a run, and all below it, has taken of the limits that they share."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -55,6 +55,8 @@ class Money(BaseModel):
     """None where no worker answered: then `spent` is what history has."""
     left: Amount | None = None
     """Of the limits that are set; None where no worker answered."""
+    deadline: datetime | None = None
+    """When their time is over, where it has a bound and a worker answered."""
 
 
 class RunDetails(BaseModel):
@@ -69,7 +71,7 @@ class RunDetails(BaseModel):
     models: tuple[str, ...] = ()
     limits: dict[str, JsonValue] = {}
     money: Money | None = None
-    """None where no limit of money or tokens holds."""
+    """None where no limit holds that is shared with what is below it."""
     troubles: tuple[ModelTrouble, ...] = ()
     """Model calls that failed, or were answered after a failure only, in order."""
     pending: tuple[PendingCall, ...] = ()
@@ -119,17 +121,26 @@ def money_now(status: MoneyStatus) -> Money:
     left = Amount(
         tokens=(budget.tokens or taken.tokens) - taken.tokens,
         cost_usd=(budget.cost_usd or taken.cost_usd) - taken.cost_usd,
+        model_calls=(budget.model_calls or taken.model_calls) - taken.model_calls,
+        tool_calls=(budget.tool_calls or taken.tool_calls) - taken.tool_calls,
     )
-    return Money(budget=budget, spent=status.spent, reserved=status.reserved, left=left)
+    return Money(budget=budget, spent=status.spent, reserved=status.reserved, left=left, deadline=status.deadline)
 
 
 def money_of(run: RecordedRun, spending: SpendingReader) -> Money | None:
     """Return what a run has spent of its limit, as its history has it."""
     spec = next(iter(run.specs.values()), None)
     base = spending.shared if run.request is None or spec is None else spec.limits
-    limits = spending.raised.over(base)
-    budget = Budget(tokens=limits.max_total_tokens, cost_usd=limits.max_cost_usd)
-    return Money(budget=budget, spent=spending.spent(run.specs)) if budget.is_bound else None
+    budget = budget_of(spending.raised.over(base))
+    if not budget.is_bound:
+        return None
+    return Money(budget=budget, spent=spending.spent(run.specs) + own_tool_calls(run))
+
+
+def own_tool_calls(run: RecordedRun) -> Amount:
+    """Return the tool calls that are in the history of the run itself."""
+    before = None if run.request is None else run.request.carried
+    return Amount(tool_calls=count(run).tool_calls - (before.counters.tool_calls if before else 0))
 
 
 def count(run: RecordedRun) -> Counters:

@@ -216,7 +216,7 @@ class PerdureClient(People):
             workflow: Its name.
             args: Its arguments.
             id: The workflow id; made from the workflow's name when not given.
-            limits: `max_cost_usd`, `max_total_tokens` and `allow_unknown_prices`: all that it starts shares them.
+            limits: Of money, tokens, calls and time, and `allow_unknown_prices`: all that it starts shares them.
             tenant: As for `start_agent`.
             priority: As for `start_agent`.
 
@@ -251,7 +251,7 @@ class PerdureClient(People):
             max_parallel: Runs of the agent open at once.
             on_error: `fail` ends it all at the first failure; `collect` goes on, and keeps failures as data.
             id: The workflow id; made from the agent's name when not given.
-            limits: `max_cost_usd` and `max_total_tokens` are shared by all runs; the others hold for each, over
+            limits: Those of money, tokens, calls and time are shared by all runs; the others hold for each, over
                 the agent's own.
             context: Values for instructions and tools; readable in Event History, so no secrets.
             tenant: Who the runs are for; tenants get an even share of the workers.
@@ -604,7 +604,8 @@ class PerdureClient(People):
     async def set_limits(self, workflow_id: str, limits: Limits) -> Limits:
         """Set limits of an open run; those that are None stay as they are. Runs that wait for them go on.
 
-        Of a plan, a map or a workflow of the user's own: those of money and tokens, if it was started with such.
+        Of a plan, a map or a workflow of the user's own: those that it shares with all below it, if it was started
+        with such.
 
         Returns:
             All limits that hold now.

@@ -1,13 +1,17 @@
-"""What runs may spend, and what they have spent: money and tokens, reserved and settled. Both sides."""
+"""What runs may spend, and what they have spent: money, tokens and calls, reserved and settled. Both sides."""
 
 from collections.abc import Mapping
+from datetime import datetime
 from decimal import Decimal
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
 from perdure.contracts._base import Contract
+from perdure.contracts.limits import Limits
 from perdure.contracts.usage import Price, Usage
+
+N = TypeVar("N", int, Decimal)
 
 _PER_MILLION = Decimal(1_000_000)
 MAX_ARTIFACT_TOKENS = 100_000
@@ -15,21 +19,43 @@ MAX_ARTIFACT_TOKENS = 100_000
 
 
 class Amount(Contract):
-    """Tokens and dollars. Sums are exact: dollars are decimals, never floats."""
+    """Tokens, dollars and calls. Sums are exact: dollars are decimals, never floats."""
 
     tokens: int = 0
     cost_usd: Decimal = Decimal(0)
+    model_calls: int = 0
+    tool_calls: int = 0
 
     def __add__(self, other: "Amount") -> "Amount":
         """Return the sum."""
-        return Amount(tokens=self.tokens + other.tokens, cost_usd=self.cost_usd + other.cost_usd)
+        return Amount(
+            tokens=self.tokens + other.tokens,
+            cost_usd=self.cost_usd + other.cost_usd,
+            model_calls=self.model_calls + other.model_calls,
+            tool_calls=self.tool_calls + other.tool_calls,
+        )
 
     def __sub__(self, other: "Amount") -> "Amount":
         """Return the difference; it may be negative."""
-        return Amount(tokens=self.tokens - other.tokens, cost_usd=self.cost_usd - other.cost_usd)
+        return Amount(
+            tokens=self.tokens - other.tokens,
+            cost_usd=self.cost_usd - other.cost_usd,
+            model_calls=self.model_calls - other.model_calls,
+            tool_calls=self.tool_calls - other.tool_calls,
+        )
+
+    def times(self, count: int) -> "Amount":
+        """Return so many of it."""
+        return Amount(
+            tokens=self.tokens * count,
+            cost_usd=self.cost_usd * count,
+            model_calls=self.model_calls * count,
+            tool_calls=self.tool_calls * count,
+        )
 
 
 NOTHING = Amount()
+ONE_MODEL_CALL = Amount(model_calls=1)
 
 
 class Budget(Contract):
@@ -37,17 +63,45 @@ class Budget(Contract):
 
     tokens: int | None = None
     cost_usd: Decimal | None = None
+    model_calls: int | None = None
+    tool_calls: int | None = None
 
     @property
     def is_bound(self) -> bool:
         """Whether there is any bound."""
+        return self.bounds_money or self.model_calls is not None or self.tool_calls is not None
+
+    @property
+    def bounds_money(self) -> bool:
+        """Whether money or tokens are bound: what a call takes of these is known only afterwards."""
         return self.tokens is not None or self.cost_usd is not None
 
     def tightened(self, other: "Budget") -> "Budget":
         """Return the lower of each bound."""
-        tokens = [each for each in (self.tokens, other.tokens) if each is not None]
-        costs = [each for each in (self.cost_usd, other.cost_usd) if each is not None]
-        return Budget(tokens=min(tokens, default=None), cost_usd=min(costs, default=None))
+        return Budget(
+            tokens=_lower(self.tokens, other.tokens),
+            cost_usd=_lower(self.cost_usd, other.cost_usd),
+            model_calls=_lower(self.model_calls, other.model_calls),
+            tool_calls=_lower(self.tool_calls, other.tool_calls),
+        )
+
+    def changed_by(self, limits: Limits) -> "Budget":
+        """Return the bounds with those that `limits` sets."""
+        return Budget(
+            tokens=self.tokens if limits.max_total_tokens is None else limits.max_total_tokens,
+            cost_usd=self.cost_usd if limits.max_cost_usd is None else limits.max_cost_usd,
+            model_calls=self.model_calls if limits.max_model_calls is None else limits.max_model_calls,
+            tool_calls=self.tool_calls if limits.max_tool_calls is None else limits.max_tool_calls,
+        )
+
+    def as_limits(self) -> Limits:
+        """Return the bounds as limits."""
+        return Limits(
+            max_total_tokens=self.tokens,
+            max_cost_usd=self.cost_usd,
+            max_model_calls=self.model_calls,
+            max_tool_calls=self.tool_calls,
+        )
 
     def holds(self, amount: Amount) -> bool:
         """Say whether `amount` is within the bounds."""
@@ -59,7 +113,22 @@ class Budget(Contract):
             return f"max_cost_usd={self.cost_usd}"
         if self.tokens is not None and amount.tokens > self.tokens:
             return f"max_total_tokens={self.tokens}"
+        if self.model_calls is not None and amount.model_calls > self.model_calls:
+            return f"max_model_calls={self.model_calls}"
+        if self.tool_calls is not None and amount.tool_calls > self.tool_calls:
+            return f"max_tool_calls={self.tool_calls}"
         return None
+
+
+def _lower(one: N | None, other: N | None) -> N | None:
+    if one is None or other is None:
+        return other if one is None else one
+    return min(one, other)
+
+
+def budget_of(limits: Limits) -> Budget:
+    """Return the part of some limits that reservations keep."""
+    return Budget().changed_by(limits)
 
 
 class PromptSize(Contract):
@@ -98,6 +167,8 @@ class LeaseReport(Contract):
     """It waits for what it needs however long that takes, and is not to be denied."""
     recalls: int = 0
     """The last recall that it has heard of: what it did not use then is in `returned`."""
+    granted: Amount | None = None
+    """What it has heard of, since the lease began: more may be on its way. None from runs of before."""
 
 
 class LeaseAnswer(Contract):
@@ -114,6 +185,10 @@ class LeaseAnswer(Contract):
     """Whether it was ever recalled; `recalls` says how often."""
     recalls: int = 0
     """Recalls so far: at each, what is not used, or comes free when an open call ends, is to be given back."""
+    deadline: datetime | None = None
+    """When the time of all of them is over; set where it has changed since the lease began."""
+    deadlines: int = 0
+    """How often it has: of several answers, the one with the most knows best."""
 
 
 class Lease(Contract):
@@ -129,6 +204,14 @@ class Lease(Contract):
     """Whether tokens are bound."""
     has_cost: bool = False
     """Whether dollars are bound."""
+    has_model_calls: bool = False
+    """Whether model calls are."""
+    has_tool_calls: bool = False
+    """Whether tool calls are."""
+    deadline: datetime | None = None
+    """When the time of all of them is over; None where it has no bound."""
+    deadlines: int = 0
+    """How often that has changed."""
     seq: int = 0
     """The last report."""
     is_recalled: bool = False
@@ -144,7 +227,10 @@ class Lease(Contract):
         """What the lease lets the child spend in all."""
         left = self.granted - self.returned + self.before
         return Budget(
-            tokens=left.tokens if self.has_tokens else None, cost_usd=left.cost_usd if self.has_cost else None
+            tokens=left.tokens if self.has_tokens else None,
+            cost_usd=left.cost_usd if self.has_cost else None,
+            model_calls=left.model_calls if self.has_model_calls else None,
+            tool_calls=left.tool_calls if self.has_tool_calls else None,
         )
 
 
@@ -161,19 +247,34 @@ class Ledger(Contract):
     """The last prompt that was counted."""
     lease: Lease | None = None
     """Where the budget is a part of the parent's."""
+    began: datetime | None = None
+    """When the first run of the chain did; set for a workflow that is no agent's run."""
+    deadline: datetime | None = None
+    """When the run's own time is over; None where it has no bound."""
+
+    @property
+    def ends_at(self) -> datetime | None:
+        """When the time is over that the run has, by its own limit or that of a run above it."""
+        inherited = None if self.lease is None else self.lease.deadline
+        return min((each for each in (self.deadline, inherited) if each is not None), default=None)
 
 
-def amount_of(usage: Usage) -> Amount:
-    """Return what a usage takes from a budget; an unknown cost is none."""
-    return Amount(tokens=usage.total_tokens, cost_usd=usage.cost_usd or Decimal(0))
+def amount_of(usage: Usage, *, model_calls: int = 0, tool_calls: int = 0) -> Amount:
+    """Return what so many calls take from a budget that used this together; an unknown cost is none."""
+    return Amount(
+        tokens=usage.total_tokens,
+        cost_usd=usage.cost_usd or Decimal(0),
+        model_calls=model_calls,
+        tool_calls=tool_calls,
+    )
 
 
 def worst_case(price: Price | None, prompt: int, output: int) -> Amount:
-    """Return the most that a call can take. Without a price it takes tokens alone."""
+    """Return the most that a model call can take. Without a price it takes no dollars."""
     if price is None:
-        return Amount(tokens=prompt + output)
+        return Amount(tokens=prompt + output, model_calls=1)
     cost = (prompt * _dearest_input(price) + output * price.output_usd) / _PER_MILLION
-    return Amount(tokens=prompt + output, cost_usd=cost)
+    return Amount(tokens=prompt + output, cost_usd=cost, model_calls=1)
 
 
 def _dearest_input(price: Price) -> Decimal:

@@ -14,12 +14,17 @@ _Count = Annotated[int, Field(ge=1, le=1_000_000)]
 
 
 class Limits(Contract):
-    """Bounds of one run. A limit that is None is taken from the agent, then from `DEFAULT_LIMITS`."""
+    """Bounds of one run; `SHARED_LIMITS` hold for it and all below it together.
+
+    A limit that is None is taken from the agent, then from `DEFAULT_LIMITS`.
+    """
 
     max_turns: _Count | None = None
     """Model calls that the conversation may take, re-asks included."""
     max_model_calls: _Count | None = None
+    """Model calls of the run and of all below it, the last one of `on_limit="finish"` included."""
     max_tool_calls: _Count | None = None
+    """Tool calls that models asked for, of the run and of all below it."""
     max_total_tokens: Annotated[int, Field(ge=1, le=1_000_000_000_000)] | None = None
     """Input and output tokens of all model calls together."""
     max_cost_usd: Annotated[Decimal, Field(gt=0, le=1_000_000_000)] | None = None
@@ -33,7 +38,7 @@ class Limits(Contract):
         serialization_alias="wall_clock_seconds",
         validation_alias=AliasChoices("wall_clock_seconds", "wall_clock"),
     )
-    """Time from the run's start, waits included."""
+    """Time from the run's start, waits included, for the run and all below it. Calls and waits end with it."""
     max_parallel_tool_calls: Annotated[int, Field(ge=1, le=100)] | None = None
     """Tool calls of one turn in flight at once."""
     max_consecutive_errors: _Count | None = None
@@ -53,8 +58,15 @@ class Limits(Contract):
         return base.model_copy(update=mine) if mine else base
 
 
-SHARED_LIMITS = ("max_cost_usd", "max_total_tokens", "allow_unknown_prices")
-"""Those that a plan, a map or a workflow of the user's own can have: all below it shares them."""
+SHARED_LIMITS = (
+    "max_cost_usd",
+    "max_total_tokens",
+    "max_model_calls",
+    "max_tool_calls",
+    "wall_clock",
+    "allow_unknown_prices",
+)
+"""Those that a run shares with all below it, and that a plan, a map or a workflow of the user's own can have."""
 
 DEFAULT_LIMITS = Limits(
     max_turns=50,

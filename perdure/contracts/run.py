@@ -8,7 +8,7 @@ from pydantic import Field, JsonValue
 
 from perdure.contracts._base import Contract
 from perdure.contracts.bill import Bill
-from perdure.contracts.budget import Amount, Budget, Lease, Ledger, PromptSize
+from perdure.contracts.budget import Amount, Budget, Lease, Ledger, PromptSize, amount_of
 from perdure.contracts.calls import McpSession
 from perdure.contracts.fork import Fork, ForkedFrom
 from perdure.contracts.limits import Limits
@@ -67,6 +67,11 @@ class Counters(Contract):
     def turn(self) -> int:
         """Number of the last turn in the conversation, as a transcript counts them."""
         return self.copied_turns + self.turns
+
+    @property
+    def taken(self) -> Amount:
+        """What it takes of limits; an unknown cost is none."""
+        return amount_of(self.usage, model_calls=self.model_calls, tool_calls=self.tool_calls)
 
 
 class KnownResult(Contract):

@@ -174,6 +174,9 @@ class AgentSpec(Contract):
     """None for runs that make no room, such as those of before it was there."""
     is_metered: bool = False
     """Whether limits of money and tokens hold by reservations. Runs of before there were any lack it."""
+    shares_limits: bool = False
+    """Whether counts of calls are reserved as money is, and time bounds calls and waits, also for all below the
+    run. Runs of before lack it."""
     run_approvals: tuple[ApprovalRule, ...] = ()
     """Rules that the run was started with; they hold for its subagents too."""
 

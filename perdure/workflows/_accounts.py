@@ -5,16 +5,17 @@ Accounts of one workflow write to each other at once; those of other workflows g
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
+from datetime import datetime, timedelta
 
 from temporalio import workflow
 from temporalio.exceptions import FailureError, is_cancelled_exception
 
-from perdure.contracts.budget import NOTHING, Amount, Budget, Lease, LeaseAnswer, LeaseReport, Ledger
+from perdure.contracts.budget import NOTHING, Amount, Budget, Lease, LeaseAnswer, LeaseReport, Ledger, budget_of
 from perdure.contracts.limits import Limits
 from perdure.contracts.money import MoneyStatus
 from perdure.contracts.names import LEASE_ANSWER_SIGNAL, LEASE_SIGNAL
 from perdure.workflows._leases import Need, share_of
-from perdure.workflows._ledger import budget_of
 from perdure.workflows._purse import Purse
 
 
@@ -51,6 +52,7 @@ class Account:
         self._inner: dict[str, Account] = {}
         self._starting = 0
         self._open_before = 0
+        self._obtaining = asyncio.Lock()
 
     @property
     def ledger(self) -> Ledger:
@@ -69,11 +71,22 @@ class Account:
 
     def status(self) -> MoneyStatus:
         """Return how it stands."""
-        return MoneyStatus(budget=self.budget, spent=self.ledger.spent, reserved=self.held)
+        return MoneyStatus(
+            budget=self.budget, spent=self.ledger.spent, reserved=self.held, deadline=self.ledger.ends_at
+        )
 
     def could_get(self, need: Amount) -> Lease | None:
         """Return the lease that would have to grow for so much; None where the run's own limit is in the way."""
         return self.ledger.lease if self.purse.could_get(need) else None
+
+    def short_of(self, need: Amount) -> str:
+        """Return the limit that is in the way of so much: the run's own, else that of the root of its tree."""
+        taken = self.purse.taken + need
+        own, lease = self.ledger.budget.short_of(taken), self.ledger.lease
+        if own is not None or lease is None:
+            return own or "max_cost_usd"
+        name = (self.budget.short_of(taken) or "max_cost_usd").partition("=")[0]
+        return f"{name} of {lease.root or lease.parent}"
 
     def change(self, **changes: object) -> None:
         """Change fields of the ledger."""
@@ -81,8 +94,13 @@ class Account:
 
     def raise_to(self, limits: Limits) -> None:
         """Set the bounds that `limits` has."""
-        self.change(budget=bounded_by(self.ledger.budget, limits))
+        self.change(budget=self.ledger.budget.changed_by(limits))
         self.rebalance()
+
+    def set_deadline(self, deadline: datetime | None) -> None:
+        """Set when the run's own time is over; those below it are told."""
+        self.purse.set_deadline(deadline)
+        self.post()
 
     def tighten(self, limits: Limits) -> None:
         """Keep the limits of another agent too, where they are lower."""
@@ -94,23 +112,37 @@ class Account:
         self.post()
 
     async def obtain(
-        self, need: Amount, least: Amount, *, is_patient: bool = False, unless: Callable[[], bool] = lambda: False
+        self,
+        need: Amount,
+        least: Amount,
+        *,
+        is_patient: bool = False,
+        unless: Callable[[], bool] = lambda: False,
+        within: timedelta | None = None,
     ) -> bool:
-        """Have the parent hold back so much, or what will do, and say whether it did; to be reserved at once.
+        """Have so much held back, or what will do, and say whether it is; to be reserved at once.
+
+        It comes from the parent, and from children that don't use it.
 
         Args:
             need: What a call can take at most.
             least: What will do where so much can't be had.
             is_patient: Wait until it is granted, and not only until it is denied.
             unless: Ends the wait.
+            within: Ends the wait, too; None where nothing else should.
         """
-        if self.ledger.lease is None:
+        if self.ledger.lease is None and not self.purse.book:
             return False
-        self.purse.ask(Need(need, least, is_patient))
+        async with self._obtaining:
+            return await self._obtain(Need(need, least, is_patient), unless, within)
+
+    async def _obtain(self, need: Need, unless: Callable[[], bool], within: timedelta | None) -> bool:
+        self.purse.ask(need)
         self.post()
         is_granted = False
         try:
-            await workflow.wait_condition(lambda: not self.purse.is_waiting or unless())
+            with suppress(TimeoutError):
+                await workflow.wait_condition(lambda: not self.purse.is_waiting or unless(), timeout=within)
         finally:
             is_granted = self.purse.take_held()
             if not is_granted:
@@ -138,7 +170,7 @@ class Account:
 
     def started(self, child: str) -> None:
         """Note that a child can be written to."""
-        self.purse.book.started(child)
+        self.purse.tell_started(child)
         self.rebalance()
 
     def close(self, child: str, settled: Amount | None) -> None:
@@ -224,16 +256,3 @@ def _is_running() -> bool:
     except RuntimeError:
         return False
     return True
-
-
-def bounded_by(budget: Budget, limits: Limits) -> Budget:
-    """Return a budget with the bounds that `limits` sets."""
-    return Budget(
-        tokens=budget.tokens if limits.max_total_tokens is None else limits.max_total_tokens,
-        cost_usd=budget.cost_usd if limits.max_cost_usd is None else limits.max_cost_usd,
-    )
-
-
-def new_ledger(spent: Amount, limits: Limits) -> Ledger:
-    """Return the ledger of a run that has spent so much and now has these limits."""
-    return Ledger(spent=spent, budget=bounded_by(Budget(), limits))

@@ -15,6 +15,7 @@ from perdure.contracts.spec import ToolSpec
 from perdure.contracts.waits import ApprovalAdvice, ApprovalRule, CheckApprovalRequest, Wait
 from perdure.errors import ApprovalTimeout
 from perdure.workflows._calls import check_approval
+from perdure.workflows._clock import UNBOUNDED, Clock
 from perdure.workflows._host import current_host
 from perdure.workflows._waiting import Expired, until, wait_for_person
 
@@ -69,6 +70,7 @@ async def permission(
     *,
     idle: Callable[[], AbstractContextManager[None]] = nullcontext,
     should_suspend: Callable[[], bool] = lambda: False,
+    clock: Clock = UNBOUNDED,
 ) -> Permission:
     """Return whether a call may be made, after asking a person where a rule or a policy says so.
 
@@ -76,6 +78,7 @@ async def permission(
         call: The call.
         idle: Entered while it waits for a person.
         should_suspend: Says that the run must continue as new, and can.
+        clock: Says when the run's time is over, and the wait with it.
 
     Raises:
         ApprovalTimeout: Nobody decided in time, and the run is to fail then. Not retryable.
@@ -98,16 +101,20 @@ async def permission(
     if source is not None and not source.is_accepted:
         note = f"Nobody has accepted what the MCP server {source.server} says of this tool now."
     with idle():
-        return await _ask(call, rule, note, should_suspend)
+        return await _ask(call, rule, note, should_suspend, clock)
 
 
-async def _ask(call: Call, rule: ApprovalRule, note: str, should_suspend: Callable[[], bool]) -> Permission:
+async def _ask(
+    call: Call, rule: ApprovalRule, note: str, should_suspend: Callable[[], bool], clock: Clock
+) -> Permission:
     wait = _wait(call, rule, note)
     try:
         decided = await wait_for_person(
-            wait, partial(fitting_faults, call.tool.parameters), should_suspend=should_suspend
+            wait, partial(fitting_faults, call.tool.parameters), should_suspend=should_suspend, clock=clock
         )
-    except Expired:
+    except Expired as over:
+        if over.limit:
+            return Permission(denial=f"Not run: nobody approved it before the limit {over.limit} was reached.")
         if rule.on_deadline == "fail":
             raise ApprovalTimeout(
                 f"Nobody approved the call of {call.tool.name} in time.", tool=call.tool.name, wait=call.id

@@ -10,7 +10,8 @@ from temporalio.exceptions import ActivityError, ApplicationError, is_cancelled_
 from perdure.contracts.calls import CallModelRequest, CallModelResult
 from perdure.contracts.spec import AgentSpec
 from perdure.errors import AgentBug, ModelCallError, ModelUnavailable, PerdureError, UnsettledCallError, revive
-from perdure.workflows._calls import call_model
+from perdure.workflows._calls import call_model, model_time
+from perdure.workflows._clock import UNBOUNDED, Clock, LimitReached, is_cut, shorter
 from perdure.workflows._guard import CancelWatch
 from perdure.workflows._host import current_host
 from perdure.workflows._interruption import Interrupted, Interruption
@@ -35,6 +36,7 @@ async def ask_models(
     show: Callable[[str], None],
     meter: Meter | None = None,
     interruption: Interruption | None = None,
+    clock: Clock = UNBOUNDED,
 ) -> CallModelResult:
     """Return the reply of the first model that gives one.
 
@@ -43,12 +45,13 @@ async def ask_models(
         request: What to ask; which model is set here.
         turn: For the eyes of whoever reads the history.
         show: Is told what is waited for.
-        meter: Pays for it; None where no limit of money or tokens holds.
+        meter: Pays for it; None where no limit of money, tokens or calls holds.
         interruption: Stops it; None where nobody can.
+        clock: Says how much time is left.
 
     Raises:
         Interrupted: Somebody stopped it, and there is nothing of a reply.
-        OutOfBudget: The next attempt could exceed a limit.
+        LimitReached: The next attempt could exceed a limit, or the time is over.
         ContextTooLong: The prompt is too long for one of them, and the agent can make room.
         ModelUnavailable: None of them could be reached, or all refused for good. Not retryable.
         CancelledError: The run was cancelled, however the call then ended.
@@ -59,10 +62,11 @@ async def ask_models(
         stop.check()
         show(f"turn {turn} · waiting for {model.name}")
         asked = request.model_copy(update={"model": index})
+        within = clock.left()
         try:
             if meter is None:
-                return await call_model(spec, asked, turn=turn, on_started=stop.watch)
-            return await _ask_metered(spec, asked, turn=turn, meter=meter, stop=stop)
+                return await call_model(spec, asked, turn=turn, on_started=stop.watch, within=within)
+            return await _ask_metered(spec, asked, turn=turn, meter=meter, stop=stop, clock=clock)
         except ActivityError as error:
             cancel.check(error)
             stop.check(error)
@@ -71,26 +75,33 @@ async def ask_models(
             if spec.compaction is not None and _is_too_long(error):
                 raise ContextTooLong(model.name, _failure(error, model.name)) from error
             if index + 1 == len(spec.models):
+                if is_cut(error, model_time(spec), within):
+                    raise LimitReached(clock.limit) from error
                 raise _failure(error, model.name) from error
     raise AssertionError("unreachable: a spec has a model")
 
 
 async def _ask_metered(
-    spec: AgentSpec, request: CallModelRequest, *, turn: int, meter: Meter, stop: Interruption
+    spec: AgentSpec, request: CallModelRequest, *, turn: int, meter: Meter, stop: Interruption, clock: Clock
 ) -> CallModelResult:
     """Ask one model. Each attempt that may be billed has a reservation of its own."""
     until = workflow.now() + spec.settings.max_wait
     while True:
         await current_host().pause.passed()
         stop.check()
-        hold = await meter.reserve(spec, request)
+        hold = await meter.reserve(spec, request, within=clock.left())
         if stop.is_asked:
             meter.give_back(hold)
             raise Interrupted
-        bounds = {"max_prompt_tokens": hold.prompt_tokens, "max_output_tokens": hold.output_tokens}
-        request = request.model_copy(update={"is_metered": True, **bounds})
+        if meter.account.budget.bounds_money:
+            bounds = {"max_prompt_tokens": hold.prompt_tokens, "max_output_tokens": hold.output_tokens}
+            request = request.model_copy(update={"is_metered": True, **bounds})
         try:
-            result = await call_model(spec, request, turn=turn, on_started=stop.watch)
+            within = clock.left()
+            result = await call_model(spec, request, turn=turn, on_started=stop.watch, within=within)
+        except LimitReached:
+            meter.give_back(hold)
+            raise
         except BaseException as error:
             meter.settle_failure(hold, error)
             cause = revive(error.cause) if isinstance(error, ActivityError) and error.cause else error
@@ -99,15 +110,16 @@ async def _ask_metered(
             # What was new is recorded with the attempt before.
             request = request.model_copy(update={"tries": cause.tries, "new": ()})
             if cause.delay_seconds:
-                await _pause(cause.delay_seconds, stop)
+                left = clock.left()
+                await _pause(shorter(timedelta(seconds=cause.delay_seconds), left), stop)
         else:
             meter.settle_reply(spec, request, hold, result)
             return result
 
 
-async def _pause(seconds: float, stop: Interruption) -> None:
+async def _pause(time: timedelta, stop: Interruption) -> None:
     with suppress(TimeoutError):
-        await workflow.wait_condition(lambda: stop.is_asked, timeout=timedelta(seconds=seconds))
+        await workflow.wait_condition(lambda: stop.is_asked, timeout=time)
 
 
 def _is_too_long(error: ActivityError) -> bool:

@@ -48,6 +48,7 @@ from perdure.contracts.names import (
     LOAD_AGENT,
     LOAD_TOOL,
     OPEN_WAIT,
+    QUOTE_SELECTION,
     READ_OUTPUT,
     READ_PAGE,
     RECORD_OUTCOMES,
@@ -59,10 +60,11 @@ from perdure.contracts.names import (
 from perdure.contracts.plan import CheckPlanRequest, CheckPlanResult, DescribeAgentsResult
 from perdure.contracts.rerun import FindEarlierResult, ResumeRunRequest, ResumeRunResult
 from perdure.contracts.scores import OutcomeBatch, RecordOutcomesResult
-from perdure.contracts.selection import Selection, SelectRequest
+from perdure.contracts.selection import Selection, SelectionQuote, SelectRequest
 from perdure.contracts.spec import AgentSpec, ToolSpec
 from perdure.contracts.times import shared_time
 from perdure.contracts.waits import ApprovalAdvice, CheckApprovalRequest, OpenWaitResult
+from perdure.workflows._clock import shorter
 from perdure.workflows._decisions import model_summary
 from perdure.workflows._outgoing import outgoing
 
@@ -74,6 +76,8 @@ _MARGIN = timedelta(seconds=30)
 _CRASHES = 10
 """Attempts at an idempotent tool beyond those that it may fail itself."""
 _HEARTBEAT_TIMEOUT = timedelta(seconds=3)
+USER_CODE = timedelta(hours=1)
+"""For a function of the user's, all attempts together."""
 _OPENING = timedelta(seconds=60)
 """What is pinned may be asked of MCP servers, which take up to 45 seconds to open. No history has this time."""
 _SHORT_BYTES = 10_000
@@ -135,15 +139,21 @@ async def copy_conversation(request: CopyConversationRequest) -> CopyConversatio
     return result if result.spec is None else result.model_copy(update={"spec": _shared(result.spec)})
 
 
+def model_time(spec: AgentSpec) -> timedelta:
+    """Return how long a model call may take, all attempts together."""
+    waiting = timedelta(minutes=1) if spec.settings.cache == "shared" else timedelta(0)
+    return max(spec.settings.max_wait, spec.settings.timeout + _MARGIN) + waiting
+
+
 async def call_model(
     spec: AgentSpec,
     request: CallModelRequest,
     *,
     turn: int,
     on_started: Callable[["asyncio.Task[Any]"], None] | None = None,
+    within: timedelta | None = None,
 ) -> CallModelResult:
     """Ask a model; `on_started` is given the call in flight. Raises ActivityError when it has failed for good."""
-    waiting = timedelta(minutes=1) if spec.settings.cache == "shared" else timedelta(0)
     async with outgoing().sending(_size_of(request.new)):
         call = workflow.start_activity(
             CALL_MODEL,
@@ -151,7 +161,7 @@ async def call_model(
             result_type=CallModelResult,
             task_queue=spec.models[request.model].task_queue or None,
             start_to_close_timeout=spec.settings.timeout + _MARGIN,
-            schedule_to_close_timeout=max(spec.settings.max_wait, spec.settings.timeout + _MARGIN) + waiting,
+            schedule_to_close_timeout=shorter(model_time(spec), within),
             heartbeat_timeout=spec.heartbeat_timeout,
             retry_policy=_retries(0),
             cancellation_type=_WAIT,
@@ -166,7 +176,7 @@ def _size_of(new: Sequence[SlotMessage]) -> int:
     return sum(len(each.message.to_bytes()) for each in new)
 
 
-async def compact(request: CompactRequest) -> CompactResult:
+async def compact(request: CompactRequest, *, within: timedelta | None = None) -> CompactResult:
     """Make room in a conversation without a model."""
     way = request.step.function or request.step.action.replace("_", " ")
     async with outgoing().sending(_size_of(request.new)):
@@ -175,15 +185,17 @@ async def compact(request: CompactRequest) -> CompactResult:
             request,
             result_type=CompactResult,
             start_to_close_timeout=timedelta(minutes=10),
-            schedule_to_close_timeout=timedelta(hours=1),
+            schedule_to_close_timeout=shorter(USER_CODE, within),
             retry_policy=_retries(10),
             summary=f"make room: {way}",
         )
 
 
-async def call_tool(spec: AgentSpec, tool: ToolSpec, request: CallToolRequest, *, summary: str) -> CallToolResult:
+async def call_tool(
+    spec: AgentSpec, tool: ToolSpec, request: CallToolRequest, *, summary: str, within: timedelta | None = None
+) -> CallToolResult:
     """Run a tool call. Raises ActivityError when its outcome is not known."""
-    return await _execute_tool(CALL_TOOL, tool, request, spec.heartbeat_timeout, summary)
+    return await _execute_tool(CALL_TOOL, tool, request, spec.heartbeat_timeout, summary, within)
 
 
 async def load_tool(name: str) -> ToolSpec:
@@ -202,7 +214,7 @@ async def load_tool(name: str) -> ToolSpec:
 
 async def run_tool(request: RunToolRequest, *, summary: str) -> CallToolResult:
     """Run a tool without a model. Raises ActivityError when its outcome is not known."""
-    return await _execute_tool(RUN_TOOL, request.tool, request, _HEARTBEAT_TIMEOUT, summary)
+    return await _execute_tool(RUN_TOOL, request.tool, request, _HEARTBEAT_TIMEOUT, summary, None)
 
 
 async def check_plan(request: CheckPlanRequest) -> CheckPlanResult:
@@ -244,14 +256,14 @@ async def read_output(request: ReadOutputRequest) -> ReadOutputResult:
     )
 
 
-async def verify(spec: AgentSpec, request: VerifyRequest) -> Verdict:
+async def verify(spec: AgentSpec, request: VerifyRequest, *, within: timedelta | None = None) -> Verdict:
     """Judge an answer by the function of the agent."""
     return await workflow.execute_activity(
         VERIFY,
         request,
         result_type=Verdict,
         start_to_close_timeout=timedelta(minutes=10),
-        schedule_to_close_timeout=timedelta(hours=1),
+        schedule_to_close_timeout=shorter(USER_CODE, within),
         retry_policy=_retries(10),
         summary=f"verify by {spec.verify}",
     )
@@ -295,8 +307,24 @@ async def read_page(request: ReadPageRequest) -> ReadPageResult:
     )
 
 
-async def select_agent(request: SelectRequest) -> Selection:
-    """Choose an agent: in a local activity, or one of its own where a model is asked."""
+async def quote_selection(request: SelectRequest) -> SelectionQuote:
+    """Find what having a model choose can take at most."""
+    return await _execute_local(
+        QUOTE_SELECTION,
+        request,
+        result_type=SelectionQuote,
+        start_to_close_timeout=timedelta(seconds=5),
+        schedule_to_close_timeout=timedelta(minutes=1),
+        retry_policy=_retries(5),
+        summary="what choosing an agent can take",
+    )
+
+
+async def select_agent(request: SelectRequest, *, within: timedelta | None = None) -> Selection:
+    """Choose an agent: in a local activity, or one of its own where a model is asked.
+
+    What is reserved for it is for one attempt.
+    """
     summary = " · ".join(filter(None, ("select an agent", request.kind, f"by {request.strategy}")))
     if request.strategy != "model":
         return await _execute_local(
@@ -313,9 +341,9 @@ async def select_agent(request: SelectRequest) -> Selection:
         request,
         result_type=Selection,
         start_to_close_timeout=timedelta(minutes=2),
-        schedule_to_close_timeout=timedelta(minutes=10),
+        schedule_to_close_timeout=shorter(timedelta(minutes=10), within),
         heartbeat_timeout=_HEARTBEAT_TIMEOUT,
-        retry_policy=_retries(5),
+        retry_policy=_retries(5 if request.bounds is None else 1),
         cancellation_type=_WAIT,
         summary=summary,
     )
@@ -395,14 +423,16 @@ async def _execute_tool(
     request: CallToolRequest | RunToolRequest,
     heartbeat_timeout: timedelta,
     summary: str,
+    within: timedelta | None,
 ) -> CallToolResult:
     if tool.local:
+        time = (tool.timeout + timedelta(seconds=1)) * (tool.max_attempts + 1)
         return await _execute_local(
             activity,
             request,
             result_type=CallToolResult,
             start_to_close_timeout=tool.timeout + timedelta(seconds=1),
-            schedule_to_close_timeout=(tool.timeout + timedelta(seconds=1)) * (tool.max_attempts + 1),
+            schedule_to_close_timeout=shorter(time, within),
             retry_policy=_retries(tool.max_attempts),
             cancellation_type=_WAIT,
             summary=summary,
@@ -413,6 +443,8 @@ async def _execute_tool(
     attempts = tool.max_attempts + _CRASHES if tool.idempotent else 1
     is_shared = tool.cache == "shared"
     timeout = tool.timeout + _MARGIN
+    # Waiting for another run's call is a retry too: the time for all of them bounds it.
+    most = shared_time(timeout, attempts) + timedelta(minutes=1) if is_shared else None
     async with outgoing().sending(len(request.to_bytes())):
         return await workflow.execute_activity(
             activity,
@@ -422,8 +454,7 @@ async def _execute_tool(
             start_to_close_timeout=timeout,
             # A worker that doesn't take a call for so long is gone, and with it the session that it held.
             schedule_to_start_timeout=4 * heartbeat_timeout if is_held else None,
-            # Waiting for another run's call is a retry too: the time for all of them bounds it.
-            schedule_to_close_timeout=shared_time(timeout, attempts) + timedelta(minutes=1) if is_shared else None,
+            schedule_to_close_timeout=within if most is None else shorter(most, within),
             heartbeat_timeout=heartbeat_timeout,
             retry_policy=_retries(0 if is_shared else attempts),
             cancellation_type=_WAIT,

@@ -10,11 +10,12 @@ from perdure.contracts.spec import AgentSpec, CompactionSpec
 from perdure.contracts.usage import NO_USAGE
 from perdure.errors import ModelUnavailable
 from perdure.workflows._asking import ContextTooLong, ask_models
-from perdure.workflows._calls import compact
+from perdure.workflows._calls import USER_CODE, compact
+from perdure.workflows._clock import UNBOUNDED, Clock, LimitReached
 from perdure.workflows._conversation import Conversation
 from perdure.workflows._guard import CancelWatch, typed_activity_failure
 from perdure.workflows._known import KnownResults
-from perdure.workflows._meter import Meter, OutOfBudget
+from perdure.workflows._meter import Meter
 from perdure.workflows._window import Prompt, measure, room_for_prompts, room_to_make
 
 _MAX_ROUNDS = 4
@@ -36,6 +37,7 @@ class Compactor:
         show: Is told what is done.
         count: Is told of each summary that a model was paid for.
         prompt: The last prompt that was counted.
+        clock: Says how much time is left.
     """
 
     conversation: Conversation
@@ -43,6 +45,7 @@ class Compactor:
     show: Callable[[str], None]
     count: Callable[[CallModelResult], None]
     prompt: PromptSize | None = None
+    clock: Clock = UNBOUNDED
     _refusals: int = field(default=0, init=False)
 
     def note(self, request: CallModelRequest, result: CallModelResult) -> None:
@@ -62,6 +65,7 @@ class Compactor:
 
         Raises:
             UserError: A function of the user's failed. Not retryable.
+            LimitReached: The time was over first.
             CancelledError: The run was cancelled.
         """
         usable = room_for_prompts(spec)
@@ -78,7 +82,7 @@ class Compactor:
 
         Raises:
             ModelUnavailable: There is no more room to be made. Not retryable.
-            UserError, CancelledError: As `make_room` does.
+            UserError, LimitReached, CancelledError: As `make_room` does.
         """
         policy, failure = spec.compaction, refused.failure
         self._refusals += 1
@@ -126,19 +130,19 @@ class Compactor:
         self, spec: AgentSpec, step: CompactionStep, room: Room, *, must_suffice: bool = False
     ) -> bool:
         self.show(f"makes room: {step.function or 'older tool results are dropped'}")
-        request = CompactRequest(
-            spec=spec.digest,
-            slots=len(self.conversation),
-            step=step,
-            room=room,
-            must_suffice=must_suffice and step.action == "drop_tool_results",
-            epoch=self.conversation.epoch,
-            conversation=self.conversation.name,
-            new=self.conversation.take_new(),
-            digest=self.conversation.digest(),
-        )
-        with typed_activity_failure():
-            result = await compact(request)
+        with typed_activity_failure(), self.clock.bounding(USER_CODE) as within:
+            request = CompactRequest(
+                spec=spec.digest,
+                slots=len(self.conversation),
+                step=step,
+                room=room,
+                must_suffice=must_suffice and step.action == "drop_tool_results",
+                epoch=self.conversation.epoch,
+                conversation=self.conversation.name,
+                new=self.conversation.take_new(),
+                digest=self.conversation.digest(),
+            )
+            result = await compact(request, within=within)
         return self._apply(result.compacted)
 
     async def _summarise(
@@ -159,11 +163,13 @@ class Compactor:
                 digest=self.conversation.digest(),
             )
             try:
-                result = await ask_models(asked, request, turn=0, show=self._show_summary, meter=meter)
+                result = await ask_models(
+                    asked, request, turn=0, show=self._show_summary, meter=meter, clock=self.clock
+                )
             except ContextTooLong:
                 most //= 2
                 continue
-            except OutOfBudget:
+            except LimitReached:
                 self.conversation.put_back(request.new)
                 return False
             except ModelUnavailable:

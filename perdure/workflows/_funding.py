@@ -1,6 +1,6 @@
 """Running a child agent on a part of its parent's budget. Workflow side."""
 
-from perdure.contracts.budget import NOTHING, SETTLED, Amount, amount_of, settled_in
+from perdure.contracts.budget import NOTHING, SETTLED, Amount, settled_in
 from perdure.contracts.limits import Limits
 from perdure.contracts.run import EarlierRun, RunInput, RunResult
 from perdure.errors import PerdureError
@@ -62,5 +62,6 @@ def inherit(own: Limits, parents: Limits) -> Limits:
 
 def settled_by(result: RunResult) -> Amount | None:
     """Return what a child took of its parent's budget; None where that isn't known."""
-    usage = result.counters.usage
-    return result.settled or (None if usage.cost_usd is None else amount_of(usage))
+    if result.settled is not None or result.counters.usage.cost_usd is None:
+        return result.settled
+    return result.counters.taken

@@ -9,15 +9,14 @@ from collections.abc import Mapping
 from temporalio import workflow
 from temporalio.api.common.v1 import Payload
 
-from perdure.contracts.budget import NOTHING, Amount, Lease, LeaseAnswer, LeaseReport, Ledger
+from perdure.contracts.budget import NOTHING, Amount, Budget, Lease, LeaseAnswer, LeaseReport, Ledger, budget_of
 from perdure.contracts.limits import SHARED_LIMITS, Limits
 from perdure.contracts.money import MoneyStatus
 from perdure.contracts.names import LEASE_HEADER, LEDGER_HEADER, LIMITS_MEMO
 from perdure.errors import InvalidInputError
 from perdure.workflows._accounts import Account
-from perdure.workflows._bounds import check_amounts
+from perdure.workflows._bounds import check_amounts, check_not_below
 from perdure.workflows._headers import read_header, write_header
-from perdure.workflows._ledger import budget_of
 
 
 class Funds:
@@ -42,9 +41,11 @@ class Funds:
         lease: Lease | None = read_header(headers, LEASE_HEADER, Lease)
         ledger: Ledger | None = read_header(headers, LEDGER_HEADER, Ledger)
         if ledger is None:
-            ledger = Ledger(budget=budget_of(limits), lease=lease)
+            began, time = workflow.now(), limits.wall_clock
+            deadline = None if time is None else began + time
+            ledger = Ledger(budget=budget_of(limits), lease=lease, began=began, deadline=deadline)
         self.reports_end = ledger.lease is not None
-        if ledger.lease is not None or ledger.budget.is_bound:
+        if ledger.lease is not None or ledger.budget.is_bound or ledger.deadline is not None:
             self.open_with(ledger, limits)
 
     def open_with(self, ledger: Ledger, limits: Limits) -> None:
@@ -57,11 +58,11 @@ class Funds:
         self._inline.append(account)
         return account
 
-    async def open_inline(self, key: str, limits: Limits) -> Account | None:
+    async def open_inline(self, key: str, budget: Budget) -> Account | None:
         """Return the account of an inline agent that shares the workflow's; None where there is none."""
         if self.account is None:
             return None
-        account = await self.account.open_inner(key, budget_of(limits))
+        account = await self.account.open_inner(key, budget)
         self._inline.append(account)
         return account
 
@@ -116,19 +117,24 @@ class Funds:
         assert self.account is not None, "the validator has refused it"
         self.account.limits = given.over(self.account.limits)
         self.account.raise_to(given)
-        budget = self.account.ledger.budget
-        return self.account.limits.model_copy(
-            update={"max_total_tokens": budget.tokens, "max_cost_usd": budget.cost_usd}
-        )
+        ledger = self.account.ledger
+        if given.wall_clock is not None and ledger.began is not None:
+            self.account.set_deadline(ledger.began + given.wall_clock)
+        return ledger.budget.as_limits().over(self.account.limits)
 
     def check_limits(self, given: Limits) -> None:
         """Refuse limits that can't be set."""
         check_shared(given)
         if self.account is None:
             raise InvalidInputError(
-                "The run was started without a limit of money or tokens, and it isn't known what it has spent: "
-                "give one at the start, with --limit."
+                "The run was started without a limit for all that it starts, and it isn't known what that has "
+                "taken: give one at the start, with --limit."
             )
+        began = self.account.ledger.began
+        if given.wall_clock is not None and began is None:
+            raise InvalidInputError("wall_clock can't be set: the run was started without it.")
+        if began is not None:
+            check_not_below(given, "wall_clock", workflow.now() - began)
         check_amounts(given, self.account, open_children=self.open_children)
 
 

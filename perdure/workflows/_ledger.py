@@ -15,7 +15,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from perdure.contracts.budget import MAX_ARTIFACT_TOKENS, NOTHING, Amount, Budget, Ledger, amount_of, worst_case
-from perdure.contracts.limits import Limits
 from perdure.contracts.messages import ArtifactPart, FilePart, ImagePart, Message, ToolResultPart
 from perdure.contracts.spec import AgentSpec
 from perdure.contracts.usage import Price, Usage
@@ -46,11 +45,6 @@ class Hold:
     """The most that the prompt can be."""
     output_tokens: int
     """The most that the reply may have; lowered where that made the call fit."""
-
-
-def budget_of(limits: Limits) -> Budget:
-    """Return the part of some limits that reservations keep."""
-    return Budget(tokens=limits.max_total_tokens, cost_usd=limits.max_cost_usd)
 
 
 def spec_tokens(spec: AgentSpec) -> int:
@@ -144,4 +138,4 @@ def settle(ledger: Ledger, hold: Hold, used: Amount) -> Ledger:
 def used_by(usage: Usage, price: Price | None, hold: Hold) -> Amount:
     """Return what a call that was answered counts for: its worst case where the vendor didn't say."""
     is_unknown = usage.total_tokens == 0 or (usage.cost_usd is None and price is not None)
-    return hold.amount if is_unknown else amount_of(usage)
+    return hold.amount if is_unknown else amount_of(usage, model_calls=1)

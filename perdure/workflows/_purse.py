@@ -5,10 +5,15 @@ run talks to its parent and to its children, never beyond.
 
 Who needs more is in a hurry, and then is denied when nothing can come back any more; or is patient, and then waits
 until something does: an end of another run, or somebody who raises the limit of the root.
+
+A run that answers with what it has at a limit keeps room for that last call: it neither lends it nor gives it
+back. So it may hold one unused call, and no more, while another is denied.
 """
 
+from datetime import datetime
+
 from perdure.contracts.budget import NOTHING, Amount, Budget, Lease, LeaseAnswer, LeaseReport, Ledger
-from perdure.workflows._leases import LeaseBook, Need, less
+from perdure.workflows._leases import LeaseBook, Need, beyond, less, whole_of
 
 Letter = tuple[str, LeaseReport | LeaseAnswer]
 
@@ -19,6 +24,7 @@ class Purse:
     Attributes:
         ledger: What is spent and reserved.
         book: What is lent to children.
+        kept: Room for the run's last call, which stays here as far as there is any.
         outbox: What is to be sent, and to whom.
     """
 
@@ -32,6 +38,7 @@ class Purse:
         """
         self.ledger = ledger
         self.book = LeaseBook()
+        self.kept = NOTHING
         self.outbox: list[Letter] = []
         self._name = name
         self._key = key or name
@@ -40,6 +47,7 @@ class Purse:
         self._asked: Need | None = None
         self._is_refused = False
         self._told_busy = True
+        self._deadlines = 0
 
     @property
     def budget(self) -> Budget:
@@ -53,9 +61,14 @@ class Purse:
         return self.ledger.spent + self.ledger.reserved + self.book.outstanding
 
     @property
-    def free(self) -> Budget:
-        """What is left."""
+    def left(self) -> Budget:
+        """What is left, with the room for the last call."""
         return less(self.budget, self.taken)
+
+    @property
+    def free(self) -> Budget:
+        """What is left to be lent, or given back."""
+        return less(self.left, self.kept)
 
     @property
     def settled(self) -> Amount | None:
@@ -72,8 +85,30 @@ class Purse:
         """Say whether the parent could grant so much: no limit of the run's own is in the way."""
         return self._has_parent and less(self.ledger.budget, self.taken).holds(need)
 
+    def set_deadline(self, deadline: datetime | None) -> None:
+        """Set when the run's own time is over, and tell the children."""
+        before = self.ledger.ends_at
+        self.ledger = self.ledger.model_copy(update={"deadline": deadline})
+        self._tell_deadline(before)
+
+    def tell_started(self, child: str) -> None:
+        """Note that a child can be written to; what has changed since it was lent something it is told now."""
+        self.book.started(child)
+        self._post_deadline()
+
+    def _tell_deadline(self, before: datetime | None) -> None:
+        if self.ledger.ends_at != before:
+            self._deadlines += 1
+            self._post_deadline()
+
+    def _post_deadline(self) -> None:
+        self.outbox += self.book.tell_deadline(self.ledger.ends_at, self._deadlines)
+
     def ask(self, need: Need) -> None:
-        """Wait until so much is held back for a call, or what will do, or it is denied."""
+        """Wait until so much is held back for a call, or what will do, or it is denied.
+
+        What is needed includes the room for a last call, where the run keeps one.
+        """
         self._need = need
         self.rebalance()
 
@@ -86,7 +121,7 @@ class Purse:
 
     def lend(self, child: str, amount: Amount) -> Lease:
         """Return the lease of a child that starts."""
-        self.book.open(child, amount)
+        self.book.open(child, amount, deadlines=self._deadlines)
         budget, lease = self.budget, self.ledger.lease
         return Lease(
             parent=self._name,
@@ -94,6 +129,10 @@ class Purse:
             granted=amount,
             has_tokens=budget.tokens is not None,
             has_cost=budget.cost_usd is not None,
+            has_model_calls=budget.model_calls is not None,
+            has_tool_calls=budget.tool_calls is not None,
+            deadline=self.ledger.ends_at,
+            deadlines=self._deadlines,
         )
 
     def close(self, child: str, settled: Amount | None) -> None:
@@ -105,6 +144,7 @@ class Purse:
     def on_report(self, report: LeaseReport) -> None:
         """Hear from a child."""
         if self.book.note(report):
+            self.outbox += self.book.answer_met()
             self.rebalance()
 
     def on_answer(self, answer: LeaseAnswer) -> None:
@@ -116,9 +156,15 @@ class Purse:
         granted = Amount(
             tokens=lease.granted.tokens + max(more.tokens, 0),
             cost_usd=lease.granted.cost_usd + max(more.cost_usd, NOTHING.cost_usd),
+            model_calls=lease.granted.model_calls + max(more.model_calls, 0),
+            tool_calls=lease.granted.tool_calls + max(more.tool_calls, 0),
         )
-        recalls = max(lease.recalls, answer.recalls)
-        self._set_lease(lease, granted=granted, recalls=recalls, is_recalled=recalls > 0)
+        recalls, ends_at = max(lease.recalls, answer.recalls), self.ledger.ends_at
+        changes: dict[str, object] = {"granted": granted, "recalls": recalls, "is_recalled": recalls > 0}
+        if answer.deadlines > lease.deadlines:
+            changes |= {"deadline": answer.deadline, "deadlines": answer.deadlines}
+        self._set_lease(lease, **changes)
+        self._tell_deadline(ends_at)
         if answer.seq == lease.seq and self._asked is not None:
             self._asked, self._is_refused = None, answer.is_denied or answer.is_least
         self.rebalance()
@@ -132,7 +178,7 @@ class Purse:
     def rebalance(self) -> None:
         """Give what there is to whoever waits; ask for what there isn't; give back what was recalled."""
         self.outbox += self.book.grant(self.free)
-        if self._need is not None and self.free.holds(self._need.amount):
+        if self._need is not None and self.left.holds(self._need.amount):
             self._hold(self._need.amount)
         unmet = self._unmet(is_patient=False)
         if unmet is None or not self._seek(unmet):
@@ -179,7 +225,8 @@ class Purse:
         """Look for what is needed; False when it was denied, since nothing can come back."""
         if self._name:
             self.outbox += self.book.recall()
-        if self.could_get(unmet.least) and not self._is_refused:
+        is_in_reach = self._could_get(unmet)
+        if is_in_reach and not self._is_refused:
             self._ask_parent(unmet)
             return True
         if self._is_busy:
@@ -188,7 +235,7 @@ class Purse:
         if self._make_do():
             return True
         if unmet.is_patient:
-            if self.could_get(unmet.least):
+            if is_in_reach:
                 self._ask_parent(unmet)
             return True
         self.outbox += self.book.deny()
@@ -196,13 +243,17 @@ class Purse:
             self._need = None
         return False
 
+    def _could_get(self, unmet: Need) -> bool:
+        """Say whether the parent could grant what will do; the room for the last call is for no child."""
+        return self.could_get(unmet.least if unmet is self._need else unmet.least + self.kept)
+
     def _ask_parent(self, unmet: Need) -> None:
         if self._asked is None or (self._asked.is_patient and not unmet.is_patient):
             self._report(unmet)
 
     def _make_do(self) -> bool:
         """Give those who wait what will do; False where there isn't even that."""
-        if self._need is not None and self.free.holds(self._need.least):
+        if self._need is not None and self.left.holds(self._need.least):
             self._hold(self._need.least)
             return True
         given = self.book.grant_least(self.free)
@@ -212,8 +263,18 @@ class Purse:
     @property
     def _spare(self) -> Amount:
         assert self.ledger.lease is not None, "only a run with a lease has something to give back"
-        spare = less(self.ledger.lease.budget, self.taken)
-        return Amount(tokens=spare.tokens or 0, cost_usd=spare.cost_usd or NOTHING.cost_usd)
+        return whole_of(less(self.ledger.lease.budget, self.taken + self.kept))
+
+    def _missing(self, need: Need) -> Need:
+        """Return what the parent must grant: some of the room for the last call is here, and all of it is to be.
+
+        A need of the run's own includes it.
+        """
+        if self.kept == NOTHING:
+            return need
+        here = whole_of(self.left) - whole_of(self.free)
+        kept = NOTHING if need is self._need else self.kept
+        return Need(beyond(need.amount + kept, here), beyond(need.least + kept, here), need.is_patient)
 
     def _report(self, need: Need | None) -> None:
         """Give back what is free, and say what is needed; say nothing that is known."""
@@ -226,16 +287,18 @@ class Purse:
         honoured = lease.honoured if is_busy else lease.recalls
         self._set_lease(lease, returned=returned, seq=seq, honoured=honoured)
         self._asked, self._told_busy = need, is_busy
+        asked = None if need is None else self._missing(need)
         report = LeaseReport(
             child=self._key,
             seq=seq,
             returned=returned,
-            need=None if need is None else need.amount,
-            least=None if need is None else need.least,
+            need=None if asked is None else asked.amount,
+            least=None if asked is None else asked.least,
             spent=self.ledger.spent - lease.before,
             is_busy=is_busy,
-            is_patient=need is not None and need.is_patient,
+            is_patient=asked is not None and asked.is_patient,
             recalls=lease.recalls,
+            granted=lease.granted,
         )
         self.outbox.append((lease.parent, report))
 

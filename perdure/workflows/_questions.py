@@ -14,6 +14,7 @@ from perdure.contracts.messages import Message, ToolCallPart, tool_message
 from perdure.contracts.spec import JsonSchema
 from perdure.contracts.waits import QuestionTerms, Wait
 from perdure.errors import AnswerTimeout, InvalidInputError
+from perdure.workflows._clock import UNBOUNDED, Clock
 from perdure.workflows._host import current_host
 from perdure.workflows._waiting import Expired, until, wait_for_person, wait_id
 
@@ -104,6 +105,7 @@ async def answer_question(
     index: int,
     conversation: str,
     should_suspend: Callable[[], bool],
+    clock: Clock = UNBOUNDED,
 ) -> Message:
     """Return the message that answers an agent's call of a tool that asks people.
 
@@ -129,9 +131,12 @@ async def answer_question(
         term=terms.timeout,
     )
     try:
-        decided = await wait_for_person(wait, partial(fitting_faults, shape), should_suspend=should_suspend)
-    except Expired:
-        return tool_message(part, "Nobody answered in time. Go on without an answer.", outcome="error")
+        decided = await wait_for_person(
+            wait, partial(fitting_faults, shape), should_suspend=should_suspend, clock=clock
+        )
+    except Expired as over:
+        told = f"before the limit {over.limit} was reached" if over.limit else "in time"
+        return tool_message(part, f"Nobody answered {told}. Go on without an answer.", outcome="error")
     current_host().waits.enter(conversation, decided)
     answer = decided.answer
     return tool_message(part, answer if isinstance(answer, str) else json.dumps(answer, ensure_ascii=False))

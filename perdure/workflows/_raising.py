@@ -6,7 +6,7 @@ from typing import Any
 from perdure.contracts.budget import Budget, amount_of
 from perdure.contracts.limits import Limits
 from perdure.errors import InvalidInputError
-from perdure.workflows._bounds import check_amounts, check_new_bound, check_not_below
+from perdure.workflows._bounds import check_amounts, check_new_bound, check_new_time, check_not_below
 from perdure.workflows._host import current_host
 from perdure.workflows.loop import AgentLoop
 
@@ -22,13 +22,15 @@ def check_new_limits(given: Limits, loop: AgentLoop, elapsed: timedelta) -> None
     for name, used in _counted(loop, elapsed).items():
         check_not_below(given, name, used)
     open_children = current_host().funds.open_children
-    if loop.meter is None:
+    meter = loop.allowance.meter
+    if meter is None:
         taken = amount_of(loop.counters.usage)
         check_not_below(given, "max_total_tokens", taken.tokens)
         check_not_below(given, "max_cost_usd", taken.cost_usd)
         check_new_bound(given, Budget(), open_children)
+        check_new_time(given, open_children)
     else:
-        check_amounts(given, loop.meter.account, open_children=open_children)
+        check_amounts(given, meter.account, open_children=open_children)
     if given.max_cost_usd is not None:
         _check_prices(given, loop)
 

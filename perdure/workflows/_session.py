@@ -8,6 +8,7 @@ from typing import Literal
 from temporalio import workflow
 
 from perdure.contracts.steering import IDLE_SUMMARY, Session
+from perdure.workflows._clock import Clock
 from perdure.workflows._inbox import Inbox
 
 Next = Literal["message", "timeout", "stop"]
@@ -21,16 +22,24 @@ def ends_session(limit: str | None) -> bool:
 
 
 async def wait_for_message(
-    session: Session, inbox: Inbox, *, since: datetime, should_stop: Callable[[], bool]
+    session: Session, inbox: Inbox, *, since: datetime, should_stop: Callable[[], bool], clock: Clock
 ) -> Next:
-    """Say what comes first: the next message, the end of the idle time, or `should_stop()`."""
-    left = since + session.idle_timeout - workflow.now()
-    if left > timedelta(0):
-        summary = f"{IDLE_SUMMARY}{inbox.received + 1}"
+    """Say what comes first: the next message, the end of the idle time or of the run's, or `should_stop()`."""
+
+    def ends() -> datetime:
+        idle = since + session.idle_timeout
+        return idle if clock.deadline is None else min(idle, clock.deadline)
+
+    summary = f"{IDLE_SUMMARY}{inbox.received + 1}"
+    while not inbox and (left := (armed := ends()) - workflow.now()) > timedelta(0):
         with suppress(TimeoutError):
             await workflow.wait_condition(
-                lambda: bool(inbox) or should_stop(), timeout=left, timeout_summary=summary
+                lambda armed=armed: bool(inbox) or should_stop() or ends() != armed,
+                timeout=left,
+                timeout_summary=summary,
             )
+        if should_stop():
+            break
     if inbox:
         return "message"
-    return "stop" if should_stop() and workflow.now() < since + session.idle_timeout else "timeout"
+    return "stop" if should_stop() and workflow.now() < ends() else "timeout"

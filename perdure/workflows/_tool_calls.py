@@ -29,6 +29,7 @@ from perdure.workflows._accounts import Account
 from perdure.workflows._approvals import Call as ApprovalCall
 from perdure.workflows._approvals import permission
 from perdure.workflows._calls import call_tool
+from perdure.workflows._clock import UNBOUNDED, Clock, LimitReached
 from perdure.workflows._conversation import Conversation
 from perdure.workflows._decisions import call_summary, is_ok, objection
 from perdure.workflows._funding import run_funded
@@ -88,6 +89,7 @@ class ToolCalls:
         known: KnownResults,
         limits: Limits,
         account: Callable[[], Account | None],
+        clock: Clock = UNBOUNDED,
         should_suspend: Callable[[], bool] = lambda: False,
         sessions: McpSessions | None = None,
     ) -> None:
@@ -100,11 +102,13 @@ class ToolCalls:
             tenant: Who the run is for.
             known: Results that identical calls are answered with.
             limits: What holds now.
-            account: Returns what pays for subagents, if a limit of money or tokens holds.
+            account: Returns what subagents are paid from, if they share a limit.
+            clock: Says how much time is left: calls and waits end with it.
             should_suspend: Says that the run is to continue as new, as soon as nothing is at work.
             sessions: Of the run with stateful MCP servers.
         """
         self._sessions = sessions or McpSessions()
+        self._clock = clock
         self._should_suspend = should_suspend
         self._at_work = 0
         self._is_suspended = False
@@ -231,7 +235,14 @@ class ToolCalls:
         if permitted is not None:
             async with gate:
                 await current_host().pause.passed()
-                await (self._run_agent(tool, permitted) if tool.agent else self._run(tool, permitted))
+                await self._make(tool, permitted)
+
+    async def _make(self, tool: ToolSpec, call: _Call) -> None:
+        try:
+            await (self._run_agent(tool, call) if tool.agent else self._run(tool, call))
+        except LimitReached as reached:
+            message = tool_message(call.part, f"Not run: the limit {reached.limit} is reached.", outcome="denied")
+            self._conversation.fill(call.slot, message, is_recorded=False)
 
     async def _permitted(self, tool: ToolSpec, call: _Call) -> _Call | None:
         """Return the call as it may be made; None where a person, or the lack of one, has answered it.
@@ -251,6 +262,7 @@ class ToolCalls:
                     index=call.index,
                     conversation=self._conversation.name,
                     should_suspend=self._can_suspend,
+                    clock=self._clock,
                 )
             self._conversation.fill(call.slot, message, is_recorded=False)
             return None
@@ -265,7 +277,7 @@ class ToolCalls:
             conversation=self._conversation.name,
             context=self._spec.context,
         )
-        permit = await permission(asked, idle=self._idle, should_suspend=self._can_suspend)
+        permit = await permission(asked, idle=self._idle, should_suspend=self._can_suspend, clock=self._clock)
         if permit.denial:
             message = tool_message(call.part, permit.denial, outcome="denied")
             self._conversation.fill(call.slot, message, is_recorded=False)
@@ -314,6 +326,7 @@ class ToolCalls:
             epoch=self._conversation.epoch,
             edited=call.part.arguments if call.is_edited else "",
         )
+        self._clock.left()
         try:
             text = self._subagent_input(call.part)
             request = subagent_request(
@@ -381,8 +394,9 @@ class ToolCalls:
 
     async def _call(self, tool: ToolSpec, request: CallToolRequest, call: _Call) -> CallToolResult:
         for left in reversed(range(_NOT_RUN_RETRIES)):
+            within = self._clock.left()
             try:
-                result = await call_tool(self._spec, tool, request, summary=call_summary(call.part))
+                result = await call_tool(self._spec, tool, request, summary=call_summary(call.part), within=within)
                 self._saved += result.is_saved
                 return result
             except ActivityError as error:

@@ -6,9 +6,10 @@ from perdure.contracts.limits import Limits
 from perdure.contracts.messages import ArtifactPart, Message, TextPart
 from perdure.contracts.run import RunInput
 from perdure.contracts.spec import AgentSpec
-from perdure.errors import AgentBug
+from perdure.errors import AgentBug, LimitExceeded
 from perdure.workflows._accounts import Account
-from perdure.workflows._calls import verify
+from perdure.workflows._calls import USER_CODE, verify
+from perdure.workflows._clock import UNBOUNDED, Clock, LimitReached
 from perdure.workflows._conversation import Conversation
 from perdure.workflows._funding import run_funded
 from perdure.workflows._guard import typed_activity_failure
@@ -26,10 +27,12 @@ async def judge(
     tenant: str,
     account: Account | None = None,
     limits: Limits | None = None,
+    clock: Clock = UNBOUNDED,
 ) -> Verdict:
     """Return what the agent's verifier says of the last message of a conversation.
 
     Raises:
+        LimitReached: The time was over first.
         RunError, UserError: The verifier itself failed. Not retryable.
     """
     if spec.verify is None:
@@ -38,7 +41,13 @@ async def judge(
         asked = _judge_request(spec.verify, conversation, answer, depth, tenant).model_copy(
             update={"approvals": spec.run_approvals}
         )
-        result = await run_funded(asked, account, of=2, limits=limits or Limits())
+        clock.left()
+        try:
+            result = await run_funded(asked, account, of=2, limits=limits or Limits())
+        except LimitExceeded as error:
+            if clock.is_over:
+                raise LimitReached(clock.limit) from error
+            raise
         if not isinstance(result.output, dict):
             raise AgentBug(f"The verifier {spec.verify!r} gave no verdict.")
         return Verdict.model_validate(result.output)
@@ -51,8 +60,8 @@ async def judge(
         verifier=spec.verify,
         digest=conversation.digest_of(len(conversation) - 1),
     )
-    with typed_activity_failure():
-        return await verify(spec, request)
+    with typed_activity_failure(), clock.bounding(USER_CODE) as within:
+        return await verify(spec, request, within=within)
 
 
 def _judge_request(

@@ -13,6 +13,7 @@ from perdure.contracts.run import RunState
 from perdure.contracts.texts import one_line
 from perdure.contracts.waits import DecideRequest, Wait
 from perdure.workflows._calls import open_wait
+from perdure.workflows._clock import UNBOUNDED, Clock
 from perdure.workflows._host import Host, current_host
 from perdure.workflows._waits import Faults
 
@@ -24,7 +25,16 @@ class Suspended(Exception):
 
 
 class Expired(Exception):
-    """Nobody decided in time."""
+    """Nobody decided in time.
+
+    Attributes:
+        limit: The run's limit that ended the wait; empty where it was the wait's own time.
+    """
+
+    def __init__(self, limit: str = "") -> None:
+        """Say what ended it."""
+        super().__init__(limit)
+        self.limit = limit
 
 
 def wait_id(*parts: str) -> str:
@@ -42,7 +52,7 @@ def until(term: timedelta | None) -> datetime | None:
 
 
 async def wait_for_person(
-    wait: Wait, faults: Faults, *, should_suspend: Callable[[], bool] = lambda: False
+    wait: Wait, faults: Faults, *, should_suspend: Callable[[], bool] = lambda: False, clock: Clock = UNBOUNDED
 ) -> DecideRequest:
     """Wait until a person has decided.
 
@@ -50,6 +60,7 @@ async def wait_for_person(
         wait: What there is to decide.
         faults: Says what is wrong with edited arguments, or an answer.
         should_suspend: Says that the run must continue as new, and can.
+        clock: Says when the run's time is over, and the wait with it.
 
     Raises:
         Expired: Nobody decided in time.
@@ -61,31 +72,35 @@ async def wait_for_person(
     book.ask(wait, faults)
     try:
         while not book.is_settled(wait.id):
-            await _wait_once(host, wait.id, should_suspend)
+            await _wait_once(host, wait.id, should_suspend, clock)
     except asyncio.CancelledError:
         book.withdraw(wait.id)
         raise
     request = book.take(wait.id)
     if request is None:
-        raise Expired
+        raise Expired(clock.limit if clock.is_over else "")
     return request
 
 
-async def _wait_once(host: Host, wait_id: str, should_suspend: Callable[[], bool]) -> None:
+async def _wait_once(host: Host, wait_id: str, should_suspend: Callable[[], bool], clock: Clock) -> None:
     book = host.waits
     wait = book.find(wait_id)
-    left = None if wait.deadline is None else wait.deadline - workflow.now()
+    over = clock.deadline
+    ends = min((each for each in (wait.deadline, over) if each is not None), default=None)
+    left = None if ends is None else ends - workflow.now()
     try:
         if left is not None and left <= timedelta(0):
             raise TimeoutError
         await workflow.wait_condition(
-            lambda: book.is_settled(wait_id) or should_suspend(), timeout=left, timeout_summary=_summary(wait)
+            lambda: book.is_settled(wait_id) or should_suspend() or clock.deadline != over,
+            timeout=left,
+            timeout_summary=_summary(wait),
         )
     except TimeoutError:
         if not book.is_settled(wait_id):
-            book.expire(wait_id, workflow.now())
+            book.expire(wait_id, workflow.now(), is_final=clock.is_over)
         return
-    if not book.is_settled(wait_id):
+    if not book.is_settled(wait_id) and should_suspend():
         raise Suspended
 
 

@@ -181,11 +181,11 @@ class WaitBook:
         self._remember(decision)
         return decision
 
-    def expire(self, wait_id: str, now: datetime) -> bool:
-        """Say whether a wait whose time is over ends; else another group is asked now."""
+    def expire(self, wait_id: str, now: datetime, *, is_final: bool = False) -> bool:
+        """Say whether a wait whose time is over ends; else another group is asked now, unless it `is_final`."""
         entry = self._pending[wait_id]
         wait = entry.wait
-        if _goes_on(wait):
+        if _goes_on(wait) and not is_final:
             until = None if wait.term is None else now + wait.term
             entry.wait = wait.model_copy(
                 update={"group": wait.escalate_to, "deadline": until, "escalated_from": wait.group}

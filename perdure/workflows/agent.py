@@ -12,7 +12,7 @@ from temporalio import workflow
 from temporalio.common import SearchAttributeKey, SearchAttributeUpdate
 from temporalio.exceptions import FailureError, is_cancelled_exception
 
-from perdure.contracts.budget import NOTHING, SETTLED, LeaseAnswer, LeaseReport, Ledger, amount_of
+from perdure.contracts.budget import NOTHING, SETTLED, LeaseAnswer, LeaseReport, Ledger, budget_of
 from perdure.contracts.calls import CopyConversationRequest, LoadAgentRequest
 from perdure.contracts.limits import Limits
 from perdure.contracts.messages import Message
@@ -47,6 +47,7 @@ from perdure.contracts.steering import SendReceipt, SendRequest
 from perdure.contracts.waits import DecideRequest, Decision, WaitsPage
 from perdure.errors import InvalidInputError, PerdureError, RunError, UserError
 from perdure.workflows._accounts import Account
+from perdure.workflows._allowance import budget_under
 from perdure.workflows._bills import tell_bill
 from perdure.workflows._calls import copy_conversation, load_agent
 from perdure.workflows._conversation import INLINE_BYTES, Conversation
@@ -54,7 +55,6 @@ from perdure.workflows._details import agent_details
 from perdure.workflows._guard import typed_activity_failure, typed_failures
 from perdure.workflows._host import current_host
 from perdure.workflows._known import KnownResults
-from perdure.workflows._ledger import budget_of
 from perdure.workflows._mcp_sessions import McpSessions
 from perdure.workflows._raising import check_new_limits
 from perdure.workflows._session import ends_session, wait_for_message
@@ -134,7 +134,7 @@ class AgentWorkflow:
         host.waits, host.shows_state = self._waits, True
         self._waits.on_change = self._show
         spec = await self._pin(request)
-        ledger = _first_ledger(request, spec.limits)
+        ledger = _first_ledger(request, spec)
         loop = AgentLoop(
             spec,
             self._conversation,
@@ -195,7 +195,9 @@ class AgentWorkflow:
             self._answered = Answered(at=workflow.now(), limit=answer.limit, score=answer.score)
         loop.wait_for_message()
         since, inbox = self._answered.at, self._steering.inbox
-        came = await wait_for_message(session, inbox, since=since, should_stop=self._is_copying_due)
+        came = await wait_for_message(
+            session, inbox, since=since, should_stop=self._is_copying_due, clock=loop.allowance.clock
+        )
         if came == "stop":
             await self._continue_as_new(loop)
         if came == "message":
@@ -343,7 +345,7 @@ class AgentWorkflow:
                 known_results=loop.known.latest(),
                 first_run_id=current_host().first_run_id,
                 ledger=None if self._account is None else self._account.ledger,
-                raised=loop.raised,
+                raised=loop.allowance.raised,
                 resumed=loop.suspended,
                 waits=self._waits.state(),
                 inbox=self._steering.inbox.carried(),
@@ -392,7 +394,7 @@ class AgentWorkflow:
         """Return the account that the run ends with; it may end before it is at work."""
         if self._loop is not None:
             return self._account
-        ledger = _first_ledger(self._request, Limits())
+        ledger = _first_ledger(self._request, None)
         if ledger is None:
             return None
         account = _new_account(ledger)
@@ -402,7 +404,7 @@ class AgentWorkflow:
 
     @property
     def _account(self) -> Account | None:
-        meter = None if self._loop is None else self._loop.meter
+        meter = None if self._loop is None else self._loop.allowance.meter
         return None if meter is None else meter.account
 
     def _close(self, state: RunState) -> None:
@@ -569,14 +571,14 @@ def _sums(counters: Counters) -> dict[str, float | None]:
     }
 
 
-def _first_ledger(request: RunInput, limits: Limits) -> Ledger | None:
+def _first_ledger(request: RunInput, spec: AgentSpec | None) -> Ledger | None:
     """Return the ledger that the run goes on with; a new one where its parent lends it something."""
     carried = request.carried
     if carried is not None and carried.ledger is not None and request.spent is None:
         return carried.ledger
-    spent = request.spent or (NOTHING if carried is None else amount_of(carried.counters.usage))
+    spent = request.spent or (NOTHING if carried is None else carried.counters.taken)
     raised = Limits() if carried is None else carried.raised
-    budget = budget_of(raised.over(limits))
+    budget = budget_of(raised) if spec is None else budget_under(spec, raised.over(spec.limits))
     if request.lease is not None:
         # What runs before this one took is their parent's business, and is counted there already.
         return Ledger(budget=budget, lease=request.lease.model_copy(update={"before": spent}), spent=spent)

@@ -12,6 +12,7 @@ from perdure.contracts.messages import ContentPart, Message, TextPart
 from perdure.contracts.run import Counters, RunInput
 from perdure.contracts.spec import AgentSpec
 from perdure.errors import HistoryFullError, PayloadTooLargeError, RunError
+from perdure.workflows._allowance import budget_under
 from perdure.workflows._bills import open_bill
 from perdure.workflows._calls import load_agent, read_output
 from perdure.workflows._conversation import Conversation
@@ -144,7 +145,7 @@ async def _run_inline(request: RunInput, kind: str | None) -> Any:
         await host.find_earlier()  # what was spent before a reset counts first
     spec = await load(request.agent)
     open_bill(spec.search_attributes)
-    account = await funds.open_inline(conversation.name, spec.limits)
+    account = await funds.open_inline(conversation.name, budget_under(spec, spec.limits))
     loop = AgentLoop(
         spec,
         conversation,

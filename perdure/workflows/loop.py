@@ -11,17 +11,19 @@ from typing import Any
 from temporalio import workflow
 
 from perdure.contracts.answers import is_answer, output_text, output_value
-from perdure.contracts.budget import Amount, Ledger, PromptSize, amount_of
+from perdure.contracts.budget import Ledger, PromptSize
 from perdure.contracts.calls import CallModelRequest, CallModelResult
 from perdure.contracts.limits import Limits
 from perdure.contracts.messages import Message
 from perdure.contracts.run import Counters, ResumedTurn, RunState
 from perdure.contracts.spec import AgentSpec
 from perdure.contracts.usage import NO_USAGE
-from perdure.errors import LimitExceeded, PerdureError, UnexpectedModelBehavior, UserError
-from perdure.workflows._accounts import Account, new_ledger
+from perdure.errors import LimitExceeded, PerdureError, UnexpectedModelBehavior
+from perdure.workflows._accounts import Account
+from perdure.workflows._allowance import Allowance
 from perdure.workflows._asking import ContextTooLong, ask_models
 from perdure.workflows._bills import note_paid
+from perdure.workflows._clock import LimitReached
 from perdure.workflows._compactor import Compactor
 from perdure.workflows._conversation import Conversation
 from perdure.workflows._decisions import (
@@ -32,7 +34,6 @@ from perdure.workflows._decisions import (
     call_summary,
     handoff_answers,
     last_call,
-    limit_reached,
     reask,
     rejection,
     repetition_note,
@@ -42,7 +43,6 @@ from perdure.workflows._host import current_host
 from perdure.workflows._interruption import Interrupted, Interruption
 from perdure.workflows._known import KnownResults
 from perdure.workflows._mcp_sessions import McpSessions
-from perdure.workflows._meter import Meter, OutOfBudget
 from perdure.workflows._repeats import Repeats
 from perdure.workflows._steering import Steering
 from perdure.workflows._tool_calls import ToolCalls
@@ -50,7 +50,6 @@ from perdure.workflows._verifying import judge
 
 _DEFAULT_ERRORS = 5
 _PARTIAL_CHARS = 10_000
-_UNBOUNDED = 1_000_000_000
 
 
 @dataclass(frozen=True)
@@ -73,6 +72,7 @@ class AgentLoop:
     Attributes:
         state: What it does, for queries and search attributes.
         activity: The same in words.
+        allowance: What it may take.
         known: Results that identical calls are answered with.
         suspended: The turn that waits for a person while the run continues as new; None otherwise.
         steering: What reaches it from outside.
@@ -102,15 +102,19 @@ class AgentLoop:
     ) -> None:
         """Go on with a conversation whose last message awaits the model."""
         self.spec = spec
-        self.raised = raised or Limits()
-        self._new_account = new_account
-        self.meter = None if account is None else Meter(account, conversation)
-        self._limits_set = 0
+        self.allowance = Allowance(
+            spec,
+            conversation,
+            started_at=started_at,
+            counters=lambda: self.counters,
+            raised=raised,
+            account=account,
+            new_account=new_account,
+        )
         self.conversation = conversation
         self.counters = counters
         self.state: RunState = "working"
         self.activity = ""
-        self._started_at = started_at
         self._on_progress = on_progress
         self._depth = depth
         self._tenant = tenant
@@ -118,7 +122,9 @@ class AgentLoop:
         self.sessions = sessions or McpSessions()
         self.steering = steering or Steering()
         self.answered_turns = answered_turns
-        self.compactor = Compactor(conversation, self.known, self._show, self._count_summary, prompt)
+        self.compactor = Compactor(
+            conversation, self.known, self._show, self._count_summary, prompt, self.allowance.clock
+        )
         self._reload = reload
         self._should_suspend = should_suspend
         self.suspended: ResumedTurn | None = None
@@ -163,79 +169,39 @@ class AgentLoop:
         last = self.conversation.messages()[-1]
         if last.role != "assistant":
             return None
-        return await self._take(CallModelResult(message=last, usage=NO_USAGE))
+        try:
+            return await self._take(CallModelResult(message=last, usage=NO_USAGE))
+        except LimitReached:
+            return None  # it still is when the next turn begins
 
     async def _turn(self, should_stop: Callable[[], bool]) -> Answer | None:
-        need: Amount | None = None
-        counters = self.counters.model_copy(update={"turns": self.counters.turns - self.answered_turns})
-        limit = limit_reached(self._counted_limits(), counters, workflow.now() - self._started_at)
-        if limit is None:
-            try:
-                reply = await self._ask()
-                return None if reply is None else await self._take(reply)
-            except OutOfBudget as reached:
-                limit, need = reached.limit, reached.need
-        if self.spec.on_limit == "ask":
-            await self._wait_for_limits(limit, need, should_stop)
-            return None
-        return await self._finish(limit)
+        try:
+            self.allowance.check(self.counters.turns - self.answered_turns)
+            reply = await self._ask()
+            return None if reply is None else await self._take(reply)
+        except LimitReached as reached:
+            if self.spec.on_limit == "ask":
+                await self._wait_for_limits(reached, should_stop)
+                return None
+            return await self._finish(reached.limit)
 
     @property
     def limits(self) -> Limits:
         """What holds now: what was set while the run was open, else what it is pinned to."""
-        return self.raised.over(self.spec.limits)
+        return self.allowance.limits
 
     def set_limits(self, given: Limits) -> None:
         """Change limits of the open run."""
-        self.raised = given.over(self.raised)
+        self.allowance.set(given)
         self._tools.limits = self.limits
-        if self.meter is not None:
-            self.meter.account.raise_to(given)
-        self._limits_set += 1
 
-    def _counted_limits(self) -> Limits:
-        """Return the limits that are reached by counting; the others hold by reservations."""
-        if not self.spec.is_metered:
-            return self.limits
-        return self.limits.model_copy(update={"max_total_tokens": None, "max_cost_usd": None})
-
-    def _open_meter(self) -> Meter | None:
-        """Return what pays for the next call; None where no limit of money or tokens holds."""
-        if self.meter is None and self.spec.is_metered:
-            ledger = new_ledger(amount_of(self.counters.usage), self.limits)
-            if ledger.budget.is_bound:
-                self.meter = Meter(self._new_account(ledger), self.conversation)
-        if self.meter is not None and self.meter.account.budget.cost_usd is not None:
-            self._check_prices()
-        return self.meter
-
-    def _open_account(self) -> Account | None:
-        meter = self._open_meter()
-        return None if meter is None else meter.account
-
-    def _check_prices(self) -> None:
-        """Refuse to spend of a parent's dollars what can't be counted."""
-        unknown = [model.name for model in self.spec.models if model.price is None]
-        if unknown and not self.limits.allow_unknown_prices:
-            raise UserError(f"max_cost_usd can't hold: the price of {', '.join(unknown)} is not known.")
-
-    async def _wait_for_limits(self, limit: str, need: Amount | None, should_stop: Callable[[], bool]) -> None:
+    async def _wait_for_limits(self, reached: LimitReached, should_stop: Callable[[], bool]) -> None:
         """Wait until somebody sets a limit, here or above; no worker is needed meanwhile."""
-        account = None if self.meter is None else self.meter.account
-        lease = None if account is None or need is None else account.could_get(need)
         self.state = "waiting_limit"
-        at = workflow.info().workflow_id if lease is None else lease.root or lease.parent
-        reached = f"the limit {limit} is reached" if lease is None else f"the limit of {at} is reached"
-        self._show(f"{reached} · waits for: perdure limit {at}")
-        seen = self._limits_set
-
-        def is_over() -> bool:
-            return self._limits_set > seen or should_stop()
-
-        if account is not None and need is not None and lease is not None:
-            await account.obtain(need, need, is_patient=True, unless=is_over)
-        else:
-            await workflow.wait_condition(is_over)
+        place = self.allowance.where(reached)
+        told = f"the limit of {place} is reached" if place else f"the limit {reached.limit} is reached"
+        self._show(f"{told} · waits for: perdure limit {place or workflow.info().workflow_id}")
+        await self.allowance.wait(reached, should_stop)
         self.state = "working"
         self._show("")
 
@@ -260,15 +226,22 @@ class AgentLoop:
             return answer
         await current_host().pause.passed()
         self._show(f"turn {self.counters.turn} · verified by {self.spec.verify}")
-        verdict = await judge(
-            self.spec,
-            self.conversation,
-            message,
-            depth=self._depth,
-            tenant=self._tenant,
-            account=self._open_account(),
-            limits=self.limits,
-        )
+        try:
+            verdict = await judge(
+                self.spec,
+                self.conversation,
+                message,
+                depth=self._depth,
+                tenant=self._tenant,
+                account=self.allowance.open_account(),
+                limits=self.limits,
+                clock=self.allowance.clock,
+            )
+        except LimitReached as reached:
+            problem = f"Nobody could judge the answer: the limit {reached.limit} is reached."
+            for unjudged in reask(message, problem):
+                self.conversation.append(unjudged, is_recorded=False)
+            raise
         if verdict.accept:
             return replace(answer, score=verdict.score)
         rejections = self.counters.rejections + 1
@@ -304,9 +277,8 @@ class AgentLoop:
         for answer in handoff_answers(message.tool_calls, index, f"Handed over to {target}."):
             self.conversation.append(answer, is_recorded=False)
         self.spec = await self._reload(target)
+        self.allowance.hand_over(self.spec)
         self._tools = self._new_tools()
-        if self.meter is not None:
-            self.meter.account.tighten(self.spec.limits)
         self.counters = self.counters.model_copy(update={"handoffs": path})
 
     async def _ask(self, *, is_final: bool = False) -> CallModelResult | None:
@@ -316,7 +288,7 @@ class AgentLoop:
         """
         self.steering.deliver(self.conversation)
         stop = self.steering.interruption = Interruption()
-        meter = self._open_meter()
+        meter = self.allowance.open_meter()
         await self.compactor.make_room(self.spec, meter)
         self._cancel.check()
         while True:
@@ -324,13 +296,19 @@ class AgentLoop:
             turn = self.counters.turn + 1
             try:
                 result = await ask_models(
-                    self.spec, request, turn=turn, show=self._show, meter=meter, interruption=stop
+                    self.spec,
+                    request,
+                    turn=turn,
+                    show=self._show,
+                    meter=meter,
+                    interruption=stop,
+                    clock=self.allowance.clock,
                 )
             except Interrupted:
                 if not stop.has_begun:
                     self.conversation.put_back(request.new)
                 return None
-            except OutOfBudget:
+            except LimitReached:
                 self.conversation.put_back(request.new)
                 raise
             except ContextTooLong as refused:
@@ -364,18 +342,23 @@ class AgentLoop:
 
     async def shorten(self) -> bool:
         """Make room because the conversation is large, and say whether there is any."""
-        return await self.compactor.shorten(self.spec, self._open_meter())
+        try:
+            return await self.compactor.shorten(self.spec, self.allowance.open_meter())
+        except LimitReached:
+            return False  # the next turn tells of it
 
     async def _run_tools(self, message: Message) -> None:
         calls = message.tool_calls
         self._show(f"turn {self.counters.turn} · " + ", ".join(call_summary(call) for call in calls[:5]))
         made = self.counters.tool_calls
-        room = (self.limits.max_tool_calls or _UNBOUNDED) - made
-        self.counters = self.counters.model_copy(update={"tool_calls": made + min(len(calls), max(room, 0))})
+        room = await self.allowance.room_for_tools(len(calls), made)
+        self.counters = self.counters.model_copy(update={"tool_calls": made + room})
+        self.allowance.keep_room(calls)
         answers = await self._tools.run(calls, first_ordinal=made, room=room)
         if answers is None:
             self.suspended = self._tools.open_turn()
             self.counters = self.counters.model_copy(update={"tool_calls": made})  # they are counted when they end
+            self.allowance.give_back_tools(room)
             return
         results = answers.messages
         self.counters = after_tools(self.counters, results, saved=answers.saved)
@@ -422,12 +405,15 @@ class AgentLoop:
                 limit=limit,
                 partial=self._partial(),
             )
+        if self.allowance.clock.is_over and not self.counters.turn:
+            raise LimitExceeded(f"The limit {limit} was reached before the run began.", limit=limit, partial="")
         self.state = "finishing"
         self.steering.deliver(self.conversation)
         self.conversation.append(last_call(limit), is_recorded=False)
         try:
-            result = await self._ask(is_final=True)
-        except OutOfBudget as reached:
+            with self.allowance.clock.last_call():
+                result = await self._ask(is_final=True)
+        except LimitReached as reached:
             raise LimitExceeded(
                 f"The limit {reached.limit} is reached, and leaves no room for a last call.",
                 limit=reached.limit,
@@ -475,7 +461,8 @@ class AgentLoop:
             tenant=self._tenant,
             known=self.known,
             limits=self.limits,
-            account=self._open_account,
+            account=self.allowance.open_account,
+            clock=self.allowance.clock,
             should_suspend=self._should_suspend,
             sessions=self.sessions,
         )

@@ -18,7 +18,10 @@ from perdure.errors import InvalidInputError, RunCancelled, RunError, RunTermina
 from perdure.workflows import _calls
 from perdure.workflows._guard import typed_activity_failure
 from perdure.workflows._host import current_host
+from perdure.workflows._paid_choice import choose_on
 
+_PAID_PATCH = "perdure.paid-choice"
+"""Runs of before there was this have models choose beyond their limits."""
 T = TypeVar("T", bound=Contract)
 
 _MAX_TEXT_CHARS = 8_000
@@ -42,8 +45,8 @@ async def select_agent(
     Whatever the strategy, only agents with all the `capabilities` are candidates. `rules` takes the one whose tags
     and capabilities fit best; `model` has a model choose by the agents' descriptions; `learned` draws by earlier
     outcomes of that kind of work, so that who does well is chosen most and the others are still tried. When the
-    model's answer can't be used, or the scoreboard can't be reached within a second, `rules` chooses, and the
-    `note` says so.
+    model's answer can't be used, or a limit of the workflow leaves no room to ask it, or the scoreboard can't be
+    reached within a second, `rules` chooses, and the `note` says so.
 
     Args:
         task: What is to be done: a text, or the task of a plan. What isn't given below is as the task says.
@@ -94,7 +97,10 @@ def request_of(task: Task, text: str) -> SelectRequest:
 
 async def choose(request: SelectRequest) -> Selection:
     """Do what `select_agent` does. Raises what it does."""
+    account = current_host().funds.account
     with typed_activity_failure():
+        if request.strategy == "model" and account is not None and workflow.patched(_PAID_PATCH):
+            return await choose_on(account, request)
         return await _calls.select_agent(request)
 
 

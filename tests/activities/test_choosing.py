@@ -9,6 +9,7 @@ import pytest
 
 from perdure import Agent
 from perdure.activities._choosing import Chooser, NoChoice
+from perdure.contracts.budget import amount_of
 from perdure.contracts.messages import Message
 from perdure.contracts.selection import SelectRequest
 from perdure.contracts.usage import Price
@@ -95,7 +96,37 @@ async def test_it_is_given_up_on(replies: list[Any], asked: int, told: str) -> N
     with pytest.raises(NoChoice, match=told) as raised:
         await made.choose(REQUEST, AGENTS)
     assert len(model.requests) == asked
-    assert raised.value.usage.output_tokens == 10 * sum(isinstance(each, str) for each in replies)
+    assert raised.value.told["usage"].output_tokens == 10 * sum(isinstance(each, str) for each in replies)
+    assert (raised.value.told["asks"], raised.value.told["unsettled"]) == (asked, 0)
+
+
+async def test_within_bounds_it_is_asked_no_more() -> None:
+    made, model = scripted("x", "x")
+    bounds = made.quote(REQUEST, AGENTS)
+    assert (bounds.model, bounds.price, bounds.asks) == ("fake:one", PRICE, 3)
+    once = REQUEST.model_copy(update={"bounds": bounds.model_copy(update={"asks": 1})})
+    with pytest.raises(NoChoice, match="gave no usable answer once"):
+        await made.choose(once, AGENTS)
+    less = REQUEST.model_copy(update={"bounds": bounds.model_copy(update={"prompt_tokens": 100})})
+    with pytest.raises(NoChoice, match="more than is reserved for") as raised:
+        await made.choose(less, AGENTS)
+    assert (len(model.requests), raised.value.told["asks"]) == (1, 0)
+
+
+async def test_a_call_that_may_be_billed_is_told() -> None:
+    cut = ModelCallError("cut", kind="transient", may_be_billed=True)
+    made, _ = scripted(cut, '{"agent": "coder", "reason": "r"}')
+    chosen = await made.choose(REQUEST, AGENTS)
+    assert (chosen.model, chosen.asks, chosen.unsettled) == ("fake:one", 2, 1)
+    bounds = made.quote(REQUEST, AGENTS)
+    assert chosen.taken(bounds) == amount_of(chosen.usage, model_calls=1) + bounds.most
+    unknown = chosen.model_copy(update={"usage": chosen.usage.priced(None)})
+    assert unknown.taken(bounds) == bounds.most.times(2)
+
+
+def test_without_a_provider_there_is_nothing_to_reserve() -> None:
+    with pytest.raises(NoChoice, match="could not be asked"):
+        scripted("x")[0].quote(REQUEST.model_copy(update={"model": "nowhere:x"}), AGENTS)
 
 
 async def test_it_is_not_waited_for_for_ever() -> None:

@@ -105,16 +105,17 @@ def make_team(biller: Biller, limits: Limits, *, workers: int, **options: Any) -
     return App(agents=[boss, member], providers=[biller, script])
 
 
-@pytest.mark.parametrize("limit", [12_000, 30_000])
-async def test_a_tree_shares_the_limit_of_its_root(temporal: Client, limit: int) -> None:
-    biller = Biller(turns=1000, delay_seconds=0.01)
+@pytest.mark.parametrize(("limit", "least"), [(12_000, 0.35), (30_000, 0.6)])
+async def test_a_tree_shares_the_limit_of_its_root(temporal: Client, limit: int, least: float) -> None:
+    """In the smaller there is hardly room for more than one call of each and the last ones."""
+    biller = Biller(turns=1000, delay_seconds=0.01, output_share=0.8)
     app = make_team(biller, Limits(max_total_tokens=limit), workers=6)
     async with worker(app, temporal) as client:
         run = await client.start_agent("worker", "go")
         await ended(client, run.workflow_id)
         told = await signals(client, run.workflow_id)
     assert "perdure.lease" in told, "nobody asked for more"
-    assert limit * 0.6 < biller.billed_tokens <= limit
+    assert limit * least < biller.billed_tokens <= limit
 
 
 async def test_leases_that_are_large_enough_cost_no_event(temporal: Client) -> None:

@@ -11,10 +11,11 @@ import pytest
 from temporalio.client import Client
 from temporalio.worker import Worker
 
-from perdure import Agent, App, ModelSettings, ToolContext, tool
+from perdure import Agent, App, Limits, ModelSettings, ToolContext, tool
 from perdure.agents.tool import Tool
 from perdure.client import PerdureClient
 from perdure.contracts.messages import ToolResultPart
+from perdure.contracts.money import MoneyStatus
 from perdure.contracts.run import RunResult
 from perdure.errors import ModelCallError, ModelUnavailable, SettingsError
 from perdure.plugin import PerdurePlugin
@@ -148,14 +149,16 @@ async def test_a_ttl_that_the_server_cannot_keep_is_refused_at_the_start(tempora
             pass
 
 
-def make_model_app(asked: list[Any], *, answer: Any = "42", instructions: str = "Think.") -> App:
+def make_model_app(
+    asked: list[Any], *, answer: Any = "42", instructions: str = "Think.", seconds: float = 0.3
+) -> App:
     def reply(request: Any, messages: Any) -> Any:
         asked.append(request)
-        return answer
+        return answer(len(asked)) if callable(answer) else answer
 
     settings = ModelSettings(cache="shared", temperature=0)
     agent = Agent("surveyor", model="scripted:x", settings=settings, instructions=instructions)
-    model = ScriptedModel(reply, delay_seconds=0.3)
+    model = ScriptedModel(reply, delay_seconds=seconds)
     return App(agents=[agent], providers=[model])
 
 
@@ -185,6 +188,47 @@ async def test_a_model_that_fails_for_good_fails_for_all_who_waited(temporal: Cl
     assert [str(each) for each in ended if "the vendor said no" not in str(each)] == []
     assert all(isinstance(each, ModelUnavailable) for each in ended)
     assert len(asked) == 1
+
+
+async def test_a_run_under_a_limit_takes_what_others_paid_for(temporal: Client) -> None:
+    """It begins no shared call itself; what it had to pay for, later runs find, with a limit and without."""
+    asked: list[Any] = []
+    limited: dict[str, Any] = {"limits": Limits(max_total_tokens=30_000)}
+    async with worker(make_model_app(asked, instructions="Limited."), temporal) as client:
+        first, _ = await _run(client, 0, **limited)
+        later = [
+            (await _run(client, 0, id=f"later-{number}", **each))[0] for number, each in enumerate((limited, {}))
+        ]
+        status = MoneyStatus.model_validate(await client.query("later-0", "perdure.money"))
+        await _run(client, 0, tenant="acme", **limited)
+    assert len(asked) == 2, "the first, and the other tenant"
+    assert [each.output for each in (first, *later)] == ["42"] * 3
+    assert [each.counters.saved_model_calls for each in (first, *later)] == [0, 1, 1]
+    assert (status.spent.tokens, status.spent.model_calls) == (0, 1)
+
+
+async def test_a_run_under_a_limit_waits_for_a_call_that_another_makes(temporal: Client) -> None:
+    """For longer than an attempt may, and free of charge."""
+    asked: list[Any] = []
+    limits = Limits(max_total_tokens=30_000)
+    async with worker(make_model_app(asked, instructions="Slow.", seconds=4), temporal) as client:
+        (one, _), (two, _) = await asyncio.gather(_run(client, 0), _run(client, 1, limits=limits))
+    assert (one.counters.saved_model_calls, two.counters.saved_model_calls, len(asked)) == (0, 1, 1)
+
+
+async def test_a_run_under_a_limit_asks_itself_where_the_call_of_another_fails(temporal: Client) -> None:
+    asked: list[Any] = []
+
+    def answer(number: int) -> Any:
+        return ModelCallError("no", kind="fatal", status_code=401) if number == 1 else "42"
+
+    app = make_model_app(asked, answer=answer, instructions="Fails once.", seconds=3)
+    async with worker(app, temporal) as client:
+        failing = asyncio.create_task(_run(client, 0))
+        made, _ = await _run(client, 1, limits=Limits(max_total_tokens=30_000))
+        with pytest.raises(ModelUnavailable):
+            await failing
+    assert (made.output, made.counters.saved_model_calls, len(asked)) == ("42", 0, 2)
 
 
 @pytest.mark.parametrize("temperature", [None, 0.1])

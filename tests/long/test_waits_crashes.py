@@ -1,4 +1,7 @@
-"""Workers and server are killed while people decide: no decision is lost, and none is made or acted on twice."""
+"""Workers and server are killed while people decide: no decision is lost, and none is made or acted on twice.
+
+And while runs wait at their limits: they go on when somebody raises these.
+"""
 
 import asyncio
 import json
@@ -7,13 +10,14 @@ import random
 import signal
 from collections import Counter
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
 from temporalio.service import RPCError
 
+from perdure import Limits
 from perdure._local_server import free_port
 from perdure.client import PerdureClient
 from perdure.client._identity import decider
@@ -26,6 +30,7 @@ from tests.support.approval_app import turns
 from tests.support.workers import WorkerProcess
 
 APP = "tests.support.approval_app:app"
+MONEY_APP = "tests.support.money_app:app"
 RUNS = 5
 CALLS = 2
 TIME = timedelta(seconds=100)
@@ -154,6 +159,41 @@ async def test_decisions_outlive_worker_and_server(tmp_path: Path) -> None:
     assert strange == []
     happened = Counter(effects.read_text().splitlines() if effects.exists() else [])
     check(deciders, scripts, [result.output for result in results], happened)
+
+
+async def test_runs_at_their_limits_outlive_worker_and_server(tmp_path: Path) -> None:
+    """One by itself, and two that wait for the limit of their root. Nothing is billed before these are raised."""
+    bills, few = tmp_path / "bills", Limits(max_total_tokens=500)
+    async with restarting_server(tmp_path / "server") as (address, restart):
+        client = PerdureClient(await connect(address=address), task_queue="q")
+        environ = {"BILLS": str(bills), "CALL_SECONDS": "0.1"}
+        async with WorkerProcess(address, "q", MONEY_APP, env=environ, heartbeat_timeout_seconds=1.0) as process:
+            alone = (await client.start_agent("asker", "alone", limits=few)).workflow_id
+            tree = (await client.start_map("asker", ["first", "second"], limits=few)).workflow_id
+            waiting = [alone, f"{tree}/0", f"{tree}/1"]
+            await asyncio.gather(*(waits_at_limit(client, each) for each in waiting))
+            await process.kill()
+            await restart()
+            assert not bills.exists()
+            await process.start()
+            await asyncio.gather(*(waits_at_limit(client, each) for each in waiting))
+            enough = Limits(max_total_tokens=20_000)
+            for root in (alone, tree):
+                await insist(lambda root=root: client.set_limits(root, enough))
+            one = await insist(lambda: client.result(alone, timeout=TIME))
+            all_of_them = await insist(lambda: client.result(tree, timeout=TIME))
+    assert one.output == "done"
+    assert [each.output for each in all_of_them.outcomes] == ["done", "done"]
+    assert sorted(line.split()[0] for line in bills.read_text().splitlines()) == ["alone", "first", "second"]
+
+
+async def waits_at_limit(client: PerdureClient, workflow_id: str) -> None:
+    async with asyncio.timeout(TIME.total_seconds()):
+        while True:
+            with suppress(RunNotFoundError):
+                if (await insist(lambda: client.query(workflow_id, "perdure.status")))["state"] == "waiting_limit":
+                    return
+            await asyncio.sleep(0.1)
 
 
 def check(deciders: Deciders, scripts: dict[str, Any], outputs: list[str], happened: "Counter[str]") -> None:

@@ -44,6 +44,7 @@ class FileBiller:
 
 SETTINGS = ModelSettings(max_output_tokens=1000)
 single = Agent("single", model="biller:x", on_limit="fail", settings=SETTINGS)
+asker = Agent("asker", model="biller:x", on_limit="ask", settings=SETTINGS)
 member = Agent("member", model="biller:x", description="Works.", on_limit="fail", settings=SETTINGS)
 boss = Agent(
     "boss",
@@ -53,4 +54,4 @@ boss = Agent(
     limits=Limits(max_parallel_tool_calls=4),
     settings=SETTINGS,
 )
-app = App(agents=[single, member, boss], providers=[FileBiller()])
+app = App(agents=[single, asker, member, boss], providers=[FileBiller()])

@@ -29,6 +29,7 @@ from perdure.contracts.names import AGENT_WORKFLOW, CALL_TOOL, MAP_NODE, MAP_WOR
 from perdure.contracts.run import RunInput, RunResult
 from perdure.contracts.selection import Selection
 from perdure.contracts.texts import one_line
+from perdure.contracts.usage import NO_USAGE
 
 _REQUESTS: Mapping[str, type[Any]] = {RUN_TOOL: RunToolRequest, VERIFY: VerifyRequest}
 _RESULTS: Mapping[str, type[Any]] = {AGENT_WORKFLOW: RunResult, MAP_NODE: MapPage, MAP_WORKFLOW: MapResult}
@@ -208,6 +209,7 @@ def _result_facts(held: Any) -> dict[str, Any]:
             facts |= {"outcome": outcomes[0] if outcomes else "ok", "is_saved": held.is_saved}
         case Selection():
             facts |= {"label": f"{held.agent} by {held.strategy}: {held.why}"}
+            facts |= {"usage": held.usage, "model": held.model} if held.usage != NO_USAGE else {}
         case _:
             pass
     return facts

@@ -43,7 +43,8 @@ class Step(BaseModel):
     agent: str = ""
     model: str = ""
     usage: Usage | None = None
-    """Of a model call, or of all in a turn; of a child run, its own as far as its result tells."""
+    """Of a model call, or of all in a turn; of a choice that a model made; of a child run, its own as far as its
+    result tells."""
     is_saved: bool = False
     """Another call's result answered it."""
     problem: str = ""

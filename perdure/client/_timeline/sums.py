@@ -70,7 +70,7 @@ def totals(timeline: Timeline) -> Totals:
     answered = [step for step in asked if step.usage is not None]
     tools = [step for step in own if step.kind == "tool"]
     usage = before.usage
-    for step in answered:
+    for step in (*answered, *filter(_is_choice, calls_of(timeline.steps))):
         usage = usage + (step.usage or NO_USAGE)
     counters = before.model_copy(
         update={
@@ -102,6 +102,11 @@ def calls_of(steps: Iterable[Step]) -> Iterable[Step]:
         yield from calls_of(step.steps)
 
 
+def _is_choice(step: Step) -> bool:
+    """Say whether a model was asked which agent does something."""
+    return step.kind == "activity" and step.usage is not None
+
+
 class _Adder:
     """Adds up over a tree of runs."""
 
@@ -117,7 +122,7 @@ class _Adder:
         if timeline.before is not None:
             self.usage = self.usage + timeline.before.usage
         for step in calls_of(timeline.steps):
-            if step.kind == "model":
+            if step.kind == "model" or _is_choice(step):
                 self._count(step, timeline.end)
             elif step.kind == "tool":
                 self.tools[step.name] = self.tools.get(step.name, Sum(name=step.name)).plus(step, timeline.end)

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from perdure.contracts.budget import NOTHING, Amount, Budget, Ledger, PromptSize
+from perdure.contracts.budget import NOTHING, ONE_MODEL_CALL, Amount, Budget, Ledger, PromptSize, budget_of
+from perdure.contracts.limits import Limits
 from perdure.contracts.messages import BlobRef, ImagePart, Message, user_message
 from perdure.contracts.spec import AgentSpec, ModelSpec, ToolSpec
 from perdure.contracts.usage import Price, Usage
@@ -38,11 +39,11 @@ def usd(text: str) -> Budget:
 
 
 def test_the_worst_case_is_at_the_dearest_input_price() -> None:
-    assert worst_case(PRICE, 1000, 500) == Amount(tokens=1500, cost_usd=Decimal("0.00325"))
+    assert worst_case(PRICE, 1000, 500) == Amount(tokens=1500, cost_usd=Decimal("0.00325"), model_calls=1)
 
 
 def test_without_a_price_tokens_alone_are_counted() -> None:
-    assert worst_case(None, 1000, 500) == Amount(tokens=1500)
+    assert worst_case(None, 1000, 500) == Amount(tokens=1500, model_calls=1)
 
 
 @given(st.text(max_size=300))
@@ -97,12 +98,34 @@ def test_a_limit_of_tokens_holds_too() -> None:
     assert reserve(Ledger(), Budget(tokens=1200), None, prompt=1000, output=5000) is None
 
 
+def test_a_limit_of_calls_holds_too() -> None:
+    ledger, made = Ledger(), 0
+    while found := reserve(ledger, Budget(model_calls=3), None, prompt=1000, output=5000, kept=ONE_MODEL_CALL):
+        ledger, made = settle(found[0], found[1], ONE_MODEL_CALL), made + 1
+    assert made == 2, "the last one is kept"
+
+
+def test_sums_and_bounds_are_of_each_kind() -> None:
+    one = Amount(tokens=3, cost_usd=Decimal("0.5"), model_calls=1, tool_calls=2)
+    assert one.times(3) - one == one + one
+    limits = Limits(max_total_tokens=9, max_cost_usd=Decimal(2), max_model_calls=4, max_tool_calls=5)
+    budget = budget_of(limits)
+    assert budget.as_limits() == limits
+    assert budget.tightened(Budget(tool_calls=1)).short_of(one) == "max_tool_calls=1"
+    assert budget.changed_by(Limits(max_model_calls=1)).short_of(one + one) == "max_model_calls=1"
+    assert (budget.holds(one), budget.short_of(one.times(4))) == (True, "max_total_tokens=9")
+
+
 @pytest.mark.parametrize(
     ("usage", "price", "used"),
     [
-        (Usage(input_tokens=9, cost_usd=Decimal("0.1")), PRICE, Amount(tokens=9, cost_usd=Decimal("0.1"))),
+        (
+            Usage(input_tokens=9, cost_usd=Decimal("0.1")),
+            PRICE,
+            Amount(tokens=9, cost_usd=Decimal("0.1"), model_calls=1),
+        ),
         (Usage(), PRICE, None),
-        (Usage(input_tokens=5, output_tokens=5), None, Amount(tokens=10)),
+        (Usage(input_tokens=5, output_tokens=5), None, Amount(tokens=10, model_calls=1)),
         (Usage(), None, None),
     ],
 )  # fmt: skip

@@ -3,19 +3,22 @@
 import os
 import random
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from decimal import Decimal
 
 import pytest
 
-from perdure.contracts.budget import NOTHING, Amount, Budget, LeaseReport, Ledger
+from perdure.contracts.budget import NOTHING, Amount, Budget, LeaseAnswer, LeaseReport, Ledger
 from perdure.contracts.usage import Price
-from perdure.workflows._leases import Need, share_of
+from perdure.workflows._leases import Need, share_of, whole_of
 from perdure.workflows._ledger import Hold, reserve, settle, worst_case
 from perdure.workflows._purse import Purse
 
 PRICE = Price(input_usd=Decimal(1), output_usd=Decimal(4))
 PROMPT, OUTPUT = 1000, 1000
 WORST = worst_case(PRICE, PROMPT, OUTPUT)
+ROUNDING = Decimal("1e-20")
+"""Equal shares are rounded in the 28th digit."""
 
 
 @dataclass(eq=False)
@@ -29,6 +32,9 @@ class Node:
     hold: Hold | None = None
     is_asking: bool = False
     is_denied: bool = False
+    keeps: bool = False
+    """It makes a last call when it is denied another."""
+    has_called: bool = False
     children: "list[Node]" = field(default_factory=list["Node"])
     is_open: bool = True
 
@@ -46,8 +52,12 @@ class Tree:
         depth: int = 1,
         faults: bool = True,
         patience: float = 0,
+        keepers: float = 0,
     ):
         self.random = random.Random(seed)
+        self.denials = 0
+        self.keepers = keepers
+        self.last_calls: list[bool] = []
         self.faults = faults
         self.billed = NOTHING
         self.delivered = 0
@@ -69,6 +79,7 @@ class Tree:
             name = f"{node.name}/{number}"
             lease = node.purse.lend(name, share_of(node.purse.free, children - number + 1))
             child = self._add(name, Ledger(lease=lease), node, 0 if depth > 1 else calls)
+            child.keeps = self.random.random() < self.keepers
             node.purse.book.started(name)
             node.children.append(child)
             if depth > 1:
@@ -110,18 +121,33 @@ class Tree:
 
     def _begin_call(self, node: Node) -> None:
         if node.is_asking and not node.purse.take_held():
-            node.is_denied, node.is_asking = True, False
+            self._deny(node)
             return
         node.is_asking = False
-        found = reserve(node.purse.ledger, Budget(), PRICE, prompt=PROMPT, output=OUTPUT)
-        if node.purse.free.holds(WORST):
-            assert found is not None
-            node.purse.ledger, node.hold = found
+        kept = node.purse.kept = WORST if node.keeps else NOTHING
+        if node.purse.left.holds(WORST + kept):
+            self._reserve(node)
         elif node.purse.ledger.lease is None:
-            node.is_denied = True
+            self._deny(node)
         else:
             node.is_asking = True
-            node.purse.ask(Need(WORST, WORST, self.random.random() < self.patience))
+            node.purse.ask(Need(WORST + kept, WORST + kept, self.random.random() < self.patience))
+
+    def _reserve(self, node: Node) -> None:
+        found = reserve(node.purse.ledger, Budget(), PRICE, prompt=PROMPT, output=OUTPUT)
+        assert found is not None
+        node.purse.ledger, node.hold = found
+        node.has_called = True
+
+    def _deny(self, node: Node) -> None:
+        """Go no further, after a last call if it keeps room for one; it has room if it ever made a call."""
+        node.is_denied, node.is_asking = True, False
+        if node.keeps:
+            node.keeps, node.purse.kept = False, NOTHING
+            has_room = whole_of(node.purse.left).cost_usd >= WORST.cost_usd - ROUNDING
+            self.last_calls += [has_room] if node.has_called else []
+            if has_room:
+                self._reserve(node)
 
     def _end_call(self, node: Node) -> None:
         assert node.hold is not None
@@ -135,7 +161,7 @@ class Tree:
         node.purse.rebalance()
 
     def _close(self, node: Node) -> None:
-        node.is_open = False
+        node.is_open, node.purse.kept = False, NOTHING
         if node.parent is not None:
             crashed = self.faults and self.random.random() < 0.05
             node.parent.purse.close(node.name, None if crashed else node.purse.ledger.spent)
@@ -146,7 +172,18 @@ class Tree:
             assert self.limit.holds(node.purse.taken), "more is lent than there is"
         for to, letter in node.purse.outbox:
             self.mail.setdefault((node.name, to), []).append(letter)
+            if isinstance(letter, LeaseAnswer) and letter.is_denied:
+                self._check_denial(node)
         node.purse.outbox.clear()
+
+    def _check_denial(self, node: Node) -> None:
+        """Nobody below the run that denies holds more than one call that it doesn't make."""
+        self.denials += 1
+        below = [each for each in self.nodes.values() if each.is_open and each.name.startswith(f"{node.name}/")]
+        for each in below:
+            unused = whole_of(each.purse.left)
+            assert unused.cost_usd <= WORST.cost_usd + ROUNDING, (each.name, unused)
+            assert unused.model_calls <= WORST.model_calls, (each.name, unused)
 
     def _deliver(self, key: tuple[str, str]) -> None:
         queue, node = self.mail[key], self.nodes[key[1]]
@@ -198,13 +235,24 @@ TREES = int(os.environ.get("TREES", "200"))
 
 @pytest.mark.parametrize("first", range(0, TREES, 100))
 def test_no_tree_is_ever_over(first: int) -> None:
+    denials = 0
     for seed in range(first, first + 100):
         chance = random.Random(seed)
         limit = limit_of(chance.choice([0.02, 0.3, 1, 3]), 12)
-        tree = Tree(seed, limit=limit, children=chance.randint(1, 12), calls=5, depth=chance.choice([1, 1, 2]))
+        keepers = chance.choice([0, 0, 0.5, 1])
+        tree = Tree(
+            seed,
+            limit=limit,
+            children=chance.randint(1, 12),
+            calls=5,
+            depth=chance.choice([1, 1, 2]),
+            keepers=keepers,
+        )
         tree.run()
         assert limit.holds(tree.billed), seed
         assert limit.holds(tree.root.purse.ledger.spent), seed
+        denials += tree.denials
+    assert denials > 100
 
 
 @pytest.mark.parametrize(("factor", "least"), [(20, 0.9), (2, 0.6)])
@@ -214,6 +262,47 @@ def test_most_of_a_limit_can_be_used(factor: float, least: float) -> None:
     tree.run()
     assert limit.cost_usd is not None
     assert least * float(limit.cost_usd) <= float(tree.billed.cost_usd) <= float(limit.cost_usd)
+    assert tree.denials
+
+
+@pytest.mark.parametrize("depth", [1, 2])
+def test_all_calls_of_a_limit_of_calls_can_be_made(depth: int) -> None:
+    for seed in range(20):
+        limit = Budget(model_calls=20)
+        tree = Tree(seed, limit=limit, children=6, calls=10, depth=depth, faults=False)
+        tree.run()
+        assert tree.calls == tree.billed.model_calls == 20, seed
+        assert tree.denials, seed
+
+
+def test_who_has_made_a_call_has_room_for_a_last_one() -> None:
+    for seed in range(40):
+        tree = Tree(seed, limit=limit_of(4, 6), children=6, calls=50, depth=seed % 2 + 1, keepers=1, faults=False)
+        tree.run()
+        assert tree.last_calls, seed
+        assert all(tree.last_calls), seed
+
+
+def test_a_deadline_is_told_below_and_an_older_one_that_comes_late_changes_nothing() -> None:
+    first, later, last = (datetime(2026, 1, 1, hour, tzinfo=UTC) for hour in (1, 2, 3))
+    root = Purse(Ledger(budget=Budget(tokens=100), deadline=first), name="root")
+    child = Purse(Ledger(lease=root.lend("child", Amount(tokens=60))), name="child")
+    assert child.ledger.ends_at == first
+    root.set_deadline(later)
+    assert root.outbox == [], "the child can't be written to yet"
+    root.tell_started("child")
+    root.set_deadline(last)
+    ((_, one), (_, two)) = root.outbox
+    below = child.lend("below", NOTHING)
+    child.tell_started("below")
+    assert below.deadline == first
+    for answer in (two, one, two):
+        assert isinstance(answer, LeaseAnswer)
+        child.on_answer(answer)
+    assert child.ledger.ends_at == last
+    ((_, told),) = [each for each in child.outbox if isinstance(each[1], LeaseAnswer)]
+    assert isinstance(told, LeaseAnswer)
+    assert (told.deadline, told.deadlines) == (last, 1)
 
 
 def test_no_run_is_denied_while_its_siblings_hold_what_they_do_not_use() -> None:
@@ -231,6 +320,27 @@ def test_a_child_that_ends_without_a_result_is_wholly_spent() -> None:
     purse.lend("child", Amount(tokens=60))
     purse.close("child", None)
     assert purse.ledger.spent == Amount(tokens=60)
+
+
+def test_who_reports_before_a_grant_has_come_is_not_taken_for_one_that_has_nothing() -> None:
+    """What is on its way will be used, or come back: nobody is denied meanwhile, and nothing is granted twice."""
+    root = Purse(Ledger(budget=Budget(tokens=100)), name="root")
+    for child in ("one", "two"):
+        root.lend(child, NOTHING)
+        root.tell_started(child)
+    need = Amount(tokens=30)
+    root.on_report(LeaseReport(child="one", seq=1, need=need, granted=NOTHING))
+    ((_, grant),) = root.outbox
+    assert isinstance(grant, LeaseAnswer)
+    lent, root.outbox = root.free, []
+    root.on_report(LeaseReport(child="one", seq=2, need=need, granted=NOTHING))
+    assert root.free == lent
+    root.on_report(LeaseReport(child="two", seq=1, need=Amount(tokens=90), granted=NOTHING))
+    assert not any(isinstance(each, LeaseAnswer) and each.is_denied for _, each in root.outbox)
+    root.on_report(LeaseReport(child="one", seq=3, returned=grant.granted, granted=grant.granted))
+    assert [to for to, each in root.outbox if isinstance(each, LeaseAnswer) and each.granted.tokens >= 90] == [
+        "two"
+    ]
 
 
 def test_a_report_that_comes_twice_or_late_changes_nothing() -> None:
