@@ -131,8 +131,8 @@ class Account:
             unless: Ends the wait.
             within: Ends the wait, too; None where nothing else should.
         """
-        if self.ledger.lease is None and not self.purse.book:
-            return False
+        if self.ledger.lease is None and self.held == NOTHING:
+            return False  # nothing can come back
         async with self._obtaining:
             return await self._obtain(Need(need, least, is_patient), unless, within)
 

@@ -28,9 +28,9 @@ from perdure.workflows._ledger import (
     worst_case,
 )
 
-_LAST_WORDS = 400
+_LAST_WORDS = 300
 """Tokens at most of the message that asks for the last call, and what is around it."""
-_ANSWER_TOKENS = 300
+_ANSWER_TOKENS = 200
 """Of a subagent's answer, as a guess: a longer one leaves less room for the last call."""
 _ONE_TOOL_CALL = Amount(tool_calls=1)
 

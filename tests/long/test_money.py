@@ -105,7 +105,7 @@ def make_team(biller: Biller, limits: Limits, *, workers: int, **options: Any) -
     return App(agents=[boss, member], providers=[biller, script])
 
 
-@pytest.mark.parametrize(("limit", "least"), [(12_000, 0.35), (30_000, 0.6)])
+@pytest.mark.parametrize(("limit", "least"), [(12_000, 0.35), (30_000, 0.5)])
 async def test_a_tree_shares_the_limit_of_its_root(temporal: Client, limit: int, least: float) -> None:
     """In the smaller there is hardly room for more than one call of each and the last ones."""
     biller = Biller(turns=1000, delay_seconds=0.01, output_share=0.8)
