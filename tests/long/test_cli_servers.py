@@ -44,6 +44,7 @@ def test_run_leaves_a_port_alone_where_something_else_listens(project: CliProjec
     with socket.create_server(("127.0.0.1", int(project.environ["PERDURE_DEV_PORT"]))) as taken:
         threading.Thread(target=_hang_up, args=(taken,), daemon=True).start()
         ended = project.run("run", "calc", "-i", "1 + 2", code=3)
+        taken.shutdown(socket.SHUT_RDWR)  # wakes the thread
     assert "Can't reach Temporal at 127.0.0.1:" in ended.stderr
     assert "runs one" not in ended.stderr
 

@@ -1,5 +1,6 @@
 """A conversation goes on over runs of bounded history, and every message of it survives."""
 
+import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator
 from datetime import timedelta
@@ -9,6 +10,8 @@ import pytest
 from temporalio.client import Client
 
 from perdure import Agent, App, Limits, tool
+from perdure.client import PerdureClient
+from perdure.client._cost import CostBy
 from perdure.connection import connect
 from perdure.contracts.messages import Message
 from perdure.contracts.run import RunResult
@@ -81,6 +84,43 @@ async def test_watch_follows_the_chain(strict: Client) -> None:
     assert events[-1].kind == "closed"
     assert events[-1].info is not None
     assert events[-1].info.status == "completed"
+
+
+async def test_what_a_chain_cost_counts_once(strict: Client) -> None:
+    """With both of the models that were asked, the first of which the chain's last run has never asked."""
+
+    def first(request: Any, messages: list[Message]) -> Any:
+        turn = sum(message.role == "assistant" for message in messages)
+        return ModelCallError("no quota", kind="fatal") if turn > 5 else _script(request, messages)
+
+    limits = Limits(max_turns=100)
+    mixed = Agent("mixed", model=["first:x", "second:x"], tools=[page], limits=limits)
+    single = Agent("single", model="second:x", tools=[page], limits=limits)
+    models = [ScriptedModel(first, name="first"), ScriptedModel(_script, name="second")]
+    async with worker(App(agents=[mixed, single], providers=models), strict) as client:
+        used: dict[str, int] = {}
+        for name in ("mixed", "single"):
+            run = await client.start_agent(name, "read")
+            result = await client.result(run.workflow_id, timeout=TIME)
+            assert (await client.show(run.workflow_id)).info.run_id != run.run_id, "it never continued as new"
+            used[name] = result.counters.usage.total_tokens
+        agents = await _costs(client, "agent", {"mixed", "single"})
+        by_model = await _costs(client, "model", {"first:x", "second:x"})
+    assert {name: agents[name] for name in used} == used
+    assert "" not in agents, "the last run of a chain has lost whose it is"
+    assert by_model["first:x"] + by_model["second:x"] == sum(used.values())
+    assert 0 < by_model["first:x"] < by_model["second:x"]
+
+
+async def _costs(client: PerdureClient, by: CostBy, names: set[str]) -> dict[str, int]:
+    """Return the tokens of each row, once the server's list has all of the runs."""
+    async with asyncio.timeout(TIME.total_seconds()):
+        while True:
+            report = await client.cost(by=by)
+            rows = {row.name: row.tokens for row in report.rows}
+            if names <= rows.keys() and not report.total.open:
+                return rows
+            await asyncio.sleep(0.2)
 
 
 async def test_each_of_its_turns_can_be_forked(strict: Client) -> None:
