@@ -360,6 +360,7 @@ class RunReader:
                 self._enter_page(asked, page)
             case _, Selection() as selection:
                 self.run.selections.append(selection)
+                self.run.bill = self.run.bill.plus("", selection.model, selection.usage)
             case None, AgentSpec() as spec:
                 self.run.specs[spec.digest] = spec
             case _:

@@ -2,7 +2,8 @@
 
 An agent's run tells its sum in search attributes, beside the agent and the model that it began with. Where these
 don't tell all, since another model answered or another agent took over, the bill is in the memo, which the list
-has too: so no history is read for it. A workflow of the user's own writes both for its inline agents.
+has too: so no history is read for it. A workflow that is no agent's run writes both, for its inline agents and for
+models that chose agents.
 """
 
 from collections.abc import Mapping
@@ -15,7 +16,9 @@ from temporalio.common import SearchAttributeKey, SearchAttributeUpdate
 from perdure.contracts.bill import Bill, CarriedBill
 from perdure.contracts.calls import CallModelResult
 from perdure.contracts.names import BILL_HEADER, BILL_MEMO
-from perdure.contracts.usage import Usage
+from perdure.contracts.selection import Selection
+from perdure.contracts.usage import NO_USAGE, Usage
+from perdure.workflows._calls import open_wait
 from perdure.workflows._headers import read_header, write_header
 from perdure.workflows._host import current_host
 
@@ -33,6 +36,16 @@ def note_paid(agent: str, result: CallModelResult) -> None:
     """Count a model call."""
     host = current_host()
     host.bill = host.bill.plus(agent, result.message.model, result.usage)
+
+
+async def note_choice(chosen: Selection) -> None:
+    """Count what a model took that chose an agent: it was nobody's call but the workflow's."""
+    if chosen.usage == NO_USAGE:
+        return
+    host = current_host()
+    if not host.known_attributes:
+        open_bill((await open_wait()).search_attributes)
+    host.bill = host.bill.plus("", chosen.model, chosen.usage)
 
 
 def tell_bill(told: Usage) -> None:
@@ -74,7 +87,7 @@ def open_bill(search_attributes: tuple[str, ...]) -> None:
 
 
 def close_bill() -> None:
-    """Write what the inline agents of a workflow of the user's own took, at its end."""
+    """Write what a workflow that is no agent's run paid itself, at its end."""
     host = current_host()
     if not host.bill.items or not workflow.patched(_PATCH):
         return

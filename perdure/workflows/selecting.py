@@ -16,12 +16,13 @@ from perdure.contracts.texts import one_line
 from perdure.contracts.usage import Usage
 from perdure.errors import InvalidInputError, RunCancelled, RunError, RunTerminated
 from perdure.workflows import _calls
+from perdure.workflows._bills import note_choice
 from perdure.workflows._guard import typed_activity_failure
 from perdure.workflows._host import current_host
 from perdure.workflows._paid_choice import choose_on
 
 _PAID_PATCH = "perdure.paid-choice"
-"""Runs of before there was this have models choose beyond their limits."""
+"""Runs of before there was this have models choose beyond their limits, and on nobody's bill."""
 T = TypeVar("T", bound=Contract)
 
 _MAX_TEXT_CHARS = 8_000
@@ -97,11 +98,13 @@ def request_of(task: Task, text: str) -> SelectRequest:
 
 async def choose(request: SelectRequest) -> Selection:
     """Do what `select_agent` does. Raises what it does."""
-    account = current_host().funds.account
     with typed_activity_failure():
-        if request.strategy == "model" and account is not None and workflow.patched(_PAID_PATCH):
-            return await choose_on(account, request)
-        return await _calls.select_agent(request)
+        if request.strategy != "model" or not workflow.patched(_PAID_PATCH):
+            return await _calls.select_agent(request)
+        account = current_host().funds.account
+        chosen = await (_calls.select_agent(request) if account is None else choose_on(account, request))
+        await note_choice(chosen)
+        return chosen
 
 
 def told(selection: Selection) -> str:

@@ -1,10 +1,12 @@
 """Having a model choose an agent is paid from the limit of the workflow: reserved before, settled after."""
 
+import asyncio
 from collections.abc import Callable
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
+import pytest
 from temporalio.client import Client
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.worker import Replayer
@@ -85,6 +87,25 @@ async def test_a_choice_is_paid_for(temporal: Client) -> None:
         workflows=[PlanWorkflow], data_converter=pydantic_data_converter, interceptors=[PerdureInterceptor()]
     )
     await replayer.replay_workflow(history)
+
+
+@pytest.mark.parametrize("limits", [None, Limits(max_cost_usd=Decimal(1))])
+async def test_what_choices_cost_is_counted(temporal: Client, limits: Limits | None) -> None:
+    """On the workflow's bill, by model, beside the runs of the agents; without a limit, too."""
+    chooser = chooser_of(lambda _: CHOICE)
+    async with worker(make_app(chooser), temporal, prices=PRICES) as client:
+        run = await client.start_workflow(PLAN_WORKFLOW, [plan_of(2)], limits=limits)
+        await client.result(run.workflow_id, timeout=TIME)
+        spent = sum(
+            (each.usage.cost_usd or 0 for each in (await client.show(run.workflow_id)).selections), Decimal(0)
+        )
+        async with asyncio.timeout(TIME.total_seconds()):
+            while run.workflow_id not in (rows := {row.name: row for row in (await client.cost(by="run")).rows}):
+                await asyncio.sleep(0.2)
+    assert spent > 0
+    assert (rows[run.workflow_id].cost_usd, rows[run.workflow_id].unknown) == (spent, 0)
+    by_model = {row.name: row.cost_usd for row in (await client.cost(by="model")).rows}
+    assert by_model["chooser:x"] >= spent
 
 
 async def test_without_room_for_it_rules_choose(temporal: Client) -> None:
