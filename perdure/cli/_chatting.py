@@ -2,7 +2,7 @@
 
 import asyncio
 import sys
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -12,12 +12,12 @@ from perdure.cli._context import Project, say
 from perdure.cli._errors import describe, run_outcome
 from perdure.cli._format import clean
 from perdure.cli._messages import MessagePrinter
-from perdure.cli._people import say_waits
+from perdure.cli._people import say_new_waits
 from perdure.cli._prompting import Asker, Lines, can_ask
 from perdure.cli._render import console, print_items
 from perdure.cli._running import surroundings
 from perdure.cli._sessions import NewSession, OpenSession
-from perdure.client import RunWaits, TranscriptEntry, WatchEvent
+from perdure.client import TranscriptEntry, WatchEvent
 from perdure.contracts.names import CALL_MODEL
 from perdure.errors import InboxFullError, InvalidInputError, PayloadTooLargeError, RunNotFoundError
 
@@ -119,7 +119,7 @@ class Waits:
         if self._output == "jsonl":
             print_items([event], "jsonl")
         elif self._asker is None:
-            self._tell(event.waits)
+            say_new_waits(event.waits, self._told)
         else:
             self._asker.note(event.waits)
             if self._asker.has_more and self.asking is None:
@@ -132,12 +132,6 @@ class Waits:
         error, self.asking = self.asking.exception(), None
         if error is not None:
             say(describe(error)[1])
-
-    def _tell(self, runs: Sequence[RunWaits]) -> None:
-        for run in runs:
-            new = [wait for wait in run.waits if (wait.id, wait.group) not in self._told]
-            self._told.update((wait.id, wait.group) for wait in new)
-            say_waits([run.model_copy(update={"waits": tuple(new)})])
 
 
 class Chat:

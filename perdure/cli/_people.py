@@ -194,11 +194,16 @@ async def _tell_waits(client: "PerdureClient", workflow_id: str) -> None:
     told: set[tuple[str, str]] = set()
     while True:
         with suppress(RPCError):  # it passes, or whoever waits for the result is told
-            for run in await client.waits(workflow_id):
-                new = [wait for wait in run.waits if (wait.id, wait.group) not in told]
-                told.update((wait.id, wait.group) for wait in new)
-                say_waits([run.model_copy(update={"waits": tuple(new)})])
+            say_new_waits(await client.waits(workflow_id), told)
         await asyncio.sleep(_POLL_SECONDS)
+
+
+def say_new_waits(runs: Sequence[RunWaits], told: set[tuple[str, str]]) -> None:
+    """Say what waits now, but for what was `told`, which is added to."""
+    for run in runs:
+        new = [wait for wait in run.waits if (wait.id, wait.group) not in told]
+        told.update((wait.id, wait.group) for wait in new)
+        say_waits([run.model_copy(update={"waits": tuple(new)})])
 
 
 def print_decision(decision: Decision, output: str) -> None:

@@ -152,13 +152,7 @@ class Purse:
         lease = self.ledger.lease
         if lease is None:
             return
-        more = answer.granted - lease.granted
-        granted = Amount(
-            tokens=lease.granted.tokens + max(more.tokens, 0),
-            cost_usd=lease.granted.cost_usd + max(more.cost_usd, NOTHING.cost_usd),
-            model_calls=lease.granted.model_calls + max(more.model_calls, 0),
-            tool_calls=lease.granted.tool_calls + max(more.tool_calls, 0),
-        )
+        granted = lease.granted + beyond(answer.granted, lease.granted)
         recalls, ends_at = max(lease.recalls, answer.recalls), self.ledger.ends_at
         changes: dict[str, object] = {"granted": granted, "recalls": recalls, "is_recalled": recalls > 0}
         if answer.deadlines > lease.deadlines:

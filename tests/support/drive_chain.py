@@ -27,6 +27,10 @@ def _ignore(_: Sequence[WorkflowCommand]) -> None:
     """Nobody looks."""
 
 
+def _ignore_chain(_: "Chain") -> None:
+    """Nobody looks."""
+
+
 class Chain:
     """The runs that continue each other as new.
 
@@ -45,12 +49,14 @@ class Chain:
         parent: workflow.ParentInfo | None = None,
         held: set[str] | None = None,
         on_commands: Callable[[Sequence[WorkflowCommand]], None] = _ignore,
+        on_served: "Callable[[Chain], None]" = _ignore_chain,
     ) -> None:
         """Start the first run; `messages` are those of a run that it goes on from."""
         self.held = held or set()
         self._spec = spec
         self._messages = messages
         self._on_commands = on_commands
+        self._on_served = on_served
         self.run = OneRun(request, 1, parent=parent)
         self.runs = [self.run]
         self.give()
@@ -61,6 +67,7 @@ class Chain:
         if self.run.end is not None and self.run.end.HasField("continue_as_new_workflow_execution"):
             self._continue()
         self.serve()
+        self._on_served(self)
 
     def serve(self) -> None:
         """End what is served and in flight, but for what is held."""

@@ -7,36 +7,30 @@ The real workflow code runs, without a server (`tests.support.drive`). Each sequ
 """
 
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from temporalio.bridge.proto.workflow_commands import WorkflowCommand
 
-from perdure.contracts.calls import (
-    CallModelRequest,
-    CallModelResult,
-    CallToolRequest,
-    CallToolResult,
-    CopyConversationRequest,
-    CopyConversationResult,
-)
+from perdure.contracts.calls import CallToolRequest, CallToolResult
 from perdure.contracts.messages import Message, TextPart, ToolCallPart, ToolResultPart, tool_message
 from perdure.contracts.names import (
     CALL_MODEL,
     CALL_TOOL,
     COPY_CONVERSATION,
     DECIDE_UPDATE,
-    LOAD_AGENT,
     PAUSE_SIGNAL,
     SEND_UPDATE,
     STATUS_QUERY,
 )
-from perdure.contracts.run import MessagesQuery, RunInput, RunStatus
+from perdure.contracts.run import RunInput, RunStatus
 from perdure.contracts.steering import PauseNotice, SendReceipt, SendRequest, Session
-from perdure.contracts.usage import Usage
 from perdure.contracts.waits import DecideRequest, Decision, Wait
-from tests.support.drive import Activity, OneRun, cancel, fired, read, resolved, signal, update
+from tests.support.drive import OneRun, cancel, fired, read, signal, update
+from tests.support.drive_chain import Chain
 from tests.support.steered import EDITED, EXPECTED, IDLE, SPEC, Told, call_of, decision_of
 
 
@@ -55,29 +49,22 @@ class Steering(RuleBasedStateMachine):
         self.made = Counter[str]()
         self.edited: set[str] = set()
         self.is_allowed = self.is_news = False
-        self.run = OneRun(RunInput(agent="a", input=(TextPart(text="go"),), session=session), 1)
-        self.runs = [self.run]
-        self._give()
+        request = RunInput(agent="a", input=(TextPart(text="go"),), session=session)
+        Chain(SPEC, request, on_commands=self._look, on_served=self._note_waits)
 
-    def _give(self, *jobs: Any) -> None:
-        """Give the run events, and serve what asks for no decision: specs, and copies of conversations."""
-        before = self.is_paused
-        commands = self.run.activate(*jobs)
+    @property
+    def run(self) -> OneRun:
+        return self.chain.run
+
+    def _look(self, commands: Sequence[WorkflowCommand]) -> None:
+        """Look at what the run does: nothing new while it is paused, and no call that wasn't allowed."""
         scheduled = [c.schedule_activity for c in commands if c.HasField("schedule_activity")]
-        if before and self.is_paused:
+        if self.is_paused:
             started = {each.activity_type for each in scheduled}
             assert started <= {COPY_CONVERSATION}, "something new was started while paused"
         for each in scheduled:
             if each.activity_type == CALL_TOOL:
                 self._note_call(read(each.arguments[0], CallToolRequest))
-        if self.run.end is not None and self.run.end.HasField("continue_as_new_workflow_execution"):
-            self._continue()
-        for activity in list(self.run.activities.values()):
-            if activity.name == LOAD_AGENT:
-                self._end(activity, SPEC)
-            elif activity.name == COPY_CONVERSATION:
-                self._end(activity, self._copy(read(activity.argument, CopyConversationRequest)))
-        self._note_waits()
 
     def _note_call(self, asked: CallToolRequest) -> None:
         """Enter that a tool was called: once, and as it was allowed."""
@@ -88,8 +75,9 @@ class Steering(RuleBasedStateMachine):
             assert asked.is_edited == (asked.call_id in self.edited)
             assert not asked.is_edited or asked.arguments == EDITED
 
-    def _note_waits(self) -> None:
+    def _note_waits(self, chain: Chain) -> None:
         """Enter what waits now; what waits no more was decided, or its time was over, or the run is."""
+        self.chain = chain
         pending = {} if self.is_closed else {each.id: each for each in self.run.code._waits.pending}  # pyright: ignore
         for id, wait in pending.items():
             if id not in self.waits:
@@ -109,27 +97,6 @@ class Steering(RuleBasedStateMachine):
     def _verdict(self, call: str) -> str:
         return next((each.verdict for each in self.waits.values() if each.call == call), "")
 
-    def _continue(self) -> None:
-        arguments = self.run.end.continue_as_new_workflow_execution.arguments  # pyright: ignore
-        request: RunInput = read(arguments[0], RunInput)
-        assert not self.run.activities, "a call was in flight"
-        self.run = OneRun(request, len(self.runs) + 1, now=self.run.now)
-        self.runs.append(self.run)
-        self._give()
-
-    def _copy(self, asked: CopyConversationRequest) -> CopyConversationResult:
-        closed = self.runs[-2].code
-        query = MessagesQuery(conversation="main", start=asked.start, stop=asked.stop)
-        page = closed.messages(query)
-        return CopyConversationResult(start=asked.start, messages=page.messages, spec=SPEC)
-
-    def _end(self, activity: Activity, result: Any) -> None:
-        self.run.activities.pop(activity.seq, None)
-        self._give(resolved(activity, result))
-
-    def _open(self, name: str) -> Activity | None:
-        return next((each for each in self.run.activities.values() if each.name == name), None)
-
     @property
     def is_closed(self) -> bool:
         return self.run.end is not None
@@ -138,7 +105,7 @@ class Steering(RuleBasedStateMachine):
         """Return what an update is answered with: a payload, or why it is refused."""
         self.updates += 1
         number, run = f"u{self.updates}", self.run
-        self._give(update(name, number, request))
+        self.chain.give(update(name, number, request))
         return run.told[number]
 
     @precondition(lambda self: not self.is_closed)
@@ -146,7 +113,7 @@ class Steering(RuleBasedStateMachine):
     def send(self, interrupt: bool, again: bool) -> None:
         known = self.accepted[-1] if again and self.accepted else ""
         id = known or f"m{len(self.accepted)}"
-        call = self._open(CALL_MODEL)
+        call = self.chain.find(CALL_MODEL)
         request = SendRequest(id=id, parts=(TextPart(text=id),), interrupt=interrupt)
         answer = self._update(SEND_UPDATE, request)
         assert not isinstance(answer, str), answer
@@ -159,42 +126,43 @@ class Steering(RuleBasedStateMachine):
             assert receipt.number == len(self.accepted)
             assert call is None or call.is_cancel_requested >= interrupt, "the call in flight was not stopped"
 
-    @precondition(lambda self: self._open(CALL_MODEL) is not None and (self.is_session or len(self.accepted) > 1))
+    @precondition(
+        lambda self: self.chain.find(CALL_MODEL) is not None and (self.is_session or len(self.accepted) > 1)
+    )
     @rule(partial=st.sampled_from(["", "so far"]))
     def answer(self, partial: str) -> None:
         self._reply([], partial)
 
-    @precondition(lambda self: self._open(CALL_MODEL) is not None)
+    @precondition(lambda self: self.chain.find(CALL_MODEL) is not None)
     @rule(wants=st.sampled_from(["deploy ask", "deploy deploy look", "ask look", "deploy", "look look"]))
     def ask_for_calls(self, wants: str) -> None:
         self._reply(wants.split(), "so far")
 
     def _reply(self, wants: list[str], partial: str) -> None:
-        call = self._open(CALL_MODEL)
+        call = self.chain.find(CALL_MODEL)
         assert call is not None
-        asked: CallModelRequest = read(call.argument, CallModelRequest)
         if call.is_cancel_requested and not partial:
-            self._end(call, None)
+            self.chain.end(call, None)
             return
         stop = "interrupted" if call.is_cancel_requested else "end"
         parts: list[Any] = [TextPart(text=partial or "answer")]
         if not call.is_cancel_requested:
-            ids = [f"c{asked.slots}.{n}" for n in range(len(wants))]
+            slots = self.chain.model_call().slots
+            ids = [f"c{slots}.{n}" for n in range(len(wants))]
             parts += [call_of(id, name) for id, name in zip(ids, wants, strict=True)]
-        message = Message(role="assistant", parts=tuple(parts), stop=stop, model="fake:x")
-        self._end(call, CallModelResult(message=message, usage=Usage(input_tokens=1, output_tokens=1)))
+        self.chain.reply(*parts, stop=stop)
 
-    @precondition(lambda self: self._open(CALL_TOOL) is not None)
+    @precondition(lambda self: self.chain.find(CALL_TOOL) is not None)
     @rule()
     def tool_result(self) -> None:
-        call = self._open(CALL_TOOL)
+        call = self.chain.find(CALL_TOOL)
         assert call is not None
         asked: CallToolRequest = read(call.argument, CallToolRequest)
         if call.is_cancel_requested:
-            self._end(call, None)
+            self.chain.end(call, None)
             return
         part = ToolCallPart(id=asked.call_id, name=asked.name)
-        self._end(call, CallToolResult(slot=asked.slot, message=tool_message(part, "seen")))
+        self.chain.end(call, CallToolResult(slot=asked.slot, message=tool_message(part, "seen")))
 
     @precondition(lambda self: self._waiting("approval"))
     @rule(pick=st.integers(0, 9))
@@ -273,7 +241,7 @@ class Steering(RuleBasedStateMachine):
     @rule(is_on=st.booleans())
     def pause(self, is_on: bool) -> None:
         self.is_paused = is_on
-        self._give(signal(PAUSE_SIGNAL, PauseNotice(is_on=is_on)))
+        self.chain.give(signal(PAUSE_SIGNAL, PauseNotice(is_on=is_on)))
 
     @precondition(lambda self: self.is_closed or not self.run.is_suggested)
     @rule()
@@ -284,7 +252,7 @@ class Steering(RuleBasedStateMachine):
     @rule()
     def cancel(self) -> None:
         self.is_cancelled = True
-        self._give(cancel())
+        self.chain.give(cancel())
 
     @precondition(lambda self: not self.is_closed)
     @rule()
@@ -293,7 +261,7 @@ class Steering(RuleBasedStateMachine):
         for timer, due in list(self.run.timers.items()):
             if due <= self.run.now and timer in self.run.timers:
                 del self.run.timers[timer]
-                self._give(fired(timer))
+                self.chain.give(fired(timer))
 
     @invariant()
     def messages_are_there_once_in_order(self) -> None:
@@ -360,8 +328,8 @@ class Steering(RuleBasedStateMachine):
         return self.run.code._conversation.messages()  # pyright: ignore[reportPrivateUsage]
 
     def teardown(self) -> None:
-        for run in getattr(self, "runs", []):
-            run.replay()
+        if hasattr(self, "chain"):
+            self.chain.replay()
 
 
 Steering.TestCase.settings = settings(max_examples=300, stateful_step_count=50)
