@@ -16,6 +16,7 @@ from temporalio.api.history.v1 import HistoryEvent
 from temporalio.converter import DataConverter
 
 from perdure.contracts.budget import (
+    NONE_UNCOUNTED,
     NOTHING,
     ONE_MODEL_CALL,
     Amount,
@@ -185,7 +186,8 @@ class SpendingReader:
             if request.spent is not None:
                 self._base = request.spent
             elif carried is not None:
-                self._base = carried.ledger.spent if carried.ledger else carried.counters.taken
+                taken = carried.counters.taken + carried.uncounted.taken
+                self._base = carried.ledger.spent if carried.ledger else taken
         if LIMITS_MEMO in started.memo.fields:
             self.shared = await self._decode([started.memo.fields[LIMITS_MEMO]], Limits)
         if LEDGER_HEADER in started.header.fields:
@@ -244,7 +246,8 @@ class SpendingReader:
         kind: type[Any] | None = None
         lease: Lease | None = None
         if child.workflow_type.name == AGENT_WORKFLOW:
-            kind, lease = RunResult, (await self._decode(child.input.payloads, RunInput)).lease
+            lease = (await self._decode(child.input.payloads, RunInput)).lease
+            kind, lease = RunResult, lease or Lease(parent="")
         elif child.workflow_type.name == MAP_NODE:
             kind, lease = MapPage, (await self._decode(child.input.payloads, MapSlice)).lease
         elif LEASE_HEADER in child.header.fields:
@@ -288,7 +291,11 @@ class SpendingReader:
             case EventType.EVENT_TYPE_START_CHILD_WORKFLOW_EXECUTION_FAILED:
                 loan.settled = NOTHING
             case EventType.EVENT_TYPE_CHILD_WORKFLOW_EXECUTION_COMPLETED if loan.kind is not None:
-                loan.settled = (await self._decode(attributes.result.payloads, loan.kind)).settled
+                result: RunResult | MapPage = await self._decode(attributes.result.payloads, loan.kind)
+                loan.settled = result.settled
+                if loan.granted == NOTHING and isinstance(result, RunResult):
+                    # A child of before there was a limit.
+                    loan.settled = result.settled or result.counters.taken + (result.below or NONE_UNCOUNTED).taken
             case EventType.EVENT_TYPE_CHILD_WORKFLOW_EXECUTION_FAILED:
                 error = await self._error(attributes.failure)
                 loan.settled = settled_in(error.attributes) if isinstance(error, PerdureError) else None

@@ -137,7 +137,8 @@ class Sharing:
         It begins none itself, and so costs nothing.
 
         Raises:
-            ApplicationError: It is still being made. Retryable, as for `join`; `heart` tells that it was free.
+            ApplicationError: It is still being made, or the server did not answer. Retryable, as for `join`;
+                `heart` tells that it was free.
         """
         if not self._is_supported:
             return None
@@ -151,9 +152,10 @@ class Sharing:
             return None
         except RPCError as error:
             self._is_supported = error.status != RPCStatusCode.UNIMPLEMENTED
-            if error.status not in (RPCStatusCode.UNIMPLEMENTED, RPCStatusCode.NOT_FOUND):
-                raise
-            return None
+            if error.status in (RPCStatusCode.UNIMPLEMENTED, RPCStatusCode.NOT_FOUND):
+                return None
+            heart.clear()
+            raise _no_answer(call, error) from None
         if outcome is None:
             heart.clear()
             raise _still_being_made(call)

@@ -291,8 +291,7 @@ def _check(spec: AgentSpec) -> None:
 
 def _check_prices(spec: AgentSpec) -> None:
     """Refuse a limit in dollars that nothing could be counted against."""
-    asked = (*spec.models, *([spec.compaction.model] if spec.compaction and spec.compaction.model else []))
-    unknown = [model.name for model in asked if model.price is None]
+    unknown = spec.unpriced_models
     if spec.limits.max_cost_usd is not None and unknown and not spec.limits.allow_unknown_prices:
         raise UserError(
             f"max_cost_usd is set, but the price of {', '.join(unknown)} is not known: set it in "

@@ -109,6 +109,8 @@ class ModelActivities:
     ) -> CallModelResult | None:
         """Return the reply to the same call of another run, if there is one that may be shared."""
         if request.is_metered:
+            if self._flights.is_open(_flight_key()):
+                return None  # an attempt before has asked, and may be billed: its reply is this call's
             return await find_shared_reply(self._sharing, spec, request, slots, heart)
         return await share_model_call(self._sharing, spec, request, slots)
 

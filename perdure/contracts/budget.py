@@ -55,6 +55,21 @@ class Amount(Contract):
 
 
 NOTHING = Amount()
+
+
+class Uncounted(Contract):
+    """What the runs below one took that are over, while no limit counted it."""
+
+    taken: Amount = NOTHING
+    unknown: int = 0
+    """Runs that didn't say at their end what they took: they were cancelled, or ended from outside."""
+
+    def __add__(self, other: "Uncounted") -> "Uncounted":
+        """Return the sum."""
+        return Uncounted(taken=self.taken + other.taken, unknown=self.unknown + other.unknown)
+
+
+NONE_UNCOUNTED = Uncounted()
 ONE_MODEL_CALL = Amount(model_calls=1)
 
 

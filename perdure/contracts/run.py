@@ -8,7 +8,16 @@ from pydantic import Field, JsonValue
 
 from perdure.contracts._base import Contract
 from perdure.contracts.bill import Bill
-from perdure.contracts.budget import Amount, Budget, Lease, Ledger, PromptSize, amount_of
+from perdure.contracts.budget import (
+    NONE_UNCOUNTED,
+    Amount,
+    Budget,
+    Lease,
+    Ledger,
+    PromptSize,
+    Uncounted,
+    amount_of,
+)
 from perdure.contracts.calls import McpSession
 from perdure.contracts.fork import Fork, ForkedFrom
 from perdure.contracts.limits import Limits
@@ -158,6 +167,8 @@ class Carried(Contract):
     """Those with stateful MCP servers."""
     bill: Bill = Bill()
     """What the chain has paid itself."""
+    uncounted: Uncounted = NONE_UNCOUNTED
+    """What closed runs below it took before it had a ledger."""
     digest: str = ""
     """Of the messages that the new run copies, as they were recorded; empty where the code that knows them isn't a
     workflow's."""
@@ -238,6 +249,8 @@ class RunResult(Contract):
     """The verifier's, 0 to 1, if it gave one."""
     settled: Amount | None = None
     """What the run and its children took of the parent's budget; None where it has no lease."""
+    below: Uncounted | None = None
+    """What its children took, for a parent that may set a limit later; None where that is nothing, or settled."""
 
 
 def answer_message(call: AnswersCall, result: RunResult) -> Message:

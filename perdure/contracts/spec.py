@@ -185,6 +185,13 @@ class AgentSpec(Contract):
         """The first 16 hexadecimal digits of the SHA-256 of the spec's JSON."""
         return sha256(self.to_bytes()).hexdigest()[:16]
 
+    @property
+    def unpriced_models(self) -> list[str]:
+        """Models that the run may ask, the summariser too, whose price is not known."""
+        summariser = None if self.compaction is None else self.compaction.model
+        asked = self.models if summariser is None else (*self.models, summariser)
+        return [model.name for model in asked if model.price is None]
+
     def __copy__(self) -> Self:
         copied = super().__copy__()
         vars(copied).pop("digest", None)  # `model_copy` changes what it was computed from

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 
 from temporalio import workflow
 
-from perdure.contracts.budget import Budget, Lease, Ledger, budget_of
+from perdure.contracts.budget import NONE_UNCOUNTED, NOTHING, Amount, Budget, Lease, Ledger, Uncounted, budget_of
 from perdure.contracts.limits import Limits
 from perdure.contracts.messages import ToolCallPart
 from perdure.contracts.run import Counters
@@ -21,6 +21,10 @@ from perdure.workflows._meter import Meter
 _UNBOUNDED = 1_000_000_000
 _RESERVED = ("max_total_tokens", "max_cost_usd")
 _SHARED = ("max_model_calls", "max_tool_calls", "wall_clock")
+_UNCOUNTED_PATCH = "perdure.uncounted"
+"""Before there was this, a limit that was set later did not know of subagents that were over."""
+_SUMMARISER_PATCH = "perdure.summariser-price"
+"""Before there was this, a summariser without a price took nothing of a limit in dollars."""
 
 
 class Allowance:
@@ -29,6 +33,7 @@ class Allowance:
     Attributes:
         spec: The agent that has the conversation.
         raised: The limits that were set while the run was open.
+        uncounted: What subagents took that are over, while there was nothing to pay from.
         meter: What pays for model calls, once there is something to pay from.
         clock: When the time is over.
     """
@@ -41,12 +46,14 @@ class Allowance:
         started_at: datetime,
         counters: Callable[[], Counters],
         raised: Limits | None,
+        uncounted: Uncounted = NONE_UNCOUNTED,
         account: Account | None,
         new_account: Callable[[Ledger], Account],
     ) -> None:
         """Go on with what was raised, and an account if there is one."""
         self.spec = spec
         self.raised = raised or Limits()
+        self.uncounted = uncounted
         self.meter = None if account is None else Meter(account, conversation)
         self.clock = Clock(self._own_time, self._ledger)
         self._is_shared = spec.shares_limits
@@ -100,7 +107,7 @@ class Allowance:
     def open_meter(self) -> Meter | None:
         """Return what pays for the next call; None where no limit of money, tokens, calls or shared time holds."""
         if self.meter is None and self.spec.is_metered:
-            ledger = Ledger(spent=self._counters().taken, budget=budget_of(self._reserved(self.limits)))
+            ledger = Ledger(spent=self._taken(), budget=budget_of(self._reserved(self.limits)))
             if ledger.budget.is_bound or self._own_time() is not None:
                 self.meter = Meter(self._new_account(ledger), self._conversation)
                 self._tell_time(self.meter.account)
@@ -112,6 +119,14 @@ class Allowance:
         """Return what subagents are paid from, and have their time from; None where none of those limits holds."""
         meter = self.open_meter()
         return None if meter is None else meter.account
+
+    def note_uncounted(self, taken: Uncounted) -> None:
+        """Remember what a subagent took that is over."""
+        self.uncounted += taken
+
+    def _taken(self) -> Amount:
+        taken, below = self._counters().taken, self.uncounted.taken
+        return taken + below if below != NOTHING and workflow.patched(_UNCOUNTED_PATCH) else taken
 
     async def room_for_tools(self, count: int, made: int) -> int:
         """Return how many of so many tool calls may be made, after those that were."""
@@ -186,8 +201,11 @@ class Allowance:
 
     def _check_prices(self) -> None:
         """Refuse to spend of a parent's dollars what can't be counted."""
-        unknown = [model.name for model in self.spec.models if model.price is None]
-        if unknown and not self.limits.allow_unknown_prices:
+        unknown = self.spec.unpriced_models
+        if not unknown or self.limits.allow_unknown_prices:
+            return
+        answers = any(model.price is None for model in self.spec.models)
+        if answers or workflow.patched(_SUMMARISER_PATCH):
             raise UserError(f"max_cost_usd can't hold: the price of {', '.join(unknown)} is not known.")
 
 

@@ -17,7 +17,7 @@ def check_amounts(given: Limits, account: Account, *, open_children: int) -> Non
         InvalidInputError: They are below what is spent, held back or lent; or it is another run's limit that is
             reached. Not retryable.
     """
-    for name, (taken, _) in _bounded(account.purse.taken, account.ledger.budget).items():
+    for name, (taken, _) in bounded(account.purse.taken, account.ledger.budget).items():
         check_not_below(given, name, taken, "spent or held back")
     check_new_bound(given, account.ledger.budget, open_children)
     lease = account.ledger.lease
@@ -35,7 +35,7 @@ def check_new_bound(given: Limits, budget: Budget, open_children: int) -> None:
     Raises:
         InvalidInputError: Not retryable.
     """
-    for name, (_, bound) in _bounded(NOTHING, budget).items():
+    for name, (_, bound) in bounded(NOTHING, budget).items():
         if getattr(given, name) is not None and bound is None:
             _check_none_open(name, open_children)
 
@@ -58,8 +58,8 @@ def _check_none_open(name: str, open_children: int) -> None:
         )
 
 
-def _bounded(taken: Amount, budget: Budget) -> dict[str, tuple[Any, Any]]:
-    """Return what is taken of each limit, and its bound."""
+def bounded(taken: Amount, budget: Budget) -> dict[str, tuple[Any, Any]]:
+    """Return what is taken of each limit that is reserved, and its bound, by the limit's name."""
     return {
         "max_total_tokens": (taken.tokens, budget.tokens),
         "max_cost_usd": (taken.cost_usd, budget.cost_usd),

@@ -1,6 +1,8 @@
 """Running a child agent on a part of its parent's budget. Workflow side."""
 
-from perdure.contracts.budget import NOTHING, SETTLED, Amount, settled_in
+from collections.abc import Callable
+
+from perdure.contracts.budget import NOTHING, SETTLED, Amount, Uncounted, settled_in
 from perdure.contracts.limits import Limits
 from perdure.contracts.run import EarlierRun, RunInput, RunResult
 from perdure.errors import PerdureError
@@ -17,6 +19,7 @@ async def run_funded(
     limits: Limits | None = None,
     workflow_id: str | None = None,
     earlier: EarlierRun | None = None,
+    note_uncounted: Callable[[Uncounted], None] | None = None,
 ) -> RunResult:
     """Run an agent as a child, as `run_child` does.
 
@@ -28,10 +31,11 @@ async def run_funded(
         limits: The parent's, as far as children take them over; those of the account when None.
         workflow_id: The child's id; by call order when None.
         earlier: The run to go on from.
+        note_uncounted: Is told what the child took, where there is no account.
     """
     request = request if request.tenant else request.model_copy(update={"tenant": current_host().tenant})
     if account is None:
-        return await run_child(request, workflow_id=workflow_id, earlier=earlier)
+        return await _run_uncounted(request, workflow_id, earlier, note_uncounted or (lambda _: None))
     child = workflow_id or new_child_id(request.agent)
     lease = await account.lend(child) if of is None else account.lend_share(child, of=of)
     inherited = inherit(request.limits, limits or account.limits)
@@ -53,6 +57,33 @@ async def run_funded(
         raise
     finally:
         account.close(child, settled)
+
+
+async def _run_uncounted(
+    request: RunInput,
+    workflow_id: str | None,
+    earlier: EarlierRun | None,
+    note: Callable[[Uncounted], None],
+) -> RunResult:
+    """Run a child that no limit counts; its parent may get one later."""
+    taken: Uncounted | None = Uncounted()
+
+    def note_start() -> None:
+        nonlocal taken
+        taken = None
+
+    try:
+        result = await run_child(request, workflow_id=workflow_id, earlier=earlier, on_started=note_start)
+        taken = Uncounted(taken=result.counters.taken) + (result.below or Uncounted())
+        return result
+    except PerdureError as error:
+        settled = settled_in(error.attributes)
+        error.attributes.pop(SETTLED, None)
+        if settled is not None:
+            taken = Uncounted(taken=settled)
+        raise
+    finally:
+        note(taken or Uncounted(unknown=1))
 
 
 def inherit(own: Limits, parents: Limits) -> Limits:

@@ -3,10 +3,11 @@
 from datetime import timedelta
 from typing import Any
 
-from perdure.contracts.budget import Budget, amount_of
+from perdure.contracts.budget import Budget
 from perdure.contracts.limits import Limits
 from perdure.errors import InvalidInputError
-from perdure.workflows._bounds import check_amounts, check_new_bound, check_new_time, check_not_below
+from perdure.workflows._allowance import budget_under
+from perdure.workflows._bounds import bounded, check_amounts, check_new_bound, check_new_time, check_not_below
 from perdure.workflows._host import current_host
 from perdure.workflows.loop import AgentLoop
 
@@ -24,15 +25,25 @@ def check_new_limits(given: Limits, loop: AgentLoop, elapsed: timedelta) -> None
     open_children = current_host().funds.open_children
     meter = loop.allowance.meter
     if meter is None:
-        taken = amount_of(loop.counters.usage)
-        check_not_below(given, "max_total_tokens", taken.tokens)
-        check_not_below(given, "max_cost_usd", taken.cost_usd)
+        _check_uncounted(given, loop)
         check_new_bound(given, Budget(), open_children)
         check_new_time(given, open_children)
     else:
         check_amounts(given, meter.account, open_children=open_children)
     if given.max_cost_usd is not None:
         _check_prices(given, loop)
+
+
+def _check_uncounted(given: Limits, loop: AgentLoop) -> None:
+    """Refuse to bound less than the run and closed ones below it took, and what nobody knows."""
+    uncounted, budget = loop.allowance.uncounted, budget_under(loop.spec, given)
+    for name, (used, _) in bounded(loop.counters.taken + uncounted.taken, budget).items():
+        check_not_below(budget.as_limits(), name, used)
+    if uncounted.unknown and budget.is_bound:
+        raise InvalidInputError(
+            f"{uncounted.unknown} runs below this one ended without telling what they took, so that a limit could "
+            "not hold for all: set max_turns, or cancel the run and go on from it with `perdure rerun --limit`."
+        )
 
 
 def _counted(loop: AgentLoop, elapsed: timedelta) -> dict[str, Any]:
@@ -48,7 +59,7 @@ def _counted(loop: AgentLoop, elapsed: timedelta) -> dict[str, Any]:
 
 
 def _check_prices(given: Limits, loop: AgentLoop) -> None:
-    unknown = [model.name for model in loop.spec.models if model.price is None]
+    unknown = loop.spec.unpriced_models
     if unknown and not given.over(loop.limits).allow_unknown_prices:
         raise InvalidInputError(
             f"The price of {', '.join(unknown)} is not known: max_cost_usd can't hold. Set max_total_tokens."

@@ -19,6 +19,7 @@ from temporalio.exceptions import (
 )
 
 from perdure.agents.outcomes import unknown_outcome
+from perdure.contracts.budget import Uncounted
 from perdure.contracts.calls import CallToolRequest, CallToolResult
 from perdure.contracts.limits import Limits
 from perdure.contracts.messages import Message, ToolCallPart, tool_message
@@ -89,6 +90,7 @@ class ToolCalls:
         known: KnownResults,
         limits: Limits,
         account: Callable[[], Account | None],
+        note_uncounted: Callable[[Uncounted], None] | None = None,
         clock: Clock = UNBOUNDED,
         should_suspend: Callable[[], bool] = lambda: False,
         sessions: McpSessions | None = None,
@@ -103,6 +105,7 @@ class ToolCalls:
             known: Results that identical calls are answered with.
             limits: What holds now.
             account: Returns what subagents are paid from, if they share a limit.
+            note_uncounted: Is told what they took, if they don't.
             clock: Says how much time is left: calls and waits end with it.
             should_suspend: Says that the run is to continue as new, as soon as nothing is at work.
             sessions: Of the run with stateful MCP servers.
@@ -113,6 +116,7 @@ class ToolCalls:
         self._at_work = 0
         self._is_suspended = False
         self._account = account
+        self._note_uncounted = note_uncounted
         self._subagents_left = 0
         self.limits = limits
         self._depth = depth
@@ -342,7 +346,13 @@ class ToolCalls:
             parts = self._subagents_left + 1
             self._subagents_left -= 1
             result = await run_funded(
-                request, self._account(), of=parts, limits=self.limits, workflow_id=child_id, earlier=earlier
+                request,
+                self._account(),
+                of=parts,
+                limits=self.limits,
+                workflow_id=child_id,
+                earlier=earlier,
+                note_uncounted=self._note_uncounted,
             )
             if result.output_slot is not None:
                 raise TaskFailed(f"The answer of {tool.agent} is too long to pass on. Ask it for less.")

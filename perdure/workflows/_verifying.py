@@ -1,6 +1,9 @@
 """Judging an answer, by an agent or by a function of the user's. Workflow side."""
 
+from collections.abc import Callable
+
 from perdure.contracts.answers import output_text
+from perdure.contracts.budget import Uncounted
 from perdure.contracts.calls import Verdict, VerifyRequest
 from perdure.contracts.limits import Limits
 from perdure.contracts.messages import ArtifactPart, Message, TextPart
@@ -28,6 +31,7 @@ async def judge(
     account: Account | None = None,
     limits: Limits | None = None,
     clock: Clock = UNBOUNDED,
+    note_uncounted: Callable[[Uncounted], None] | None = None,
 ) -> Verdict:
     """Return what the agent's verifier says of the last message of a conversation.
 
@@ -43,7 +47,9 @@ async def judge(
         )
         clock.left()
         try:
-            result = await run_funded(asked, account, of=2, limits=limits or Limits())
+            result = await run_funded(
+                asked, account, of=2, limits=limits or Limits(), note_uncounted=note_uncounted
+            )
         except LimitExceeded as error:
             if clock.is_over:
                 raise LimitReached(clock.limit) from error

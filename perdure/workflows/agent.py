@@ -12,7 +12,17 @@ from temporalio import workflow
 from temporalio.common import SearchAttributeKey, SearchAttributeUpdate
 from temporalio.exceptions import FailureError, is_cancelled_exception
 
-from perdure.contracts.budget import NOTHING, SETTLED, LeaseAnswer, LeaseReport, Ledger, budget_of
+from perdure.contracts.budget import (
+    NONE_UNCOUNTED,
+    NOTHING,
+    SETTLED,
+    Amount,
+    LeaseAnswer,
+    LeaseReport,
+    Ledger,
+    Uncounted,
+    budget_of,
+)
 from perdure.contracts.calls import CopyConversationRequest, LoadAgentRequest
 from perdure.contracts.limits import Limits
 from perdure.contracts.messages import Message
@@ -148,6 +158,7 @@ class AgentWorkflow:
             new_account=_new_account,
             account=None if ledger is None else _new_account(ledger),
             raised=None if request.carried is None else request.carried.raised,
+            uncounted=NONE_UNCOUNTED if request.carried is None else request.carried.uncounted,
             should_suspend=self._is_copying_due,
             steering=self._steering,
             answered_turns=0 if request.carried is None else request.carried.answered_turns,
@@ -356,6 +367,7 @@ class AgentWorkflow:
                 prompt=loop.compactor.prompt,
                 sessions=loop.sessions.carried(),
                 bill=current_host().bill,
+                uncounted=loop.allowance.uncounted,
                 digest=self._conversation.digest(self._carried_slots(loop)),
             ),
         )
@@ -375,7 +387,17 @@ class AgentWorkflow:
             model=answer.model,
             score=answer.score,
             settled=None if self._account is None else self._account.purse.settled,
+            below=self._taken_below(loop),
         )
+
+    def _taken_below(self, loop: AgentLoop) -> Uncounted | None:
+        """Return what runs below it took, where the parent has nothing to pay from."""
+        if self._request.depth == 0 or self._request.lease is not None:
+            return None
+        below = loop.allowance.uncounted
+        if self._account is not None:
+            below = below.model_copy(update={"taken": self._account.purse.taken - loop.counters.taken})
+        return None if below == NONE_UNCOUNTED else below
 
     def _with_costs(self, error: PerdureError) -> PerdureError:
         """Return an error that says what the run has cost, and what it took of its parent's budget."""
@@ -384,11 +406,21 @@ class AgentWorkflow:
             counters = self._loop.counters if self._loop is not None else self._counters
             cost = counters.usage.cost_usd
             known["cost_usd"] = None if cost is None else float(cost)
-        account = self._settling_account()
-        settled = None if account is None else account.purse.settled
+        settled = self._taken_at_end()
         if settled is not None:
             known[SETTLED] = settled.model_dump(mode="json")
         return error.told_by("", **known) if known else error
+
+    def _taken_at_end(self) -> Amount | None:
+        """Return what the parent is told that all of this took; None where that isn't known."""
+        below = NONE_UNCOUNTED if self._loop is None else self._loop.allowance.uncounted
+        account = self._settling_account()
+        settled = None if account is None else account.purse.settled
+        if settled is not None or self._request.depth == 0 or below.unknown:
+            return settled
+        if account is not None:
+            return account.purse.taken
+        return (self._counters if self._loop is None else self._loop.counters).taken + below.taken
 
     def _settling_account(self) -> Account | None:
         """Return the account that the run ends with; it may end before it is at work."""

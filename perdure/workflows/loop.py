@@ -11,7 +11,7 @@ from typing import Any
 from temporalio import workflow
 
 from perdure.contracts.answers import is_answer, output_text, output_value
-from perdure.contracts.budget import Ledger, PromptSize
+from perdure.contracts.budget import NONE_UNCOUNTED, Ledger, PromptSize, Uncounted
 from perdure.contracts.calls import CallModelRequest, CallModelResult
 from perdure.contracts.limits import Limits
 from perdure.contracts.messages import Message
@@ -94,6 +94,7 @@ class AgentLoop:
         new_account: Callable[[Ledger], Account],
         account: Account | None = None,
         raised: Limits | None = None,
+        uncounted: Uncounted = NONE_UNCOUNTED,
         should_suspend: Callable[[], bool] = lambda: False,
         steering: Steering | None = None,
         answered_turns: int = 0,
@@ -108,6 +109,7 @@ class AgentLoop:
             started_at=started_at,
             counters=lambda: self.counters,
             raised=raised,
+            uncounted=uncounted,
             account=account,
             new_account=new_account,
         )
@@ -236,6 +238,7 @@ class AgentLoop:
                 account=self.allowance.open_account(),
                 limits=self.limits,
                 clock=self.allowance.clock,
+                note_uncounted=self.allowance.note_uncounted,
             )
         except LimitReached as reached:
             problem = f"Nobody could judge the answer: the limit {reached.limit} is reached."
@@ -462,6 +465,7 @@ class AgentLoop:
             known=self.known,
             limits=self.limits,
             account=self.allowance.open_account,
+            note_uncounted=self.allowance.note_uncounted,
             clock=self.allowance.clock,
             should_suspend=self._should_suspend,
             sessions=self.sessions,

@@ -123,6 +123,17 @@ async def test_a_model_call_outlasts_a_server_that_is_away(tmp_path: Path, statu
     assert _is_asked_again(caught.value)
 
 
+@pytest.mark.parametrize("status", [RPCStatusCode.UNAVAILABLE, RPCStatusCode.DEADLINE_EXCEEDED])
+async def test_a_call_under_a_limit_outlasts_a_server_that_is_away(tmp_path: Path, status: RPCStatusCode) -> None:
+    settings = ModelSettings(cache="shared", temperature=0)
+    rig, server = Rig(tmp_path, [Agent("worker", model="offline:reader", settings=settings)]), OldServer(status)
+    with pytest.raises(ApplicationError) as caught:
+        await rig.ask(await rig.pin(), client=server, is_metered=True)
+    assert _is_asked_again(caught.value)
+    assert server.asked == 1
+    assert [each.unbilled for each in rig.beats] == [1], "the next attempt may use the reservation"
+
+
 async def test_an_execution_that_the_server_forgot_is_started_anew(tmp_path: Path) -> None:
     settings = ModelSettings(cache="shared", temperature=0)
     rig = Rig(tmp_path, [Agent("worker", model="offline:reader", settings=settings)])
