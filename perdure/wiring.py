@@ -232,6 +232,7 @@ def make_parts(app: App, settings: Settings, *, meter: MetricMeter = MetricMeter
             tools.load_tool,
             tools.run_tool,
             loading.load_agent,
+            loading.first_attributes,
             loading.copy_conversation,
             compacting.compact,
             loading.read_output,

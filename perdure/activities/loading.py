@@ -17,20 +17,30 @@ from perdure.agents.agent import Agent
 from perdure.agents.approvals import check_run_rules, pin
 from perdure.agents.compaction import Compaction
 from perdure.agents.registry import Registry
+from perdure.contracts.attributes import first_attributes
 from perdure.contracts.calls import (
     CopyConversationRequest,
     CopyConversationResult,
+    FirstAttributes,
+    FirstAttributesRequest,
     LoadAgentRequest,
     ReadOutputRequest,
     ReadOutputResult,
 )
 from perdure.contracts.limits import DEFAULT_LIMITS, Limits
 from perdure.contracts.map import MapOutcome, ReadPageRequest, ReadPageResult
-from perdure.contracts.names import COPY_CONVERSATION, LOAD_AGENT, PLAN_VERIFIER, READ_OUTPUT, READ_PAGE
+from perdure.contracts.names import (
+    COPY_CONVERSATION,
+    FIRST_ATTRIBUTES,
+    LOAD_AGENT,
+    PLAN_VERIFIER,
+    READ_OUTPUT,
+    READ_PAGE,
+)
 from perdure.contracts.spec import AgentSpec, CompactionSpec, ModelSpec, ToolSpec, with_queue
 from perdure.contracts.usage import Price
 from perdure.contracts.waits import ApprovalRule
-from perdure.errors import PayloadTooLargeError, UserError
+from perdure.errors import PayloadTooLargeError, UnknownAgentError, UserError
 from perdure.history import read_output
 from perdure.map_history import read_outcomes
 from perdure.mcp.pool import Pool
@@ -135,6 +145,17 @@ class LoadingActivities:
         _check(spec)
         self._lookup.specs.put(spec)
         return spec
+
+    @activity.defn(name=FIRST_ATTRIBUTES)
+    async def first_attributes(self, request: FirstAttributesRequest) -> FirstAttributes:
+        """Return the search attributes that runs of an agent would write first; none where it can't be run."""
+        try:
+            agent = self._registry.agent(request.agent)
+        except UnknownAgentError:
+            return FirstAttributes()
+        known = await self._policy.search_attributes()
+        values = first_attributes(agent.name, agent.models[0], request.tenant)
+        return FirstAttributes(values={name: value for name, value in values.items() if name in known} or None)
 
     async def _search_attributes(self) -> tuple[str, ...]:
         return tuple(sorted(await self._policy.search_attributes()))

@@ -21,6 +21,7 @@ from perdure.client._priority import run_priority
 from perdure.client._runs import RunInfo, describe
 from perdure.client._sizes import check_input
 from perdure.client._turns import Chain, Turn, read_turns
+from perdure.contracts.attributes import first_attributes
 from perdure.contracts.fork import Fork, ForkedFrom
 from perdure.contracts.limits import Limits
 from perdure.contracts.names import AGENT_WORKFLOW, FORK_MEMO
@@ -91,12 +92,7 @@ async def _start(
     described = await describe(client, info.workflow_id)
     priority = described.workflow_execution_info.priority.priority_key or None
     assert made.forked is not None, "the input is that of a fork"
-    values = {
-        "PerdureAgent": spec.name,
-        "PerdureModel": (*request.models, spec.models[0].name)[0],
-        "PerdureState": "working",
-        "PerdureTenant": made.tenant,
-    }
+    values = first_attributes(spec.name, (*request.models, spec.models[0].name)[0], made.tenant)
     try:
         return await client.start_workflow(
             AGENT_WORKFLOW,

@@ -10,6 +10,7 @@ from temporalio.client import Client
 from perdure.agents.approvals import check_run_rules
 from perdure.agents.registry import Registry
 from perdure.client._sizes import check_input
+from perdure.contracts.attributes import first_attributes
 from perdure.contracts.limits import Limits
 from perdure.contracts.messages import ContentPart, TextPart
 from perdure.contracts.names import AGENT_WORKFLOW
@@ -78,11 +79,6 @@ def agent_start(
         args=[request],
         name=agent,
         summary=f"{agent}: {one_line(text)}",
-        attributes={
-            "PerdureAgent": agent,
-            "PerdureModel": model,
-            "PerdureState": "working",
-            "PerdureTenant": tenant,
-        },
+        attributes=first_attributes(agent, model, tenant),
         tenant=tenant,
     )

@@ -30,6 +30,20 @@ class LoadAgentRequest(Contract):
     """Of the run, over those of the app."""
 
 
+class FirstAttributesRequest(Contract):
+    """Ask what the runs of an agent are to be found by."""
+
+    agent: str
+    tenant: str = ""
+
+
+class FirstAttributes(Contract):
+    """The search attributes that runs of an agent are started with, so that none has to write them itself."""
+
+    values: dict[str, str] | None = None
+    """Those that the server has, by name; None where the agent has none, or can't be run."""
+
+
 class SlotMessage(Contract):
     """A message and the slot that it fills."""
 

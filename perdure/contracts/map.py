@@ -49,6 +49,8 @@ class MapSlice(Contract):
     """Nodes of before that had some of the items, where the map was started again."""
     lease: Lease | None = None
     """Set where the map has a limit of money or tokens: the node's part of that."""
+    attributes: dict[str, str] | None = None
+    """The search attributes that the items' runs are started with."""
 
 
 class MapFailure(Contract):

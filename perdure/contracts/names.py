@@ -10,6 +10,7 @@ SCOREBOARD_WORKFLOW: Final = "Scoreboard"
 MEMORY_WORKFLOW: Final = "Memory"
 
 LOAD_AGENT: Final = "perdure.load_agent"
+FIRST_ATTRIBUTES: Final = "perdure.first_attributes"
 CALL_MODEL: Final = "perdure.call_model"
 CALL_TOOL: Final = "perdure.call_tool"
 COPY_CONVERSATION: Final = "perdure.copy_conversation"

@@ -27,6 +27,8 @@ from perdure.contracts.calls import (
     CompactResult,
     CopyConversationRequest,
     CopyConversationResult,
+    FirstAttributes,
+    FirstAttributesRequest,
     LoadAgentRequest,
     ReadOutputRequest,
     ReadOutputResult,
@@ -45,6 +47,7 @@ from perdure.contracts.names import (
     COPY_CONVERSATION,
     DESCRIBE_AGENTS,
     FIND_EARLIER,
+    FIRST_ATTRIBUTES,
     LOAD_AGENT,
     LOAD_TOOL,
     OPEN_WAIT,
@@ -123,6 +126,19 @@ def pinned_spec(digest: str) -> AgentSpec | None:
 def _shared(spec: AgentSpec) -> AgentSpec:
     """Return the equal spec that another run of this process holds, so that a thousand runs hold one."""
     return _SPECS.setdefault(spec.digest, spec)
+
+
+async def first_attributes(request: FirstAttributesRequest) -> FirstAttributes:
+    """Find what runs of an agent are to be found by."""
+    return await _execute_local(
+        FIRST_ATTRIBUTES,
+        request,
+        result_type=FirstAttributes,
+        start_to_close_timeout=timedelta(seconds=10),
+        schedule_to_close_timeout=timedelta(minutes=1),
+        retry_policy=_retries(5),
+        summary=f"what runs of {request.agent} are found by",
+    )
 
 
 async def copy_conversation(request: CopyConversationRequest) -> CopyConversationResult:

@@ -1,6 +1,9 @@
 """Running a child agent on a part of its parent's budget. Workflow side."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from functools import partial
+
+from temporalio.common import TypedSearchAttributes
 
 from perdure.contracts.budget import NOTHING, SETTLED, Amount, Uncounted, settled_in
 from perdure.contracts.limits import Limits
@@ -20,6 +23,7 @@ async def run_funded(
     workflow_id: str | None = None,
     earlier: EarlierRun | None = None,
     note_uncounted: Callable[[Uncounted], None] | None = None,
+    attributes: TypedSearchAttributes | None = None,
 ) -> RunResult:
     """Run an agent as a child, as `run_child` does.
 
@@ -32,10 +36,12 @@ async def run_funded(
         workflow_id: The child's id; by call order when None.
         earlier: The run to go on from.
         note_uncounted: Is told what the child took, where there is no account.
+        attributes: The search attributes that it begins with.
     """
     request = request if request.tenant else request.model_copy(update={"tenant": current_host().tenant})
     if account is None:
-        return await _run_uncounted(request, workflow_id, earlier, note_uncounted or (lambda _: None))
+        run = partial(run_child, request, workflow_id=workflow_id, earlier=earlier, attributes=attributes)
+        return await _run_uncounted(run, note_uncounted or (lambda _: None))
     child = workflow_id or new_child_id(request.agent)
     lease = await account.lend(child) if of is None else account.lend_share(child, of=of)
     inherited = inherit(request.limits, limits or account.limits)
@@ -48,7 +54,9 @@ async def run_funded(
         account.started(child)
 
     try:
-        result = await run_child(request, workflow_id=child, earlier=earlier, on_started=note_start)
+        result = await run_child(
+            request, workflow_id=child, earlier=earlier, on_started=note_start, attributes=attributes
+        )
         settled = settled_by(result) if is_started else NOTHING  # else it was found: counted when it ran
         return result
     except PerdureError as error:
@@ -59,12 +67,7 @@ async def run_funded(
         account.close(child, settled)
 
 
-async def _run_uncounted(
-    request: RunInput,
-    workflow_id: str | None,
-    earlier: EarlierRun | None,
-    note: Callable[[Uncounted], None],
-) -> RunResult:
+async def _run_uncounted(run: Callable[..., Awaitable[RunResult]], note: Callable[[Uncounted], None]) -> RunResult:
     """Run a child that no limit counts; its parent may get one later."""
     taken: Uncounted | None = Uncounted()
 
@@ -73,7 +76,7 @@ async def _run_uncounted(
         taken = None
 
     try:
-        result = await run_child(request, workflow_id=workflow_id, earlier=earlier, on_started=note_start)
+        result = await run(on_started=note_start)
         taken = Uncounted(taken=result.counters.taken) + (result.below or Uncounted())
         return result
     except PerdureError as error:

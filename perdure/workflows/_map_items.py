@@ -14,6 +14,7 @@ from perdure.contracts.names import MAP_QUERY
 from perdure.contracts.run import RunInput, RunResult
 from perdure.contracts.usage import NO_USAGE
 from perdure.errors import PerdureError, RunCancelled, revive
+from perdure.workflows._first_attributes import typed_attributes
 from perdure.workflows._funding import run_funded
 from perdure.workflows._host import current_host
 from perdure.workflows._outgoing import outgoing
@@ -80,6 +81,7 @@ class ItemRuns:
         self._max_bytes = max_bytes
         self._taken = 0
         self._outgoing = outgoing()
+        self._attributes = typed_attributes(given.attributes)
 
     async def run(self) -> None:
         """Run to the end, or to the first failure where that ends it all. Waits for every child.
@@ -103,7 +105,8 @@ class ItemRuns:
         try:
             size = len(request.to_bytes())
             await self._outgoing.reserve(child_id, size, held=size)
-            result = await run_funded(request, current_host().funds.account, workflow_id=child_id)
+            account = current_host().funds.account
+            result = await run_funded(request, account, workflow_id=child_id, attributes=self._attributes)
         except FailureError as error:
             if is_stopping():
                 raise

@@ -15,6 +15,7 @@ from perdure.contracts.times import TASK_TIMEOUT
 from perdure.contracts.usage import NO_USAGE, Usage
 from perdure.errors import PerdureError, RunCancelled, RunTerminated, TaskFailed, revive
 from perdure.workflows._calls import read_page, resume_run
+from perdure.workflows._first_attributes import find_first_attributes
 from perdure.workflows._funding import inherit
 from perdure.workflows._guard import typed_activity_failure
 from perdure.workflows._host import current_host
@@ -56,6 +57,7 @@ class Nodes:
         self._outgoing = outgoing()
         self._context = context_size(request)
         self._account = current_host().funds.account
+        self._attributes: dict[str, str] | None = None
 
     async def run(self) -> list[MapPage]:
         """Run every node, and return their pages in order. Waits for every child, also after a failure.
@@ -63,6 +65,8 @@ class Nodes:
         Raises:
             PerdureError: The first failure, where that ends it all.
         """
+        request = self._request
+        self._attributes = await find_first_attributes(request.agent, request.tenant, runs=len(self._sizes))
         await gather(*(self._lane(window) for window in self._windows))
         return sorted(self.pages, key=lambda page: page.start)
 
@@ -135,7 +139,7 @@ class Nodes:
             lease = await self._account.lend(node_id)
             changes["limits"] = inherit(self._request.limits, self._account.limits)
         share = self._request.model_copy(update=changes)
-        return MapSlice(map=share, start=start, prefix=self._prefix, lease=lease)
+        return MapSlice(map=share, start=start, prefix=self._prefix, lease=lease, attributes=self._attributes)
 
     def _earlier(self, start: int, stop: int) -> tuple[EarlierRun, ...]:
         """Return the nodes of before that had some of these items: slices may be cut otherwise this time."""

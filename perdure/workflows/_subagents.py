@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from temporalio import workflow
+from temporalio.common import TypedSearchAttributes
 from temporalio.exceptions import ApplicationError, ChildWorkflowError, is_cancelled_exception
 from temporalio.exceptions import TimeoutError as TemporalTimeoutError
 from temporalio.workflow import ChildWorkflowCancellationType, ParentClosePolicy
@@ -49,6 +50,7 @@ async def run_child(
     workflow_id: str | None = None,
     on_started: Callable[[], None] | None = None,
     earlier: EarlierRun | None = None,
+    attributes: TypedSearchAttributes | None = None,
 ) -> RunResult:
     """Run an agent as a child, and return its result as recorded. Raises what `run_agent` does.
 
@@ -57,6 +59,7 @@ async def run_child(
         workflow_id: Its id; by call order when None.
         on_started: Called when the server has its input.
         earlier: The run to go on from; where there is none, one that the workflow was told of.
+        attributes: The search attributes that it begins with; it writes what is missing.
     """
     name, watch = request.agent, CancelWatch()
     child_id = workflow_id or new_child_id(name)
@@ -80,6 +83,7 @@ async def run_child(
                 task_timeout=TASK_TIMEOUT,
                 cancellation_type=ChildWorkflowCancellationType.WAIT_CANCELLATION_COMPLETED,
                 parent_close_policy=ParentClosePolicy.REQUEST_CANCEL,
+                search_attributes=attributes,
                 static_summary=f"{name}: {one_line(text)}",
             )
             handle = await watch.through(starting)

@@ -12,6 +12,7 @@ from temporalio import workflow
 from temporalio.common import SearchAttributeKey, SearchAttributeUpdate
 from temporalio.exceptions import FailureError, is_cancelled_exception
 
+from perdure.contracts.attributes import first_attributes
 from perdure.contracts.budget import (
     NONE_UNCOUNTED,
     NOTHING,
@@ -170,12 +171,8 @@ class AgentWorkflow:
             for answer in self._early_answers:
                 self._account.on_letter(answer)
         if request.carried is None or request.carried.resumed is not None:
-            self._write_attributes(
-                PerdureAgent=spec.name,
-                PerdureModel=spec.models[0].name,
-                PerdureState=self._waits.run_state() or "working",
-                PerdureTenant=request.tenant or None,
-            )
+            state = self._waits.run_state() or "working"
+            self._write_attributes(**first_attributes(spec.name, spec.models[0].name, request.tenant, state=state))
         self._note_base()
         answer = await self._resume(loop)
         while answer is None or await self._goes_on(loop, answer):

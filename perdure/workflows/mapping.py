@@ -14,6 +14,7 @@ from perdure.contracts.messages import ContentPart
 from perdure.contracts.run import RunResult
 from perdure.errors import InvalidInputError, PayloadTooLargeError, PerdureError
 from perdure.workflows._calls import read_output
+from perdure.workflows._first_attributes import find_first_attributes
 from perdure.workflows._host import current_host
 from perdure.workflows._map_items import ItemRuns, Progress, context_size
 from perdure.workflows._map_nodes import Nodes, read_outcomes, revived
@@ -157,7 +158,9 @@ def _size(item: MapItem) -> int:
 
 async def _run_direct(request: MapInput, prefix: str) -> list[Any]:
     progress = Progress(len(request.items), workflow.instance())
-    runs = ItemRuns(MapSlice(map=request, start=0, prefix=prefix), progress, max_bytes=_MAX_RESULT_BYTES)
+    attributes = await find_first_attributes(request.agent, request.tenant, runs=len(request.items))
+    given = MapSlice(map=request, start=0, prefix=prefix, attributes=attributes)
+    runs = ItemRuns(given, progress, max_bytes=_MAX_RESULT_BYTES)
     await runs.run()
     _check_size(runs.size)
     results = [(f"{prefix}/{index}", runs.results[index]) for index in range(len(request.items))]

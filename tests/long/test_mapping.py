@@ -6,6 +6,7 @@ from datetime import timedelta
 from typing import Any, Literal
 
 import pytest
+from temporalio.api.enums.v1 import EventType
 from temporalio.api.workflowservice.v1 import CountWorkflowExecutionsRequest
 from temporalio.client import Client, WorkflowHistory
 from temporalio.contrib.pydantic import pydantic_data_converter
@@ -173,6 +174,19 @@ async def test_cancelling_waits_for_every_run(client: PerdureClient, kind: Kind)
     if kind == "direct":
         history = await client.temporal.get_workflow_handle(workflow_id).fetch_history()
         assert "perdure.run_tool" in history.to_json(), "the clean-up did not run"
+
+
+@kinds
+async def test_items_have_their_attributes_from_the_start(client: PerdureClient, kind: Kind) -> None:
+    """So that each is found while it is at work, and writes them once, at its end."""
+    workflow_id = await _start(client, kind, "echo", _items(11), tenant="north")
+    assert await _end(client, workflow_id) == _echoes(11)
+    item = f"{workflow_id}/echo-map-1/3" if kind == "direct" else f"{workflow_id}/3"
+    history = await client.temporal.get_workflow_handle(item).fetch_history()
+    started = history.events[0].workflow_execution_started_event_attributes.search_attributes.indexed_fields
+    assert {"PerdureAgent", "PerdureModel", "PerdureState"} <= started.keys()
+    upsert = EventType.EVENT_TYPE_UPSERT_WORKFLOW_SEARCH_ATTRIBUTES
+    assert sum(event.event_type == upsert for event in history.events) == 1
 
 
 @pytest.mark.parametrize(("count", "nodes"), [(200, 0), (201, 1)])

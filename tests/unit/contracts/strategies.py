@@ -133,7 +133,7 @@ def _of(hint: Any, metadata: Sequence[Any] = ()) -> st.SearchStrategy[Any]:
     if origin is tuple:
         return st.lists(_of(args[0]), max_size=2).map(tuple)
     if origin is dict:
-        return json_objects
+        return st.dictionaries(texts, texts, max_size=2) if args == (str, str) else json_objects
     if issubclass(hint, Contract):
         return contracts(hint)
     return _number(hint, metadata)
