@@ -180,6 +180,7 @@ def make_parts(app: App, settings: Settings, *, meter: MetricMeter = MetricMeter
         has_content=settings.telemetry.content,
         redact=host.redact,
         metrics_address=settings.metrics_address,
+        spool=settings.project_dir / settings.state_dir / "spans",
     )
     telemetry.count_with(meter)
     lookup = Lookup(app.registry, cache=MessageCache(settings.message_cache_bytes), specs=SpecCache())

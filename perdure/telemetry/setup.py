@@ -4,6 +4,7 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from temporalio.common import MetricMeter
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from perdure.telemetry.spans import Spans
 
 _DELAY_MILLISECONDS = 500
-"""How long a span waits for others to go with it: what a killed worker had not sent is lost."""
+"""How long a span waits for others to go with it: what a killed worker had not sent is lost with its disk."""
 _QUEUE_SIZE = 8192
 
 
@@ -58,17 +59,25 @@ def make_telemetry(
     has_content: bool,
     redact: Callable[[str], str],
     metrics_address: object = None,
+    spool: Path | None = None,
 ) -> Telemetry:
     """Return what the environment asks for; its meter comes with the client.
+
+    Args:
+        environ: The environment.
+        has_content: Whether spans have messages, arguments and results.
+        redact: Takes the secrets out of a text.
+        metrics_address: Where metrics are scraped.
+        spool: The folder for spans that are not sent yet; None to lose those of a worker that is killed.
 
     Raises:
         SettingsError: A variable can't be used, or the extra `otlp` is missing. Not retryable.
     """
     is_dotted = isinstance(metrics_config(environ, metrics_address), OpenTelemetryConfig)
-    return Telemetry(_make_spans(environ), None, has_content, redact, is_dotted)
+    return Telemetry(_make_spans(environ, spool), None, has_content, redact, is_dotted)
 
 
-def _make_spans(environ: Mapping[str, str]) -> "Spans | None":
+def _make_spans(environ: Mapping[str, str], folder: Path | None) -> "Spans | None":
     if (provider := _users_provider()) is not None:
         from perdure.telemetry.spans import Spans
 
@@ -79,7 +88,24 @@ def _make_spans(environ: Mapping[str, str]) -> "Spans | None":
     from perdure.telemetry.spans import Spans
 
     sink = _make_exporter(environ, exporter)
-    return Spans(_make_provider(environ, sink), stop=sink.shutdown)
+    options = _batch_options(environ)
+    if folder is None or exporter == "console":
+        from opentelemetry.sdk.trace.export import BatchSpanProcessor
+
+        return Spans(_make_provider(BatchSpanProcessor(sink, **options)), stop=sink.shutdown)
+    from perdure.telemetry.spool import SpooledSpans
+
+    spool = SpooledSpans(folder, sink, **options)
+    return Spans(_make_provider(spool), stop=sink.shutdown, spool=spool)
+
+
+def _batch_options(environ: Mapping[str, str]) -> dict[str, Any]:
+    """Return ours where the environment has none."""
+    ours = {
+        "OTEL_BSP_SCHEDULE_DELAY": ("schedule_delay_millis", _DELAY_MILLISECONDS),
+        "OTEL_BSP_MAX_QUEUE_SIZE": ("max_queue_size", _QUEUE_SIZE),
+    }
+    return dict(option for name, option in ours.items() if not environ.get(name))
 
 
 def _users_provider() -> "TracerProvider | None":
@@ -93,11 +119,11 @@ def _users_provider() -> "TracerProvider | None":
     return provider if isinstance(provider, TracerProvider) else None
 
 
-def _make_provider(environ: Mapping[str, str], sink: Any) -> "TracerProvider":
+def _make_provider(processor: Any) -> "TracerProvider":
+    """Return the provider of this process."""
     from opentelemetry import trace
     from opentelemetry.sdk.resources import Resource
     from opentelemetry.sdk.trace import TracerProvider
-    from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
     import perdure
 
@@ -105,12 +131,7 @@ def _make_provider(environ: Mapping[str, str], sink: Any) -> "TracerProvider":
     if resource.attributes.get("service.name", "").startswith("unknown_service"):  # pyright: ignore
         resource = resource.merge(Resource({"service.name": "perdure"}))
     provider = TracerProvider(resource=resource)
-    options: dict[str, Any] = {}
-    if not environ.get("OTEL_BSP_SCHEDULE_DELAY"):
-        options["schedule_delay_millis"] = _DELAY_MILLISECONDS
-    if not environ.get("OTEL_BSP_MAX_QUEUE_SIZE"):
-        options["max_queue_size"] = _QUEUE_SIZE
-    provider.add_span_processor(BatchSpanProcessor(sink, **options))
+    provider.add_span_processor(processor)
     trace.set_tracer_provider(provider)  # so that what tools trace themselves is below their calls
     return provider
 

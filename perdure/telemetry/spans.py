@@ -18,6 +18,7 @@ from opentelemetry.trace import NonRecordingSpan, Span, SpanContext, SpanKind, S
 import perdure
 from perdure.contracts.span_names import ERROR
 from perdure.contracts.tracing import AttributeValue, SpanFact, TraceContext
+from perdure.telemetry.spool import SpooledSpans
 
 _log = logging.getLogger(__name__)
 
@@ -56,6 +57,7 @@ class Spans:
         provider: TracerProvider,
         *,
         stop: Callable[[], object] | None = None,
+        spool: SpooledSpans | None = None,
         last_seconds: float = _LAST_SECONDS,
     ) -> None:
         """Send them by a provider.
@@ -63,19 +65,23 @@ class Spans:
         Args:
             provider: Its other spans keep their random ids.
             stop: Makes its exporter give up what it can't send; None where the provider isn't ours to shut down.
+            spool: Keeps those that are not sent yet; None where nobody does.
             last_seconds: How long the last spans may take.
         """
         provider.id_generator = DerivedIds(provider.id_generator)
         self._provider = provider
         self._stop = stop
+        self._spool = spool
         self._last_seconds = last_seconds
         self._tracer = provider.get_tracer("perdure", perdure.__version__)
         self._told: OrderedDict[str, None] = OrderedDict()
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def attach(self) -> None:
-        """Take facts from other threads into the event loop that runs."""
+        """Take facts from other threads into the event loop that runs, and send what killed workers have left."""
         self._loop = asyncio.get_running_loop()
+        if self._spool is not None:
+            self._spool.resend(self._is_new)
 
     def is_sampled(self, trace_id: str) -> bool:
         """Say whether a trace that begins here is kept."""
