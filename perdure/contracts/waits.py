@@ -136,7 +136,7 @@ class WaitsState(Contract):
     """What a run knows of its waits; it goes along when the run continues as new, in short."""
 
     pending: tuple[Wait, ...] = ()
-    """Without texts, arguments and schemas: these are in the conversation."""
+    """Without texts, arguments and schemas: these are in the conversation. Notes take 50 kB together."""
     unused: tuple[DecideRequest, ...] = ()
     """Decisions that were made, and that the run has not acted on yet."""
     decided: tuple[Decision, ...] = ()

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from pydantic import JsonValue
@@ -17,7 +17,7 @@ from perdure.errors import ApprovalTimeout
 from perdure.workflows._calls import check_approval
 from perdure.workflows._clock import UNBOUNDED, Clock
 from perdure.workflows._host import current_host
-from perdure.workflows._waiting import Expired, until, wait_for_person
+from perdure.workflows._waiting import Expired, is_reopened, until, wait_for_person
 
 _ARGUMENT_CHARS = 4000
 _REASON_CHARS = 1000
@@ -65,6 +65,14 @@ class Permission:
 GRANTED = Permission()
 
 
+@dataclass(frozen=True)
+class _Terms:
+    rule: ApprovalRule
+    """Who is asked, and for how long."""
+    note: str = ""
+    """Why."""
+
+
 async def permission(
     call: Call,
     *,
@@ -85,29 +93,50 @@ async def permission(
         Suspended: The run is to continue as new first.
     """
     rule = call.tool.approval
-    if rule is None or current_host().waits.is_allowed(call.tool.name):
+    if rule is None:
         return GRANTED
-    if rule.decision == "deny":
-        return Permission(denial=f"Not run: a rule forbids calls of {call.tool.name}.")
-    note = ""
-    if call.tool.approval_policy:
-        advice = await _advice(call)
-        if advice.decision == "allow":
-            return GRANTED
-        if advice.decision == "deny":
-            return Permission(denial=f"Not run: its policy forbids this call. {advice.reason}".rstrip())
-        rule, note = advice.rule or rule, advice.reason
+    found = _known_terms(call, rule) if is_reopened(call.id) else await _find_terms(call, rule)
+    if isinstance(found, Permission):
+        return found
     source = call.tool.mcp
     if source is not None and not source.is_accepted:
         note = f"Nobody has accepted what the MCP server {source.server} says of this tool now."
+        found = replace(found, note=note)
     with idle():
-        return await _ask(call, rule, note, should_suspend, clock)
+        return await _ask(call, found, should_suspend, clock)
 
 
-async def _ask(
-    call: Call, rule: ApprovalRule, note: str, should_suspend: Callable[[], bool], clock: Clock
-) -> Permission:
-    wait = _wait(call, rule, note)
+def _known_terms(call: Call, rule: ApprovalRule) -> _Terms:
+    """Return how a person was asked before the run continued as new."""
+    waits = current_host().waits
+    if waits.is_settled(call.id):
+        return _Terms(rule)  # it is decided, and waits for nothing
+    wait = waits.find(call.id)
+    known = ApprovalRule(
+        group=wait.group, deadline=wait.term, on_deadline=wait.on_deadline, escalate_to=wait.escalate_to
+    )
+    return _Terms(known, wait.note)
+
+
+async def _find_terms(call: Call, rule: ApprovalRule) -> _Terms | Permission:
+    """Return how a person is to be asked, or what is known without one."""
+    if current_host().waits.is_allowed(call.tool.name):
+        return GRANTED
+    if rule.decision == "deny":
+        return Permission(denial=f"Not run: a rule forbids calls of {call.tool.name}.")
+    if not call.tool.approval_policy:
+        return _Terms(rule)
+    advice = await _advice(call)
+    if advice.decision == "allow":
+        return GRANTED
+    if advice.decision == "deny":
+        return Permission(denial=f"Not run: its policy forbids this call. {advice.reason}".rstrip())
+    return _Terms(advice.rule or rule, advice.reason)
+
+
+async def _ask(call: Call, terms: _Terms, should_suspend: Callable[[], bool], clock: Clock) -> Permission:
+    rule = terms.rule
+    wait = _wait(call, rule, terms.note)
     try:
         decided = await wait_for_person(
             wait, partial(fitting_faults, call.tool.parameters), should_suspend=should_suspend, clock=clock

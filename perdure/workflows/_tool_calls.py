@@ -39,7 +39,7 @@ from perdure.workflows._known import KnownResults, call_digest
 from perdure.workflows._mcp_sessions import McpSessions, lost_session
 from perdure.workflows._questions import answer_question
 from perdure.workflows._subagents import keep_child_ids, subagent_request
-from perdure.workflows._waiting import Suspended, wait_id
+from perdure.workflows._waiting import Suspended, is_reopened, wait_id
 from perdure.workflows._waits import MAX_CARRIED
 from perdure.workflows.gathering import gather
 
@@ -251,10 +251,12 @@ class ToolCalls:
     async def _permitted(self, tool: ToolSpec, call: _Call) -> _Call | None:
         """Return the call as it may be made; None where a person, or the lack of one, has answered it.
 
-        Who waits takes nobody's place at the gate.
+        Who waits takes nobody's place at the gate. What waited before the run continued as new can be decided
+        during a pause, as before; the call itself passes it at the gate.
         """
-        await current_host().pause.passed()
         id = self._wait_id(call)
+        if not is_reopened(id):
+            await current_host().pause.passed()
         if tool.question is not None:
             with self._idle():
                 message = await answer_question(

@@ -17,6 +17,8 @@ from perdure.workflows._clock import UNBOUNDED, Clock
 from perdure.workflows._host import Host, current_host
 from perdure.workflows._waits import Faults
 
+_REOPENED_PATCH = "perdure.reopened-waits"
+"""Runs that went on before there was this reopened a wait after the end of a pause, and asked its policy again."""
 _STATE = SearchAttributeKey.for_keyword("PerdureState")
 
 
@@ -44,6 +46,11 @@ def wait_id(*parts: str) -> str:
     namespace: a history is also replayed from a file.
     """
     return sha256("\n".join(parts).encode(errors="surrogatepass")).hexdigest()[:8]
+
+
+def is_reopened(wait_id: str) -> bool:
+    """Say whether the run before has put it to a person: that needs no policy, and no end of a pause, to go on."""
+    return current_host().waits.is_known(wait_id) and workflow.patched(_REOPENED_PATCH)
 
 
 def until(term: timedelta | None) -> datetime | None:

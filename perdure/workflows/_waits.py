@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Any
 
 from perdure.contracts.run import RunState
-from perdure.contracts.texts import one_line
+from perdure.contracts.texts import cut, one_line
 from perdure.contracts.waits import (
     MAX_ARGUMENT_BYTES,
     MAX_REASON_CHARS,
@@ -30,6 +30,8 @@ _SHOWN_DECISIONS = 50
 _PAGE_BYTES = 1_000_000
 MAX_CARRIED = 1000
 """Waits that fit into what a run hands to its successor."""
+_CARRIED_NOTES_BYTES = 50_000
+"""Of all that policies said: they are asked once, so nothing else knows it after Continue-As-New."""
 MAX_HELD_BYTES = 500_000
 """Of answers and edited arguments that the run has not passed on: they share a payload, of at most 2 MiB."""
 _SMALL_BYTES = 500
@@ -89,6 +91,10 @@ class WaitBook:
     def is_allowed(self, tool: str) -> bool:
         """Say whether a tool is approved for the rest of the run."""
         return tool in self._allowed
+
+    def is_known(self, wait_id: str) -> bool:
+        """Say whether it was asked before: nobody has decided yet, or the run has not acted on what was."""
+        return wait_id in self._pending or wait_id in self._unused
 
     def is_settled(self, wait_id: str) -> bool:
         """Say whether somebody decided, or nobody did in time."""
@@ -232,8 +238,9 @@ class WaitBook:
 
     def state(self) -> WaitsState:
         """Return what the run hands to its successor."""
+        note_bytes = _CARRIED_NOTES_BYTES // max(len(self._pending), 1)
         return WaitsState(
-            pending=tuple(_stub(wait) for wait in self.pending),
+            pending=tuple(_stub(wait, note_bytes) for wait in self.pending),
             unused=tuple(self._unused.values()),
             decided=tuple(self._decided.values()),
             allowed=tuple(self._allowed),
@@ -254,9 +261,9 @@ def _is_alike(other: Wait, decided: Wait) -> bool:
     return other.kind == "approval" and (other.tool, other.group) == (decided.tool, decided.group)
 
 
-def _stub(wait: Wait) -> Wait:
-    empty = {"arguments": "", "reason": "", "note": "", "question": "", "answer": None, "is_cut": False}
-    return wait.model_copy(update=empty)
+def _stub(wait: Wait, note_bytes: int) -> Wait:
+    empty = {"arguments": "", "reason": "", "question": "", "answer": None, "is_cut": False}
+    return wait.model_copy(update={**empty, "note": cut(wait.note, note_bytes)})
 
 
 def _check_form(request: DecideRequest, wait: Wait) -> None:

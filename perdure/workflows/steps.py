@@ -23,6 +23,8 @@ from perdure.workflows._waiting import wait_id
 T = TypeVar("T")
 
 _MAX_ARGUMENT_BYTES = 1_500_000
+_PAUSED_PATCH = "perdure.paused-steps"
+"""Tools that were approved during a pause before there was this ran in it."""
 
 
 @overload
@@ -54,6 +56,9 @@ async def call_tool(name: str, args: Mapping[str, JsonValue], *, output: type[An
         tool = await load_tool(name)
         key = _key(name, arguments)
         arguments = await _permitted(tool, arguments)
+        pause = current_host().pause
+        if pause.is_on and workflow.patched(_PAUSED_PATCH):
+            await pause.passed()
         request = RunToolRequest(tool=tool, arguments=arguments, key=key)
         part = part.model_copy(update={"arguments": arguments})
         message = (await run_tool(request, summary=call_summary(part))).message

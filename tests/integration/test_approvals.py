@@ -202,6 +202,27 @@ async def test_steps_and_inline_agents_of_a_workflow_of_ones_own(client: Perdure
     assert await eventually(lambda: in_inbox(client, run.workflow_id), [])
 
 
+async def test_a_step_that_is_approved_during_a_pause_waits_for_its_end(client: PerdureClient) -> None:
+    run = await client.start_workflow("Stepping", [turns([("deploy", {"target": "inline"})])])
+    waits = await waiting(client, run.workflow_id, 3)
+    await eventually(lambda: tools_run(client, run.workflow_id), ["perdure.run_tool"])  # the one that needs nobody
+    await client.pause(run.workflow_id)
+    for wait in waits:
+        await client.approve(run.workflow_id, wait.id)
+    assert await tools_run(client, run.workflow_id) == ["perdure.run_tool"]
+    await client.resume(run.workflow_id)
+    expected = ["deployed a x 1", "deployed b x 1", "paid 5", "deployed inline x 1"]
+    assert await client.result(run.workflow_id, timeout=TIME) == expected
+
+
+async def tools_run(client: PerdureClient, workflow_id: str) -> list[str]:
+    """Return the activities of tools that a workflow has started."""
+    handle = client.temporal.get_workflow_handle(workflow_id)
+    events = [each async for each in handle.fetch_history_events()]
+    names = [each.activity_task_scheduled_event_attributes.activity_type.name for each in events]
+    return [each for each in names if each in ("perdure.run_tool", "perdure.call_tool")]
+
+
 async def in_inbox(client: PerdureClient, workflow_id: str) -> list[RunWaits]:
     async with asyncio.timeout(TIME.total_seconds()):
         for _ in range(20):

@@ -13,6 +13,7 @@ from perdure.client import PerdureClient
 from perdure.client._identity import decider
 from perdure.client._people import send_decision
 from perdure.connection import connect
+from perdure.contracts.names import COPY_CONVERSATION
 from perdure.contracts.waits import DecideRequest, Wait
 from perdure.devserver import DevServer
 from perdure.errors import InvalidInputError
@@ -93,6 +94,50 @@ async def test_in_the_middle_of_a_turn(strict: Client, cache_bytes: int) -> None
     texts = [entry.message.parts[0].content[0].text for entry in entries if entry.message.role == "tool"]  # pyright: ignore
     assert texts[:4] == ["saw 1", "deployed a x 1", "Not run: a person denied it. Not b.", "paid 500"]
     assert texts[5] == "that"
+
+
+async def test_what_waits_is_decided_while_the_run_is_paused(strict: Client) -> None:
+    """Before and after it continues as new; what was decided is done when it is resumed."""
+    made = [
+        ("deploy", {"target": "edited"}),
+        ("deploy", {"target": "denied"}),
+        ("deploy", {"target": "approved"}),
+        ("pay", {"amount": 500}),
+        ("ask_human", {"question": "Which?", "choices": ["red", "blue"]}),
+    ]
+    async with worker(make_app(), strict) as client:
+        run = await client.start_agent("doer", turns(made))
+        id = run.workflow_id
+        before = await waiting(client, id, len(made))
+        await client.pause(id)
+        await grow_until_it_continues(client, id)
+        async with asyncio.timeout(TIME.total_seconds()):
+            while await waiting(client, id, len(made)) != before:
+                await asyncio.sleep(0.05)
+        edited, denied, approved, pay, question = sorted(before, key=lambda wait: wait.index)
+        with pytest.raises(InvalidInputError, match="answer doesn't fit the schema"):
+            await client.answer(id, "green", question.id)
+        with pytest.raises(InvalidInputError, match="arguments don't fit the schema"):
+            await client.approve(id, edited.id, arguments={"target": 7})
+        await client.answer(id, "blue", question.id)
+        await client.approve(id, edited.id, arguments={"target": "other", "count": 2})
+        await client.deny(id, denied.id, reason="Not that.")
+        await client.approve(id, approved.id)
+        await client.approve(id, pay.id)
+        assert (await client.show(id)).info.state == "paused"
+        assert await started_in(strict, id) == {COPY_CONVERSATION}
+        await client.resume(id)
+        result = await client.result(id, timeout=TIME)
+    parts = result.output.split(" | ")
+    assert "deployed other x 2" in parts[0], "the model is also told that a person changed the arguments"
+    assert parts[1:] == ["Not run: a person denied it. Not that.", "deployed approved x 1", "paid 500", "blue"]
+
+
+async def started_in(temporal: Client, workflow_id: str) -> set[str]:
+    """Return which activities the present run of a workflow has started."""
+    events = [each async for each in temporal.get_workflow_handle(workflow_id).fetch_history_events()]
+    scheduled = [each.activity_task_scheduled_event_attributes.activity_type.name for each in events]
+    return set(filter(None, scheduled))
 
 
 async def test_decisions_that_come_while_it_continues(strict: Client) -> None:

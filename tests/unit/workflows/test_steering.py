@@ -197,7 +197,7 @@ class Steering(RuleBasedStateMachine):
         waiting = self._waiting(kind)
         wait = waiting[pick % len(waiting)]
         request = decision_of(wait.id, verdict, f"d{self.updates}")
-        refusal = self._refusal(wait, verdict)
+        refusal = self._refusal(wait)
         if not refusal:
             self._expect(request, wait)
         answer = self._update(DECIDE_UPDATE, request)
@@ -206,12 +206,10 @@ class Steering(RuleBasedStateMachine):
         else:
             assert read(answer, Decision).id == request.id
 
-    def _refusal(self, wait: Wait, verdict: str) -> str:
+    def _refusal(self, wait: Wait) -> str:
         """Return why a decision must be refused; empty where it must be taken."""
-        if wait.deadline is not None and wait.deadline <= self.run.now:
-            return "It came too late"
-        has_come_to_it = self.run.code._waits._pending[wait.id].faults is not None  # pyright: ignore
-        return "" if has_come_to_it or verdict in ("approve", "always", "deny") else "has just continued as new"
+        is_late = wait.deadline is not None and wait.deadline <= self.run.now
+        return "It came too late" if is_late else ""
 
     def _expect(self, request: DecideRequest, wait: Wait) -> None:
         """Enter a decision before it is given: the run acts on it in the same step."""

@@ -318,6 +318,19 @@ def test_a_page_fits_into_a_payload() -> None:
     assert len(book.state().to_bytes()) < 150_000
 
 
+def test_what_policies_said_goes_along_in_short() -> None:
+    book = WaitBook()
+    book.ask(make_wait("w", note="x" * 1000), faults)
+    assert book.state().pending[0].note == "x" * 1000
+    for number in range(999):
+        book.ask(make_wait(f"w{number}", note="é" * 1000), faults)
+    assert {len(wait.note.encode()) for wait in book.state().pending} == {53}
+    without = WaitBook()
+    for number in range(1000):
+        without.ask(make_wait(f"w{number}"), faults)
+    assert len(book.state().to_bytes()) - len(without.state().to_bytes()) < 70_000
+
+
 def test_it_says_what_it_waits_for() -> None:
     book = WaitBook()
     assert book.told() == ""
