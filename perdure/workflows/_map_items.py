@@ -14,10 +14,10 @@ from perdure.contracts.names import MAP_QUERY
 from perdure.contracts.run import RunInput, RunResult
 from perdure.contracts.usage import NO_USAGE
 from perdure.errors import PerdureError, RunCancelled, revive
-from perdure.workflows._first_attributes import typed_attributes
 from perdure.workflows._funding import run_funded
 from perdure.workflows._host import current_host
 from perdure.workflows._outgoing import outgoing
+from perdure.workflows._search_attributes import typed_attributes
 from perdure.workflows.gathering import gather, to_failure
 
 MAX_NODE_BYTES = 2_000_000

@@ -15,13 +15,13 @@ from perdure.contracts.times import TASK_TIMEOUT
 from perdure.contracts.usage import NO_USAGE, Usage
 from perdure.errors import PerdureError, RunCancelled, RunTerminated, TaskFailed, revive
 from perdure.workflows._calls import read_page, resume_run
-from perdure.workflows._first_attributes import find_first_attributes
 from perdure.workflows._funding import inherit
 from perdure.workflows._guard import typed_activity_failure
 from perdure.workflows._host import current_host
 from perdure.workflows._map_items import Progress, context_size, is_stopping, to_outcome, typed_failure
 from perdure.workflows._map_slices import Slices, lane_windows
 from perdure.workflows._outgoing import outgoing
+from perdure.workflows._search_attributes import find_first_attributes
 from perdure.workflows.gathering import gather
 
 _LOST_PATCH = "perdure.lost-outcomes"

@@ -5,24 +5,16 @@ It runs outside of the sandbox for speed; a test runs and replays it inside, wit
 
 import asyncio
 from datetime import datetime
-from typing import Any
 
 from pydantic import JsonValue, ValidationError
 from temporalio import workflow
-from temporalio.common import SearchAttributeKey, SearchAttributeUpdate
 from temporalio.exceptions import FailureError, is_cancelled_exception
 
 from perdure.contracts.attributes import first_attributes
 from perdure.contracts.budget import (
     NONE_UNCOUNTED,
-    NOTHING,
-    SETTLED,
-    Amount,
     LeaseAnswer,
     LeaseReport,
-    Ledger,
-    Uncounted,
-    budget_of,
 )
 from perdure.contracts.calls import CopyConversationRequest, LoadAgentRequest
 from perdure.contracts.limits import Limits
@@ -56,9 +48,8 @@ from perdure.contracts.run import (
 from perdure.contracts.spec import AgentSpec
 from perdure.contracts.steering import SendReceipt, SendRequest
 from perdure.contracts.waits import DecideRequest, Decision, WaitsPage
-from perdure.errors import InvalidInputError, PerdureError, RunError, UserError
+from perdure.errors import InvalidInputError, PerdureError, UserError
 from perdure.workflows._accounts import Account
-from perdure.workflows._allowance import budget_under
 from perdure.workflows._bills import tell_bill
 from perdure.workflows._calls import copy_conversation, load_agent
 from perdure.workflows._conversation import INLINE_BYTES, Conversation
@@ -68,7 +59,16 @@ from perdure.workflows._host import current_host
 from perdure.workflows._known import KnownResults
 from perdure.workflows._mcp_sessions import McpSessions
 from perdure.workflows._raising import check_new_limits
+from perdure.workflows._search_attributes import sums_told, told_state, write_attributes
 from perdure.workflows._session import ends_session, wait_for_message
+from perdure.workflows._settling import (
+    account_of,
+    first_ledger,
+    last_account,
+    new_account,
+    taken_below,
+    with_costs,
+)
 from perdure.workflows._steering import Steering
 from perdure.workflows._waits import WaitBook
 from perdure.workflows.loop import AgentLoop, Answer
@@ -145,7 +145,7 @@ class AgentWorkflow:
         host.waits, host.shows_state = self._waits, True
         self._waits.on_change = self._show
         spec = await self._pin(request)
-        ledger = _first_ledger(request, spec)
+        ledger = first_ledger(request, spec)
         loop = AgentLoop(
             spec,
             self._conversation,
@@ -156,8 +156,8 @@ class AgentWorkflow:
             known=KnownResults(() if request.carried is None else request.carried.known_results),
             reload=lambda name: self._load(name, spec.context),
             on_progress=self._show,
-            new_account=_new_account,
-            account=None if ledger is None else _new_account(ledger),
+            new_account=new_account,
+            account=None if ledger is None else new_account(ledger),
             raised=None if request.carried is None else request.carried.raised,
             uncounted=NONE_UNCOUNTED if request.carried is None else request.carried.uncounted,
             should_suspend=self._is_copying_due,
@@ -226,7 +226,7 @@ class AgentWorkflow:
             return
         if workflow.patched(_CANCELLED_PATCH):
             self._close("cancelled")
-        account = self._settling_account()
+        account = last_account(self._request, self._loop, self._early_answers)
         if account is not None and account.purse.settled is not None and workflow.patched(_SETTLED_PATCH):
             await account.settle_up()
 
@@ -384,77 +384,29 @@ class AgentWorkflow:
             model=answer.model,
             score=answer.score,
             settled=None if self._account is None else self._account.purse.settled,
-            below=self._taken_below(loop),
+            below=taken_below(self._request, loop),
         )
 
-    def _taken_below(self, loop: AgentLoop) -> Uncounted | None:
-        """Return what runs below it took, where the parent has nothing to pay from."""
-        if self._request.depth == 0 or self._request.lease is not None:
-            return None
-        below = loop.allowance.uncounted
-        if self._account is not None:
-            below = below.model_copy(update={"taken": self._account.purse.taken - loop.counters.taken})
-        return None if below == NONE_UNCOUNTED else below
-
     def _with_costs(self, error: PerdureError) -> PerdureError:
-        """Return an error that says what the run has cost, and what it took of its parent's budget."""
-        known: dict[str, object] = {}
-        if isinstance(error, RunError):
-            counters = self._loop.counters if self._loop is not None else self._counters
-            cost = counters.usage.cost_usd
-            known["cost_usd"] = None if cost is None else float(cost)
-        settled = self._taken_at_end()
-        if settled is not None:
-            known[SETTLED] = settled.model_dump(mode="json")
-        return error.told_by("", **known) if known else error
-
-    def _taken_at_end(self) -> Amount | None:
-        """Return what the parent is told that all of this took; None where that isn't known."""
-        below = NONE_UNCOUNTED if self._loop is None else self._loop.allowance.uncounted
-        account = self._settling_account()
-        settled = None if account is None else account.purse.settled
-        if settled is not None or self._request.depth == 0 or below.unknown:
-            return settled
-        if account is not None:
-            return account.purse.taken
-        return (self._counters if self._loop is None else self._loop.counters).taken + below.taken
-
-    def _settling_account(self) -> Account | None:
-        """Return the account that the run ends with; it may end before it is at work."""
-        if self._loop is not None:
-            return self._account
-        ledger = _first_ledger(self._request, None)
-        if ledger is None:
-            return None
-        account = _new_account(ledger)
-        for answer in self._early_answers:
-            account.purse.on_answer(answer)
-        return account
+        account = last_account(self._request, self._loop, self._early_answers)
+        return with_costs(error, self._request, self._loop, self._sums, account)
 
     @property
     def _account(self) -> Account | None:
-        meter = None if self._loop is None else self._loop.allowance.meter
-        return None if meter is None else meter.account
+        return account_of(self._loop)
+
+    @property
+    def _sums(self) -> Counters:
+        return self._counters if self._loop is None else self._loop.counters
 
     def _close(self, state: RunState) -> None:
         self._end = state
-        counters = self._loop.counters if self._loop is not None else self._counters
-        self._write_attributes(PerdureState=state, **_sums(counters))
-        tell_bill(counters.usage)
+        self._write_attributes(PerdureState=state, **sums_told(self._sums))
+        tell_bill(self._sums.usage)
         self._show()
 
     def _write_attributes(self, **values: str | float | None) -> None:
-        """Upsert those that changed and that the server has: one that it hasn't would wedge the run."""
-        known = self._loop.spec.search_attributes if self._loop is not None else ()
-        present = workflow.info().typed_search_attributes
-        updates = [
-            update
-            for name, value in values.items()
-            if name in known and value is not None
-            if present.get((update := _attribute(name, value)).key) != value
-        ]
-        if updates:
-            workflow.upsert_search_attributes(updates)
+        write_attributes(self._loop.spec.search_attributes if self._loop is not None else (), **values)
 
     def _show(self) -> None:
         """Tell that the run waits, for whoever lists runs; and have its details written once this step is done."""
@@ -463,9 +415,8 @@ class AgentWorkflow:
         if trace is not None:
             trace.note_state(state)
         self._has_waited = self._has_waited or state.startswith("waiting_") or state in ("paused", "idle")
-        if self._has_waited and self._end is None and state != _told_state():
-            counters = self._counters if self._loop is None else self._loop.counters
-            self._write_attributes(PerdureState=state, **_sums(counters))
+        if self._has_waited and self._end is None and state != told_state():
+            self._write_attributes(PerdureState=state, **sums_told(self._sums))
         if not self._is_stale:  # a step changes them several times, and the web UI sees the last
             self._is_stale = True
             asyncio.get_running_loop().call_soon(self._write_details)
@@ -484,7 +435,7 @@ class AgentWorkflow:
             state=self._state(),
             slots=len(self._conversation),
             epoch=self._conversation.epoch,
-            counters=self._counters if loop is None else loop.counters,
+            counters=self._sums,
             limits=self._request.limits if loop is None else loop.limits,
             spent=None if self._account is None else self._account.ledger.spent,
             reserved=None if self._account is None else self._account.held,
@@ -583,44 +534,3 @@ class AgentWorkflow:
 def _is_long(message: Message) -> bool:
     """Say whether a message of the run's input is looked up there, not recorded with the next model call."""
     return len(message.to_bytes()) > INLINE_BYTES
-
-
-def _told_state() -> str | None:
-    """Return the state that the run's search attributes tell."""
-    return workflow.info().typed_search_attributes.get(SearchAttributeKey.for_keyword("PerdureState"))
-
-
-def _sums(counters: Counters) -> dict[str, float | None]:
-    """Return the search attributes of what a run has used so far."""
-    cost = counters.usage.cost_usd
-    return {
-        "PerdureTurns": counters.turns,
-        "PerdureTokens": counters.usage.total_tokens,
-        "PerdureCostUsd": None if cost is None else float(cost),
-    }
-
-
-def _first_ledger(request: RunInput, spec: AgentSpec | None) -> Ledger | None:
-    """Return the ledger that the run goes on with; a new one where its parent lends it something."""
-    carried = request.carried
-    if carried is not None and carried.ledger is not None and request.spent is None:
-        return carried.ledger
-    spent = request.spent or (NOTHING if carried is None else carried.counters.taken)
-    raised = Limits() if carried is None else carried.raised
-    budget = budget_of(raised) if spec is None else budget_under(spec, raised.over(spec.limits))
-    if request.lease is not None:
-        # What runs before this one took is their parent's business, and is counted there already.
-        return Ledger(budget=budget, lease=request.lease.model_copy(update={"before": spent}), spent=spent)
-    return Ledger(budget=budget, spent=spent) if request.spent is not None and budget.is_bound else None
-
-
-def _new_account(ledger: Ledger) -> Account:
-    return Account(ledger, workflow_id=workflow.info().workflow_id)
-
-
-def _attribute(name: str, value: str | float) -> SearchAttributeUpdate[Any]:
-    if isinstance(value, str):
-        return SearchAttributeKey.for_keyword(name).value_set(value)
-    if isinstance(value, int):
-        return SearchAttributeKey.for_int(name).value_set(value)
-    return SearchAttributeKey.for_float(name).value_set(value)

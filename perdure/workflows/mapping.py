@@ -14,10 +14,10 @@ from perdure.contracts.messages import ContentPart
 from perdure.contracts.run import RunResult
 from perdure.errors import InvalidInputError, PayloadTooLargeError, PerdureError
 from perdure.workflows._calls import read_output
-from perdure.workflows._first_attributes import find_first_attributes
 from perdure.workflows._host import current_host
 from perdure.workflows._map_items import ItemRuns, Progress, context_size
 from perdure.workflows._map_nodes import Nodes, read_outcomes, revived
+from perdure.workflows._search_attributes import find_first_attributes
 from perdure.workflows.gathering import gather
 
 T = TypeVar("T")
