@@ -41,6 +41,7 @@ from perdure.client._report.page import render
 from perdure.client._rerun import RerunResult, rerun
 from perdure.client._runs import (
     RunInfo,
+    closed,
     describe,
     first_start,
     is_closed,
@@ -744,6 +745,8 @@ class PerdureClient(People):
         Raises:
             RunNotFoundError: There is no such run, or it is closed. Not retryable.
         """
+        if is_closed(await describe(self.temporal, workflow_id)):
+            raise closed(workflow_id)  # to the server that is no error
         await _asked(workflow_id, "cancel", self.temporal.get_workflow_handle(workflow_id).cancel())
 
     async def rerun(

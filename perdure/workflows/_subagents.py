@@ -5,7 +5,12 @@ from typing import Any
 
 from temporalio import workflow
 from temporalio.common import TypedSearchAttributes
-from temporalio.exceptions import ApplicationError, ChildWorkflowError, is_cancelled_exception
+from temporalio.exceptions import (
+    ApplicationError,
+    ChildWorkflowError,
+    WorkflowAlreadyStartedError,
+    is_cancelled_exception,
+)
 from temporalio.exceptions import TimeoutError as TemporalTimeoutError
 from temporalio.workflow import ChildWorkflowCancellationType, ParentClosePolicy
 
@@ -16,7 +21,7 @@ from perdure.contracts.run import AnswersCall, EarlierRun, RunInput, RunResult
 from perdure.contracts.texts import one_line
 from perdure.contracts.times import TASK_TIMEOUT
 from perdure.contracts.waits import ApprovalRule
-from perdure.errors import PerdureError, RunCancelled, RunTerminated, TaskFailed, revive
+from perdure.errors import InvalidInputError, PerdureError, RunCancelled, RunTerminated, TaskFailed, revive
 from perdure.workflows._calls import resume_run
 from perdure.workflows._guard import CancelWatch
 from perdure.workflows._host import current_host
@@ -86,7 +91,12 @@ async def run_child(
                 search_attributes=attributes,
                 static_summary=f"{name}: {one_line(text)}",
             )
-            handle = await watch.through(starting)
+            try:
+                handle = await watch.through(starting)
+            except WorkflowAlreadyStartedError:
+                raise InvalidInputError(
+                    f"agent {name!r}: there is a run {child_id!r} already: give another id."
+                ) from None
             note_run(handle.first_execution_run_id or "")
             on_its_way.arrived(child_id)
             if on_started is not None:

@@ -87,6 +87,7 @@ async def run_agent(
         UnknownAgentError: Not retryable.
         HistoryFullError: An inline agent took more turns than the caller's history has room for. Not retryable.
         PayloadTooLargeError: The input is too large. Not retryable.
+        InvalidInputError: There is a run of that `id` already. Not retryable.
     """
     parts = (TextPart(text=input),) if isinstance(input, str) else tuple(input)
     request = RunInput(

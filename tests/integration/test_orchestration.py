@@ -14,11 +14,11 @@ from perdure.client import PerdureClient
 from perdure.client._children import ChildReader
 from perdure.contracts.messages import Message
 from perdure.contracts.run import RunResult
-from perdure.errors import RunCancelled, UnexpectedModelBehavior
+from perdure.errors import InvalidInputError, RunCancelled, RunNotFoundError, UnexpectedModelBehavior
 from perdure.history import read_run
 from perdure.testing import ScriptedModel, calls
 from tests.integration.test_turns import TOOLS, results
-from tests.support.own_workflows import CleanUp, FanOut, Race, Short, Steps, ToolTroubles
+from tests.support.own_workflows import CleanUp, FanOut, Race, Short, Steps, ToolTroubles, Twins
 from tests.support.workers import worker
 
 TIME = timedelta(seconds=60)
@@ -50,7 +50,7 @@ app = App(
         Agent("late", model="late:x", limits=Limits(max_consecutive_errors=1)),
         Agent("matryoshka", model="doll:x", tools=[echo.as_tool()], limits=Limits(max_depth=0)),
     ],
-    workflows=[Steps, FanOut, Race, ToolTroubles, Short, CleanUp],
+    workflows=[Steps, FanOut, Race, ToolTroubles, Short, CleanUp, Twins],
     providers=[
         ScriptedModel(_echo, name="echo"),
         ScriptedModel(_work, name="work"),
@@ -189,6 +189,19 @@ async def test_cancelling_a_step_alone_fails_the_workflow_with_a_type(client: Pe
     await _until(client, f"ParentWorkflowId = '{run.workflow_id}' AND ExecutionStatus = 'Running'", 1)
     await client.cancel(f"{run.workflow_id}/slow-1")
     with pytest.raises(RunCancelled, match="agent 'slow': its run was cancelled"):
+        await client.result(run.workflow_id, timeout=TIME)
+
+
+async def test_a_run_that_is_over_cannot_be_cancelled(client: PerdureClient) -> None:
+    run = await client.start_agent("echo", "one")
+    await client.result(run.workflow_id, timeout=TIME)
+    with pytest.raises(RunNotFoundError, match="is closed"):
+        await client.cancel(run.workflow_id)
+
+
+async def test_two_children_of_one_id_are_an_error_with_a_type(client: PerdureClient) -> None:
+    run = await client.start_workflow("Twins", ["echo"])
+    with pytest.raises(InvalidInputError, match="already: give another id"):
         await client.result(run.workflow_id, timeout=TIME)
 
 

@@ -102,3 +102,13 @@ class CleanUp:
         except asyncio.CancelledError:
             await asyncio.shield(call_tool("add", {"a": 1, "b": 1}))
             raise
+
+
+@workflow.defn
+class Twins:
+    """Gives two children one id."""
+
+    @workflow.run
+    async def run(self, agent: str) -> None:
+        name = f"{workflow.info().workflow_id}/twin"
+        await gather(*(run_agent(agent, "hello", id=name) for _ in range(2)))
