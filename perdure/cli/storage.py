@@ -35,6 +35,6 @@ def gc(dry_run: bool, older_than: float, output: str) -> None:
 
     Runs that the server still has count, open and closed; it reads the history of each.
     """
-    from perdure.cli._storage import collect, print_collected
+    from perdure.cli._storage import collect_unused, print_collected
 
-    print_collected(collect(older_than, is_dry=dry_run), output)
+    print_collected(collect_unused(older_than, is_dry=dry_run), output)
