@@ -91,7 +91,7 @@ async def sweep(place: Place, marks: Marks, *, before: float, is_dry: bool) -> C
         async for page in place.pages():
             dead: list[Stored] = []
             for stored in page:
-                if stored.name in marks.names:
+                if marks.has(stored.name):
                     kept += 1
                     await place.keep(stored)
                 elif stored.modified > before:

@@ -5,6 +5,7 @@ schedules and the standalone activities. Whatever can't be read is an error: the
 """
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -35,6 +36,7 @@ RUNNING = WorkflowExecutionStatus.WORKFLOW_EXECUTION_STATUS_RUNNING
 _NAMES = {local.NAME: "digest", "aws.s3driver": "key", "gcp.gcsdriver": "object_name"}
 """What names a payload in the references of a driver."""
 
+_DIGEST = re.compile(rb"(?<![0-9a-f])[0-9a-f]{64}(?![0-9a-f])")
 _AT_ONCE = 8
 _PAGE = 500
 _GONE = (RPCStatusCode.NOT_FOUND,)
@@ -47,11 +49,17 @@ class Marks:
 
     Attributes:
         names: Digests of the local driver's payloads, and names of objects in buckets.
+        digests: Of what is kept whatever the rest of its name.
         runs: How many runs were read.
     """
 
     names: set[str] = field(default_factory=set[str])
+    digests: set[str] = field(default_factory=set[str])
     runs: int = 0
+
+    def has(self, name: str) -> bool:
+        """Say whether something refers to what has that name."""
+        return name in self.names or name[-64:] in self.digests
 
 
 async def mark(client: Client) -> Marks:
@@ -62,7 +70,7 @@ async def mark(client: Client) -> Marks:
         RPCError: Temporal's.
     """
     marks = Marks()
-    for sources in (_runs(client, marks), _schedules(client), _activities(client)):
+    for sources in (_runs(client, marks), _schedules(client, marks), _activities(client)):
         await _read(marks, sources)
     return marks
 
@@ -147,12 +155,15 @@ async def _history(client: Client, info: Any) -> AsyncIterator[ProtoMessage]:
     if info.status == RUNNING:
         async for message in _pending(client, info):
             yield message
+    async for message in _pages(client, info.execution):
+        yield message
+
+
+async def _pages(client: Client, execution: Execution) -> AsyncIterator[ProtoMessage]:
     token = b""
     while True:
         request = GetWorkflowExecutionHistoryRequest(
-            namespace=client.namespace,
-            execution=Execution(workflow_id=info.execution.workflow_id, run_id=info.execution.run_id),
-            next_page_token=token,
+            namespace=client.namespace, execution=execution, next_page_token=token
         )
         try:
             page = await client.workflow_service.get_workflow_execution_history(request, retry=True)
@@ -171,10 +182,7 @@ async def _pending(client: Client, info: Any) -> AsyncIterator[ProtoMessage]:
 
     It is to be read before the history: what ends meanwhile is told there.
     """
-    request = DescribeWorkflowExecutionRequest(
-        namespace=client.namespace,
-        execution=Execution(workflow_id=info.execution.workflow_id, run_id=info.execution.run_id),
-    )
+    request = DescribeWorkflowExecutionRequest(namespace=client.namespace, execution=info.execution)
     try:
         yield await client.workflow_service.describe_workflow_execution(request, retry=True)
     except RPCError as error:
@@ -182,7 +190,7 @@ async def _pending(client: Client, info: Any) -> AsyncIterator[ProtoMessage]:
             raise
 
 
-async def _schedules(client: Client) -> AsyncIterator[AsyncIterator[ProtoMessage]]:
+async def _schedules(client: Client, marks: Marks) -> AsyncIterator[AsyncIterator[ProtoMessage]]:
     token = b""
     while True:
         page = await client.workflow_service.list_schedules(
@@ -190,19 +198,24 @@ async def _schedules(client: Client) -> AsyncIterator[AsyncIterator[ProtoMessage
             retry=True,
         )
         for entry in page.schedules:
-            yield _schedule(client, entry.schedule_id)
+            yield _schedule(client, marks, entry.schedule_id)
         token = page.next_page_token
         if not token:
             return
 
 
-async def _schedule(client: Client, schedule_id: str) -> AsyncIterator[ProtoMessage]:
+async def _schedule(client: Client, marks: Marks, schedule_id: str) -> AsyncIterator[ProtoMessage]:
     request = DescribeScheduleRequest(namespace=client.namespace, schedule_id=schedule_id)
     try:
         yield await client.workflow_service.describe_schedule(request, retry=True)
     except RPCError as error:
         if error.status not in _GONE:
             raise
+    # A run gets the last result of the runs before it, even of one that the server has no more. The server knows it
+    # in a workflow of its own, deep in messages of its own, where the reference is as it was.
+    async for message in _pages(client, Execution(workflow_id=f"temporal-sys-scheduler:{schedule_id}")):
+        for payload in payloads(message):
+            marks.digests |= {found.decode() for found in _DIGEST.findall(payload.data)}
 
 
 async def _activities(client: Client) -> AsyncIterator[AsyncIterator[ProtoMessage]]:

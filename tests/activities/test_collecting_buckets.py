@@ -76,14 +76,16 @@ async def test_what_nothing_refers_to_goes(store: ObjectStore) -> None:
 
 
 async def test_every_kind_of_reference_counts(store: ObjectStore) -> None:
-    references = {letter: (await put(store, letter))[0] for letter in "abcd"}
-    _, dead = await put(store, "e")
+    references = {letter: (await put(store, letter))[0] for letter in "abcde"}
+    _, dead = await put(store, "f")
     retained = Retained(closed=[references["a"]], open=[])
     retained.pending["open"] = references["b"]  # a heartbeat is in no history
     retained.schedules["s"] = references["c"]
     retained.activities["a"] = references["d"]
+    nested = b"\x12\x07" + references["e"].SerializeToString() + b"\x12"
+    retained.hidden["temporal-sys-scheduler:s"] = [Payload(data=nested)]  # the last result
     done = await gc(store, retained)
-    assert (done.kept, done.deleted) == (4, 1)
+    assert (done.kept, done.deleted) == (5, 1)
     assert dead not in store.objects
 
 

@@ -23,6 +23,7 @@ class Retained:
 
     Attributes:
         runs: What the history of a run has; open runs are those that have something pending.
+        hidden: The same of runs of the server's own.
         pending: What an open run has pending, by run.
         schedules: What a schedule starts its runs with.
         activities: The outcome of standalone activities.
@@ -32,6 +33,7 @@ class Retained:
 
     def __init__(self, **runs: list[Payload]) -> None:
         self.runs = runs
+        self.hidden: dict[str, list[Payload]] = {}
         self.pending: dict[str, Payload] = {}
         self.schedules: dict[str, Payload] = {}
         self.activities: dict[str, Payload] = {}
@@ -60,10 +62,10 @@ class Retained:
     async def get_workflow_execution_history(self, request: Any, *, retry: bool) -> Any:
         name = request.execution.workflow_id
         self.meanwhile()
-        if name in self.failing:
-            raise RPCError("no more", self.failing[name], b"")
+        if name in self.failing or name not in self.runs | self.hidden:
+            raise RPCError("no more", self.failing.get(name, RPCStatusCode.NOT_FOUND), b"")
         answer = GetWorkflowExecutionHistoryResponse()
-        for payload in self.runs[name]:
+        for payload in (self.runs | self.hidden)[name]:
             event = answer.history.events.add()
             event.activity_task_completed_event_attributes.result.payloads.append(payload)
         return answer

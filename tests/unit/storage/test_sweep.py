@@ -48,7 +48,7 @@ def left(folder: Path) -> set[str]:
 async def test_what_nothing_refers_to_goes(tmp_path: Path) -> None:
     digests = await make(tmp_path, "alive", "dead", "young")
     os.utime(driver(tmp_path).path("default", digests["young"]))
-    marks = Marks({digests["alive"]}, 3)
+    marks = Marks({digests["alive"]}, runs=3)
     dry = await swept(tmp_path, marks, is_dry=True)
     assert left(tmp_path) == set(digests.values())
     done = await swept(tmp_path, marks)
