@@ -211,8 +211,8 @@ async def _schedule(client: Client, marks: Marks, schedule_id: str) -> AsyncIter
     except RPCError as error:
         if error.status not in _GONE:
             raise
-    # A run gets the last result of the runs before it, even of one that the server has no more. The server knows it
-    # in a workflow of its own, deep in messages of its own, where the reference is as it was.
+    # A run gets the last result of the runs before it, even of one that the server has no more. The server knows
+    # it in a workflow of its own, deep in messages of its own, where the reference is as it was.
     async for message in _pages(client, Execution(workflow_id=f"temporal-sys-scheduler:{schedule_id}")):
         for payload in payloads(message):
             marks.digests |= {found.decode() for found in _DIGEST.findall(payload.data)}
