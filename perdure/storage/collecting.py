@@ -85,7 +85,7 @@ async def sweep(place: Place, marks: Marks, *, before: float, is_dry: bool) -> C
     Raises:
         StorageError: The place can't be listed, or refuses. Not retryable.
     """
-    kept = young = 0
+    is_begun, kept, young = False, 0, 0
     gone: list[Stored] = []
     try:
         async for page in place.pages():
@@ -101,11 +101,12 @@ async def sweep(place: Place, marks: Marks, *, before: float, is_dry: bool) -> C
             if is_dry:
                 gone += dead
             elif dead:
+                is_begun = True
                 async for stored in place.delete(dead, before):
                     gone.append(stored)
     except StorageError as error:
         told = "Nothing was deleted."
-        if gone and not is_dry:
+        if is_begun:
             told = f"Deleted by then: {len(gone)}; another collection goes on from there."
         raise StorageError(f"{error.message} {told}") from None
     size = sum(stored.size for stored in gone)

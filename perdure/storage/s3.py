@@ -183,15 +183,20 @@ class S3Place:
             if keys:
                 answer = await once.delete_objects(Bucket=self._bucket, Delete={"Objects": keys, "Quiet": True})
         except (ClientError, StorageError):
-            with suppress(ClientError):
-                await api.delete_object(**word)
+            await self._take_back(word)
             raise
         # Without an answer nobody knows whether it is still being done: the word stays until it counts no more.
-        await api.delete_object(**word)
+        await self._take_back(word)
         errors: list[Any] = answer.get("Errors", [])
         failed = {error.get("Key") for error in errors}
         told = [f"{error.get('Code')}: {_line(error.get('Message'))}" for error in errors]
         return [stored for stored in old if stored.name not in failed], told
+
+    async def _take_back(self, word: dict[str, str]) -> None:
+        from botocore.exceptions import BotoCoreError, ClientError  # pyright: ignore[reportMissingTypeStubs]
+
+        with suppress(BotoCoreError, ClientError):  # it counts no more after a minute in any case
+            await (await self._client.api()).delete_object(**word)
 
     async def _still_old(self, page: Sequence[Stored], before: float) -> AsyncIterator[Stored]:
         wanted, last = {stored.name for stored in page}, page[-1].name

@@ -226,7 +226,7 @@ async def test_a_writer_trusts_no_renewal_that_may_have_come_too_late(store: Obj
 async def test_two_collections_do_not_meet(store: ObjectStore) -> None:
     await put(store, "a")
     store.write(WORD_NAME, b"")
-    with pytest.raises(StorageError, match=r"Another collection is at work .* Nothing was deleted\."):
+    with pytest.raises(StorageError, match=r"Another collection is at work .* Deleted by then: 0;"):
         await gc(store)
     assert len(store.objects) == 2
     store.age(WORD_NAME, WORD_SECONDS)
@@ -262,7 +262,7 @@ async def test_objects_that_can_not_be_deleted(store: ObjectStore) -> None:
         await put(store, letter)
     kind = "delete-key" if isinstance(store, S3Server) else "delete"
     store.refused[kind] = DENIED
-    with pytest.raises(StorageError, match=r"You may not\. Nothing was deleted\."):
+    with pytest.raises(StorageError, match=r"You may not\. Deleted by then: 0;"):
         await gc(store)
     store.refused.clear()
     store.page_size = 1
@@ -279,10 +279,20 @@ async def test_a_collector_that_may_not_write_deletes_nothing(store: ObjectStore
     await put(store, "a")
     for kind in ("put", "delete"):
         store.refused = {kind: DENIED}
-        with pytest.raises(StorageError, match=r"'mine' can't be swept: .*You may not\. Nothing was deleted\."):
+        with pytest.raises(StorageError, match=r"'mine' can't be swept: .*You may not\. Deleted by then: 0;"):
             await gc(store)
     store.remove(WORD_NAME)
     assert len(store.objects) == 1
+
+
+@pytest.mark.parametrize("store", ["s3"], indirect=True)
+async def test_a_deletion_without_an_answer_is_not_repeated_and_writers_wait(store: ObjectStore) -> None:
+    await put(store, "a")
+    store.refused["delete-all"] = Refusal(0, "", "")
+    with pytest.raises(StorageError, match=r"'mine' can't be swept: .* Deleted by then: 0;"):
+        await gc(store)
+    assert [kind for kind, _ in store.asked].count("delete-all") == 1
+    assert WORD_NAME in store.objects
 
 
 @pytest.mark.parametrize("store", ["gcs"], indirect=True)

@@ -44,7 +44,8 @@ class ObjectStore(HttpServer):
     Attributes:
         objects: By name.
         modified: When each was written, in seconds since 1970.
-        asked: What was asked for: `list`, `head`, `get`, `put`, `renew` or `delete`, and the name.
+        asked: What was asked for: `list`, `head`, `get`, `put`, `renew` or `delete`, and the name; with
+            S3 `delete-all` and, for each of these, `delete-key`.
         refused: What is answered in place of doing a kind of request.
         meanwhile: What happens just before a kind of request is answered, once.
         page_size: Of listings.
@@ -118,6 +119,9 @@ class S3Server(ObjectStore):
         elif kind == "list":
             await self._send(connection, 200, self._listing(query))
         elif kind == "delete" and request.method == "POST":
+            if self.begin("delete-all", ""):
+                connection.reset()
+                return
             await self._send(connection, 200, self._deleted(request))
         elif kind == "delete":
             self.objects.pop(key, None)
