@@ -7,9 +7,8 @@ from perdure.cli._context import Project, open_client, resolve, run_async, say
 from perdure.cli._format import plural, size
 from perdure.cli._render import console, print_json, print_pairs
 from perdure.errors import SettingsError
-from perdure.storage.collecting import Collected, StorageStatus, mark, measure, sweep
-from perdure.storage.local import LocalStorageDriver
-from perdure.storage.opening import storage_folder
+from perdure.storage.collecting import Collected, StorageStatus, collect, measure
+from perdure.storage.opening import local_driver, open_place
 
 if TYPE_CHECKING:
     from perdure.settings import Settings, StorageTable
@@ -31,29 +30,25 @@ def read_status() -> StorageStatus:
     if table.driver != "local":
         place = f"{table.bucket}" + (f" at {table.endpoint_url}" if table.endpoint_url else "")
         return StorageStatus(driver=table.driver, place=place, threshold_bytes=table.threshold_bytes)
-    return measure(_driver(settings, table), table.threshold_bytes)
+    return measure(local_driver(settings), table.threshold_bytes)
 
 
-def collect(older_than_minutes: float, *, is_dry: bool) -> Collected:
+def collect_unused(older_than_minutes: float, *, is_dry: bool) -> Collected:
     """Delete what nothing refers to.
 
     Raises:
-        SettingsError: There is no storage, or it is a bucket. Not retryable.
+        SettingsError: There is no storage, or the time is too short for it. Not retryable.
+        StorageError: Storage is away or refuses, or a reference can't be read. Not retryable.
     """
     settings = resolve().settings
-    table = _table(settings)
-    if table.driver != "local":
-        raise SettingsError(
-            f"A bucket is not collected from here: set a lifecycle rule on {table.bucket!r} that deletes objects "
-            "older than your longest run and the namespace's retention together."
-        )
-    driver = _driver(settings, table)
+    _table(settings)
 
     async def main() -> Collected:
         client = await open_client(Project(settings, None))
-        marks = await mark(client.temporal)
-        older_than = timedelta(minutes=older_than_minutes)
-        return sweep(driver, client.temporal.namespace, marks, older_than=older_than, is_dry=is_dry)
+        place = await open_place(settings, client.temporal.namespace)
+        return await collect(
+            client.temporal, place, older_than=timedelta(minutes=older_than_minutes), is_dry=is_dry
+        )
 
     return run_async(main())
 
@@ -97,7 +92,3 @@ def _table(settings: "Settings") -> "StorageTable":
     if settings.storage is None:
         raise SettingsError(_NONE)
     return settings.storage
-
-
-def _driver(settings: "Settings", table: "StorageTable") -> LocalStorageDriver:
-    return LocalStorageDriver(storage_folder(settings), max_bytes=table.max_bytes)

@@ -27,14 +27,15 @@ def status(output: str) -> None:
     type=FiniteRange(min=1),
     default=1440,
     show_default=True,
-    help="Spare what was written within this time.",
+    help="Spare what was written within this time; for a bucket at least 60.",
 )
 @output_option
 def gc(dry_run: bool, older_than: float, output: str) -> None:
     """Delete payloads that no run, schedule or shared call of the namespace refers to.
 
-    Runs that the server still has count, open and closed; it reads the history of each.
+    Runs that the server still has count, open and closed; it reads the history of each. In a bucket it deletes
+    objects of this namespace, with names of the driver's own.
     """
-    from perdure.cli._storage import collect, print_collected
+    from perdure.cli._storage import collect_unused, print_collected
 
-    print_collected(collect(older_than, is_dry=dry_run), output)
+    print_collected(collect_unused(older_than, is_dry=dry_run), output)

@@ -7,7 +7,10 @@ disk. A file is there in whole or not at all, and what is read is checked agains
 import asyncio
 import os
 import re
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import suppress
+from datetime import timedelta
 from hashlib import sha256
 from pathlib import Path
 from tempfile import NamedTemporaryFile
@@ -22,6 +25,7 @@ from temporalio.converter import (
 )
 
 from perdure.errors import StorageError
+from perdure.storage.place import Stored
 
 NAME = "perdure.local"
 """Written into every reference: renaming it makes stored payloads unreadable."""
@@ -136,6 +140,59 @@ class LocalStorageDriver(StorageDriver):
         if sha256(data).hexdigest() != path.name:
             raise StorageError(f"The stored payload {path} is damaged: restore it from a backup.")
         return data
+
+
+class LocalPlace:
+    """The files of one namespace, for a collection."""
+
+    least_age = timedelta(0)
+
+    def __init__(self, driver: LocalStorageDriver, namespace: str) -> None:
+        """Look there."""
+        self._driver = driver
+        self._namespace = namespace
+
+    async def now(self) -> float:
+        """Return this machine's time."""
+        return time.time()
+
+    async def pages(self) -> AsyncIterator[Sequence[Stored]]:
+        """Yield payloads, and what is left of writers that died."""
+        for file in (*self._driver.files(self._namespace), *self._driver.leftovers(self._namespace)):
+            with suppress(FileNotFoundError):
+                stat = file.stat()
+                yield [Stored(file.name.removesuffix(GOING), stat.st_size, stat.st_mtime, file)]
+
+    async def keep(self, stored: Stored) -> None:
+        """Give a file its name back."""
+        with suppress(FileNotFoundError):
+            _restore(stored.path)
+
+    async def delete(self, page: Sequence[Stored], before: float) -> AsyncIterator[Stored]:
+        """Delete files that are still old."""
+        for stored in page:
+            with suppress(FileNotFoundError):
+                if _delete(stored.path, before):
+                    yield stored
+
+
+def _delete(file: Path, before: float) -> bool:
+    """Delete a file unless somebody wrote it again meanwhile.
+
+    It is renamed first: from then on a writer finds nothing to renew, and writes it anew.
+    """
+    going = file if file.name.endswith(GOING) else file.with_name(file.name + GOING)
+    file.rename(going)
+    if going.stat().st_mtime > before:
+        _restore(going)
+        return False
+    going.unlink()
+    return True
+
+
+def _restore(file: Path) -> None:
+    if file.name.endswith(GOING):
+        file.rename(file.with_name(file.name.removesuffix(GOING)))
 
 
 def _renewed(path: Path, size: int) -> bool:

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from temporalio.client import Interceptor
 from temporalio.contrib.pydantic import pydantic_data_converter
@@ -10,7 +10,12 @@ from temporalio.converter import DataConverter, ExternalStorage, StorageDriver
 
 from perdure.encryption import DecodedHistory, encryption_codec, with_encryption
 from perdure.settings import Settings, StorageTable
-from perdure.storage.local import LocalStorageDriver
+from perdure.storage.local import LocalPlace, LocalStorageDriver
+from perdure.storage.place import Place
+
+if TYPE_CHECKING:
+    from perdure.storage.gcs import GCSClient
+    from perdure.storage.s3 import S3Client
 
 _OPENED: list[Any] = []
 """Clients of object stores, which are to be closed in their event loop."""
@@ -62,21 +67,70 @@ async def close_storage() -> None:
         await _OPENED.pop().aclose()
 
 
+async def open_place(settings: Settings, namespace: str) -> Place:
+    """Return what a collection sees of the payloads of a namespace; storage is configured.
+
+    Raises:
+        SettingsError: It needs an extra that isn't installed. Not retryable.
+        StorageError: This version of the SDK names objects in a way that isn't known here. Not retryable.
+    """
+    table = settings.storage
+    assert table is not None, "there is something to collect"
+    if table.driver == "local":
+        return LocalPlace(local_driver(settings), namespace)
+    from perdure.storage.remote import Nowhere, names_of
+
+    assert table.bucket is not None, "the settings have been checked"
+    nowhere: Any = Nowhere()
+    if table.driver == "s3":
+        from temporalio.contrib.aws.s3driver import S3StorageDriver
+
+        from perdure.storage.s3 import S3Place
+
+        names = await names_of(S3StorageDriver(client=nowhere, bucket=table.bucket), namespace)
+        return S3Place(_s3_client(table), table.bucket, names)
+    from temporalio.contrib.gcp.gcsdriver import GCSStorageDriver
+
+    from perdure.storage.gcs import GCSPlace
+
+    names = await names_of(GCSStorageDriver(client=nowhere, bucket=table.bucket), namespace)
+    return GCSPlace(_gcs_client(table), table.bucket, names)
+
+
+def local_driver(settings: Settings) -> LocalStorageDriver:
+    """Return the driver of the folder that is configured."""
+    assert settings.storage is not None, "storage is configured"
+    return LocalStorageDriver(storage_folder(settings), max_bytes=settings.storage.max_bytes)
+
+
 def _driver(table: StorageTable, settings: Settings) -> StorageDriver:
     if table.driver == "local":
-        return LocalStorageDriver(storage_folder(settings), max_bytes=table.max_bytes)
-    from perdure.storage.remote import GCSClient, S3Client, check_extra
-
-    check_extra(table.driver)
+        return local_driver(settings)
     assert table.bucket is not None, "the settings have been checked"
     if table.driver == "s3":
         from temporalio.contrib.aws.s3driver import S3StorageDriver
 
-        s3 = S3Client(endpoint_url=table.endpoint_url, region=table.region)
-        _OPENED.append(s3)
-        return S3StorageDriver(client=s3, bucket=table.bucket, max_payload_size=table.max_bytes)
+        return S3StorageDriver(client=_s3_client(table), bucket=table.bucket, max_payload_size=table.max_bytes)
     from temporalio.contrib.gcp.gcsdriver import GCSStorageDriver
 
-    gcs = GCSClient(api_root=table.endpoint_url)
-    _OPENED.append(gcs)
-    return GCSStorageDriver(client=gcs, bucket=table.bucket, max_payload_size=table.max_bytes)
+    return GCSStorageDriver(client=_gcs_client(table), bucket=table.bucket, max_payload_size=table.max_bytes)
+
+
+def _s3_client(table: StorageTable) -> "S3Client":
+    from perdure.storage.remote import check_extra
+    from perdure.storage.s3 import S3Client
+
+    check_extra("s3")
+    client = S3Client(endpoint_url=table.endpoint_url, region=table.region)
+    _OPENED.append(client)
+    return client
+
+
+def _gcs_client(table: StorageTable) -> "GCSClient":
+    from perdure.storage.gcs import GCSClient
+    from perdure.storage.remote import check_extra
+
+    check_extra("gcs")
+    client = GCSClient(api_root=table.endpoint_url)
+    _OPENED.append(client)
+    return client

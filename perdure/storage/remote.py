@@ -1,18 +1,27 @@
-"""Clients of object stores for Temporal's own drivers, opened when they are first needed. Client and worker side.
+"""What the clients of object stores have in common, for Temporal's own drivers. Client and worker side.
 
-Commands that never meet a large payload don't pay for them: importing `aioboto3` takes half a second. The SDK's
-own adapter of it is not used, since that imports type stubs when it runs.
+Clients are opened when they are first needed: commands that never meet a large payload don't pay for them.
+
+Temporal's drivers leave an object as it is that is there already, however old. So that a collection, which goes by
+age, never takes what was just referred to again, our clients make such an object young: see `RENEW_SECONDS`.
 """
 
 import asyncio
+import re
 from contextlib import AsyncExitStack
+from datetime import timedelta
 from importlib.util import find_spec
-from typing import Any, Protocol, cast
+from typing import Any, Protocol
 
-from temporalio.contrib.aws.s3driver import S3StorageDriverClient
-from temporalio.contrib.gcp.gcsdriver import GCSStorageDriverClient
+from temporalio.api.common.v1 import Payload
+from temporalio.converter import StorageDriver, StorageDriverStoreContext, StorageDriverWorkflowInfo
 
-from perdure.errors import SettingsError
+from perdure.errors import SettingsError, StorageError
+
+RENEW_SECONDS = 900
+"""An object of this age is made young when it is stored again."""
+LEAST_AGE = timedelta(hours=1)
+"""What a collection of a bucket has to spare at least: more than the above, and clocks that differ."""
 
 _NEEDS = {"s3": "aioboto3", "gcs": "gcloud.aio.storage"}
 
@@ -21,22 +30,25 @@ class _Opens(Protocol):
     async def __call__(self, stack: AsyncExitStack) -> Any: ...
 
 
-class _Lazy:
+class Lazy:
     """A client that is opened once, in the event loop that uses it."""
 
     def __init__(self, open_it: _Opens) -> None:
+        """Open it later."""
         self._open = open_it
         self._stack = AsyncExitStack()
         self._lock = asyncio.Lock()
         self._client: Any = None
 
     async def get(self) -> Any:
+        """Open it, or return what is open."""
         async with self._lock:
             if self._client is None:
                 self._client = await self._open(self._stack)
             return self._client
 
     async def aclose(self) -> None:
+        """Close it."""
         self._client = None
         await self._stack.aclose()
 
@@ -60,79 +72,42 @@ def _is_installed(module: str) -> bool:
         return False
 
 
-class S3Client(S3StorageDriverClient):
-    """Amazon S3, or what speaks its protocol; credentials and region are those of AWS's own configuration."""
+class Names:
+    """The names that a driver gives the payloads of one namespace.
 
-    def __init__(self, *, endpoint_url: str | None = None, region: str | None = None) -> None:
-        """Connect later."""
-        self._endpoint_url = endpoint_url
-        self._lazy = _Lazy(self._open)
-        self._region = region
+    Attributes:
+        prefix: What all of them begin with, and no other namespace's.
+    """
 
-    async def _open(self, stack: AsyncExitStack) -> Any:
-        import aioboto3  # pyright: ignore[reportMissingTypeStubs]
+    def __init__(self, prefix: str) -> None:
+        """Take the prefix, which ends in a slash."""
+        self.prefix = prefix
+        whose = r"(?:(?:wt/[^/]+/wi|at/[^/]+/ai)/[^/]+/ri/[^/]+/)?"
+        self._pattern = re.compile(re.escape(prefix) + whose + r"d/sha256/[0-9a-f]{64}")
 
-        session = cast("Any", aioboto3).Session()
-        client = session.client("s3", endpoint_url=self._endpoint_url, region_name=self._region)
-        return await stack.enter_async_context(client)
+    def is_own(self, name: str) -> bool:
+        """Say whether the driver made that name; what else is in the bucket is nobody's business."""
+        return self._pattern.fullmatch(name) is not None
 
-    async def put_object(self, *, bucket: str, key: str, data: bytes) -> None:
-        """Store an object."""
-        await (await self._lazy.get()).put_object(Bucket=bucket, Key=key, Body=data)
 
-    async def object_exists(self, *, bucket: str, key: str) -> bool:
-        """Say whether an object is there."""
-        from botocore.exceptions import ClientError  # pyright: ignore[reportMissingTypeStubs]
+class Nowhere:
+    """A store that has everything: it shows how a driver names what it stores."""
 
-        try:
-            await (await self._lazy.get()).head_object(Bucket=bucket, Key=key)
-        except ClientError as error:
-            details: Any = error.response
-            if details.get("Error", {}).get("Code") == "404":
-                return False
-            raise
+    async def object_exists(self, **_: str) -> bool:
+        """Say that it is there."""
         return True
 
-    async def get_object(self, *, bucket: str, key: str) -> bytes:
-        """Read an object."""
-        found = await (await self._lazy.get()).get_object(Bucket=bucket, Key=key)
-        data: bytes = await found["Body"].read()
-        return data
 
-    async def aclose(self) -> None:
-        """Close the connections."""
-        await self._lazy.aclose()
+async def names_of(driver: StorageDriver, namespace: str) -> Names:
+    """Return what a driver of `Nowhere` calls the payloads of a namespace.
 
-
-class GCSClient(GCSStorageDriverClient):
-    """Google Cloud Storage; credentials are those of the environment (Application Default Credentials)."""
-
-    def __init__(self, *, api_root: str | None = None) -> None:
-        """Connect later."""
-        self._api_root = api_root
-        self._lazy = _Lazy(self._open)
-
-    async def _open(self, stack: AsyncExitStack) -> Any:
-        from gcloud.aio.storage import Storage
-        from temporalio.contrib.gcp.gcsdriver.gcloud_aio import new_gcloud_aio_client
-
-        storage: Any = Storage(api_root=self._api_root)
-        return new_gcloud_aio_client(await stack.enter_async_context(storage))
-
-    async def put_object(self, *, bucket: str, object_name: str, data: bytes) -> None:
-        """Store an object; one that is there stays as it is."""
-        await (await self._lazy.get()).put_object(bucket=bucket, object_name=object_name, data=data)
-
-    async def object_exists(self, *, bucket: str, object_name: str) -> bool:
-        """Say whether an object is there."""
-        found: bool = await (await self._lazy.get()).object_exists(bucket=bucket, object_name=object_name)
-        return found
-
-    async def get_object(self, *, bucket: str, object_name: str) -> bytes:
-        """Read an object."""
-        data: bytes = await (await self._lazy.get()).get_object(bucket=bucket, object_name=object_name)
-        return data
-
-    async def aclose(self) -> None:
-        """Close the connections."""
-        await self._lazy.aclose()
+    Raises:
+        StorageError: This version of the SDK names them in a way that isn't known here. Not retryable.
+    """
+    context = StorageDriverStoreContext(target=StorageDriverWorkflowInfo(namespace=namespace, id="w"))
+    [claim] = await driver.store(context, [Payload()])
+    name = claim.claim_data.get("key") or claim.claim_data.get("object_name") or ""
+    names = Names("/".join(name.split("/")[:3]) + "/")
+    if not (name.startswith("v0/ns/") and names.is_own(name)):
+        raise StorageError(f"Temporal's driver names objects in a way that perdure doesn't know: {name!r}.")
+    return names

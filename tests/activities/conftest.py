@@ -8,8 +8,10 @@ import pytest
 
 from perdure import Agent
 from perdure.providers.base import Provider
+from perdure.storage.opening import close_storage
 from perdure.testing import ScriptedModel
 from tests.activities.rig import Rig
+from tests.fakes.object_stores import GCSServer, ObjectStore, S3Server
 
 MakeRig = Callable[..., Rig]
 
@@ -31,3 +33,15 @@ async def make_rig(tmp_path: Path) -> AsyncIterator[MakeRig]:
     for rig in made:
         await rig.aclose()
         await rig.host.http.aclose()
+
+
+@pytest.fixture(params=["s3", "gcs"])
+async def store(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[ObjectStore]:
+    """Run a store of each kind, whose credentials are in the environment."""
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "the-key")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "the-secret")
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+    async with S3Server() if request.param == "s3" else GCSServer() as server:
+        yield server
+        await close_storage()

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import re
+import time
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
@@ -18,8 +19,9 @@ from perdure.contracts.messages import ImagePart, Message
 from perdure.devserver import DevServer
 from perdure.errors import PayloadTooLargeError, StorageError
 from perdure.settings import Settings, StorageTable
-from perdure.storage.collecting import Marks, mark, sweep
-from perdure.storage.local import LocalStorageDriver
+from perdure.storage.collecting import sweep
+from perdure.storage.local import LocalPlace, LocalStorageDriver
+from perdure.storage.marking import Marks, mark
 from perdure.storage.opening import data_converter, storage_folder
 from perdure.testing import ScriptedModel, calls
 from tests.support.browser import Browser
@@ -132,23 +134,25 @@ async def test_what_no_run_refers_to_is_collected(stored: PerdureClient, setting
     run = await stored.start_agent("big", "dump 100000 " + "x" * 100_000)
     await stored.result(run.workflow_id, timeout=TIME)
     driver, namespace = folder(settings), stored.temporal.namespace
+    place = LocalPlace(driver, namespace)
     while True:  # visibility lags
         marks = await mark(stored.temporal)
-        refers = [file for file in driver.files(namespace) if file.name in marks.digests]
+        refers = [file for file in driver.files(namespace) if file.name in marks.names]
         if len([file for file in refers if file.stat().st_size < 2 * MB]) >= 2:
             break
     dead = driver.path(namespace, "0" * 64)
     dead.parent.mkdir(parents=True, exist_ok=True)
     dead.write_bytes(b"nobody's")
-    young = sweep(driver, namespace, marks, older_than=timedelta(hours=1), is_dry=False)
+    young = await sweep(place, marks, before=time.time() - 3600, is_dry=False)
     assert young.deleted == 0
     assert young.young >= 1
-    done = sweep(driver, namespace, marks, older_than=timedelta(0), is_dry=False)
+    done = await sweep(place, marks, before=time.time(), is_dry=False)
     assert done.kept == len(refers)
     assert not dead.exists()
     entries = await stored.transcript(run.workflow_id)
     assert "y" * 1000 in entries[2].message.model_dump_json()
-    assert sweep(driver, "other", Marks(), older_than=timedelta(0), is_dry=False).deleted == 0
+    other = await sweep(LocalPlace(driver, "other"), Marks(), before=time.time(), is_dry=False)
+    assert other.deleted == 0
 
 
 async def test_the_command_line_opens_such_a_run(
