@@ -1,0 +1,106 @@
+"""What the documentation has its readers type works, in the order of the pages, in a real shell."""
+
+import re
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.docs_lines import EXAMPLES, FROM_SCRATCH, HOW_TO, PROSE, find
+from tests.support.docs_pages import REPOSITORY, Line, Written, is_like, read_page
+from tests.support.docs_reader import Reader
+
+_PROJECT = """
+[tool.perdure]
+app = "app:app"
+
+[tool.perdure.mcp.files]
+command = "npx"
+"""
+_APP = """
+import flows
+import others
+from tests.support.docs_cast import app_of
+
+app = app_of(flows, others)
+"""
+_CLEAN_UP = """
+@workflow.defn
+class CleanUp:
+    @workflow.run
+    async def run(self) -> None:
+        pass
+"""
+
+
+def follow(page: str, reader: Reader) -> None:
+    """Do what a page says."""
+    prose = dict(PROSE.get(page, {}))
+    for step in read_page(REPOSITORY / page):
+        if isinstance(step, Written):
+            folder = Path(reader.types(Line("pwd")).strip())
+            (folder / step.name).write_text(
+                step.text.replace("openai:gpt-5-mini", "offline:reader")
+            )  # as a comment there says
+            continue
+        before = find(prose, step.text)
+        for line in prose.pop(before) if before else ():
+            reader.types(Line(line))
+        began = time.monotonic()
+        came = reader.types(step)
+        print(f"{time.monotonic() - began:.1f} s", step.text)
+        assert is_like(step.shown, came), f"{page}: {step.text} printed\n{came}\nand the page shows\n{step.shown}"
+
+
+@pytest.fixture
+def reader(tmp_path: Path) -> Iterator[Reader]:
+    made = Reader(tmp_path)
+    yield made
+    made.stop()
+
+
+@pytest.mark.parametrize("page", FROM_SCRATCH)
+def test_from_an_empty_folder(page: str, reader: Reader) -> None:
+    follow(page, reader)
+
+
+@pytest.mark.parametrize("page", EXAMPLES)
+def test_in_an_example(page: str, reader: Reader) -> None:
+    """Beside the documentation, as in the repository: one of them reads that."""
+    folder = reader.home / Path(page).parent
+    shutil.copytree(REPOSITORY / Path(page).parent, folder, ignore=shutil.ignore_patterns(".*", "__pycache__"))
+    (reader.home / "docs").symlink_to(REPOSITORY / "docs")
+    reader.types(Line(f"cd {folder}"))
+    follow(page, reader)
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reader]:
+    """A project with what the how-to pages define, and `perdure dev` at work."""
+    folder = tmp_path_factory.mktemp("how-to")
+    blocks = [
+        block
+        for page in ("docs/guide.md", "docs/steering.md")
+        for block in re.findall(r"^```python\n(.*?)^```$", (REPOSITORY / page).read_text(), re.M | re.S)
+    ]
+    flows = [block for block in blocks if "@workflow.defn" in block]
+    (folder / "flows.py").write_text("\n".join([*flows, _CLEAN_UP]))
+    (folder / "others.py").write_text("\n".join(block for block in blocks if block not in flows))
+    (folder / "app.py").write_text(_APP)
+    (folder / "pyproject.toml").write_text(_PROJECT)
+    tides = re.search(r"^```yaml\n(title: Tides.*?)^```$", (REPOSITORY / "docs/guide.md").read_text(), re.M | re.S)
+    assert tides
+    (folder / "tides.yaml").write_text(tides[1])
+    reader = Reader(folder)
+    reader.types(Line("perdure dev"))
+    yield reader
+    reader.stop()
+
+
+@pytest.mark.parametrize("page", HOW_TO)
+def test_in_a_project(page: str, served: Reader) -> None:
+    reader = Reader(served.home, served.port)
+    follow(page, reader)
+    reader.stop()
