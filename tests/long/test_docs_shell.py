@@ -2,14 +2,13 @@
 
 import re
 import shutil
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.support.docs_lines import EXAMPLES, FROM_SCRATCH, HOW_TO, PROSE, find
-from tests.support.docs_pages import REPOSITORY, Line, Written, is_like, read_page
+from tests.support.docs_lines import EXAMPLES, FROM_SCRATCH, HOW_TO
+from tests.support.docs_pages import REPOSITORY, Line
 from tests.support.docs_reader import Reader
 
 _PROJECT = """
@@ -35,35 +34,16 @@ class CleanUp:
 """
 
 
-def follow(page: str, reader: Reader) -> None:
-    """Do what a page says."""
-    prose = dict(PROSE.get(page, {}))
-    for step in read_page(REPOSITORY / page):
-        if isinstance(step, Written):
-            folder = Path(reader.types(Line("pwd")).strip())
-            (folder / step.name).write_text(
-                step.text.replace("openai:gpt-5-mini", "offline:reader")
-            )  # as a comment there says
-            continue
-        before = find(prose, step.text)
-        for line in prose.pop(before) if before else ():
-            reader.types(Line(line))
-        began = time.monotonic()
-        came = reader.types(step)
-        print(f"{time.monotonic() - began:.1f} s", step.text)
-        assert is_like(step.shown, came), f"{page}: {step.text} printed\n{came}\nand the page shows\n{step.shown}"
-
-
 @pytest.fixture
 def reader(tmp_path: Path) -> Iterator[Reader]:
     made = Reader(tmp_path)
     yield made
-    made.stop()
+    made.leave()
 
 
 @pytest.mark.parametrize("page", FROM_SCRATCH)
 def test_from_an_empty_folder(page: str, reader: Reader) -> None:
-    follow(page, reader)
+    reader.follow(page)
 
 
 @pytest.mark.parametrize("page", EXAMPLES)
@@ -72,8 +52,8 @@ def test_in_an_example(page: str, reader: Reader) -> None:
     folder = reader.home / Path(page).parent
     shutil.copytree(REPOSITORY / Path(page).parent, folder, ignore=shutil.ignore_patterns(".*", "__pycache__"))
     (reader.home / "docs").symlink_to(REPOSITORY / "docs")
-    reader.types(Line(f"cd {folder}"))
-    follow(page, reader)
+    reader.type(Line(f"cd {folder}"))
+    reader.follow(page)
 
 
 @pytest.fixture(scope="module")
@@ -94,13 +74,13 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reader]:
     assert tides
     (folder / "tides.yaml").write_text(tides[1])
     reader = Reader(folder)
-    reader.types(Line("perdure dev"))
+    reader.type(Line("perdure dev"))
     yield reader
-    reader.stop()
+    reader.leave()
 
 
 @pytest.mark.parametrize("page", HOW_TO)
 def test_in_a_project(page: str, served: Reader) -> None:
     reader = Reader(served.home, served.port)
-    follow(page, reader)
-    reader.stop()
+    reader.follow(page)
+    reader.leave()

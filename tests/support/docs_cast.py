@@ -1,4 +1,4 @@
-"""Who plays in the how-to pages: their own agents and workflows, those that are only named, and what models say."""
+"""Who plays in the how-to pages: what they define, what they only name, and what models say."""
 
 import asyncio
 import inspect

@@ -14,7 +14,7 @@ HOW_TO = [
     f"docs/{name}.md"
     for name in ("guide", "forks", "messages", "steering", "testing", "mcp", "observability", "production")
 ]
-"""Pages whose lines are typed, by where: in an empty folder, in the example, in a project that has what they name."""
+"""Pages whose lines are typed: in an empty folder, in the example, in a project that has what they name."""
 
 NOT_RUN = {
     r"pip install ": "it would fetch what the tests are run with already; test_new_project installs the wheel",
@@ -22,6 +22,7 @@ NOT_RUN = {
     r"perdure demo": "test_cli_servers runs it",
     r"docker[/ ]": "no engine here; tests/containers and test_postgresql look at the files",
     r"kubectl ": "no cluster here; `make containers` validates the files",
+    r"perdure worker --metrics-address": "test_prometheus runs it, on a port of its own",
     r"export OTEL_": "no collector here; test_tracing has one",
     r"export \w+_MODEL=(openai|anthropic):": "a vendor's key",
     r"perdure plan run --planner planner --synthesiser writer -i \"What happens in a crash": "a vendor's key",
@@ -43,7 +44,6 @@ SERVES = {
 ADDED = {
     "temporal server start-dev": " --headless --port $PERDURE_DEV_PORT",
     "perdure codec serve": " --port 0",
-    "perdure worker --metrics-address 0.0.0.0:9464": " --metrics-address 0",
     "temporal worker deployment": " --yes",
 }
 """What is typed behind a line, so that it gets along with other tests on the machine."""
@@ -111,7 +111,10 @@ PROSE: dict[str, dict[str, tuple[str, ...]]] = {
         ),
     },
     "docs/testing.md": {
-        "perdure replay export": ("perdure run researcher -i tides --id researcher-1",),
+        "perdure replay export": (
+            "mkdir -p tests/cassettes",
+            "perdure run researcher -i tides --id researcher-1",
+        ),
         "perdure replay check tests/": ("mkdir tests/histories && cp tests/cassettes/* tests/histories",),
     },
     "docs/observability.md": {
