@@ -16,6 +16,8 @@ HOW_TO = [
 ]
 """Pages whose lines are typed: in an empty folder, in the example, in a project that has what they name."""
 
+TYPED = {*FROM_SCRATCH, *EXAMPLES, *HOW_TO}
+
 NOT_RUN = {
     r"pip install ": "it would fetch what the tests are run with already; test_new_project installs the wheel",
     r"make ": "CI runs these targets itself; that of a new project is run by test_new_project",
@@ -44,7 +46,6 @@ SERVES = {
 ADDED = {
     "temporal server start-dev": " --headless --port $PERDURE_DEV_PORT",
     "perdure codec serve": " --port 0",
-    "temporal worker deployment": " --yes",
 }
 """What is typed behind a line, so that it gets along with other tests on the machine."""
 
@@ -56,11 +57,10 @@ _ENDED = "perdure run researcher -i tides"
 
 PROSE: dict[str, dict[str, tuple[str, ...]]] = {
     "docs/tutorial.md": {
-        "perdure dev": ("python -m pytest -q -p no:cacheprovider -p no:xdist",),
         'perdure start pilot -i "Open': (
             "sed -i '1i from gate import open_gate' app.py",
             "sed -i 's/tools=.tide_table./tools=[tide_table, open_gate]/' app.py",
-            "until [ $(grep -c 'serves the Task Queue' ~/dev.txt) -gt 1 ]; do sleep 0.1; done; sleep 1",
+            "until [ $(grep -c 'serves the Task Queue' ~/dev.txt) -gt 1 ]; do sleep 0.1; done",
         ),
     },
     "perdure/_template/README.md": {
@@ -111,14 +111,8 @@ PROSE: dict[str, dict[str, tuple[str, ...]]] = {
         ),
     },
     "docs/testing.md": {
-        "perdure replay export": (
-            "mkdir -p tests/cassettes",
-            "perdure run researcher -i tides --id researcher-1",
-        ),
-        "perdure replay check tests/": ("mkdir tests/histories && cp tests/cassettes/* tests/histories",),
-    },
-    "docs/observability.md": {
-        "perdure worker": ("export TEMPORAL_ADDRESS=127.0.0.1:$PERDURE_DEV_PORT",),
+        "mkdir": ("perdure run researcher -i tides --id researcher-1",),
+        "perdure replay check tests/": ("mkdir -p tests/histories && cp tests/cassettes/* tests/histories",),
     },
     "docs/production.md": {
         "perdure worker": (

@@ -1,4 +1,4 @@
-"""A reader of the documentation: does what a page says, in a real shell, and has servers run beside it."""
+"""A reader of the documentation: does what a page says, in its order, and has servers run beside it."""
 
 import os
 import re
@@ -19,8 +19,10 @@ from tests.support.cli_project import SECONDS, environment, wait_until
 from tests.support.docs_lines import ADDED, CTRL_C, PROSE, SERVES, find, why_not
 from tests.support.docs_pages import REPOSITORY, Line, Written, is_like, read_page
 
-_NEEDS_A_MOMENT = re.compile(r"perdure (approve|deny|answer|signal|task|query) ")
+_NEEDS_A_MOMENT = re.compile(r"perdure (approve|deny|answer|signal|task|query) |temporal worker ")
+"""It fails before the run, or the worker, is there."""
 _PLAIN = re.compile(r"perdure (?!run|plan run|mcp|map)[^$|<>;&~`]+")
+"""It needs no shell, starts no process and runs no worker."""
 _NPX = f"#!/bin/sh\nPYTHONPATH={REPOSITORY} exec {sys.executable} -m tests.support.mcp_server\n"
 
 
@@ -56,7 +58,7 @@ class Reader:
         self._environ = {name: value for name, value in given.items() if not name.startswith("PYTEST_")}
 
     def follow(self, page: str) -> None:
-        """Do what a page says, in its order."""
+        """Write the files of a page, and type its lines."""
         prose = dict(PROSE.get(page, {}))
         for step in read_page(REPOSITORY / page):
             if isinstance(step, Written):  # a comment there says that this is the model without a key
@@ -76,6 +78,11 @@ class Reader:
         came = self._do(self._fill_in(" && ".join(commands)), line.answers) if commands else ""
         print(f"{time.monotonic() - began:.1f} s  {line.text}")
         return came
+
+    def assert_all_went_well(self) -> None:
+        """Look for runs that failed, where a server still runs."""
+        if any(each.startswith(("perdure dev", "temporal server")) for each in self._serving):
+            assert self.type(Line("perdure list --status failed -o jsonl")) == ""
 
     def leave(self) -> None:
         """Kill what still serves."""
@@ -169,12 +176,14 @@ class Reader:
 
     def _fill_in(self, text: str) -> str:
         if "CALL" in text:
-            waits = self._run(
-                f"until perdure approvals {self.run} | grep -m1 -E '^(approval|question)'; do :; done"
-            )
-            text = text.replace("CALL", waits.stdout.split()[1])
+            wait_until(lambda: bool(self._waits()))
+            text = text.replace("CALL", self._waits()[0])
         text = re.sub(r"\bID-fork-\w+", self.fork, text)
         return re.sub(r"\bID\b|\b[a-z]+-1a2b3c4d5e6f\b", self.run, text)
+
+    def _waits(self) -> list[str]:
+        shown = self._run_here(f"perdure approvals {self.run}").stdout
+        return re.findall(r"^(?:approval|question) +(\S+)", shown, re.M)
 
     def _note(self, text: str, ended: _Ended) -> None:
         """Remember the run that was started."""
