@@ -49,14 +49,22 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reader]:
     tides = re.search(r"^```yaml\n(title: Tides.*?)^```$", (REPOSITORY / "docs/guide.md").read_text(), re.M | re.S)
     assert tides
     (folder / "tides.yaml").write_text(tides[1])
-    reader = Reader(folder)
-    reader.type(Line("perdure dev"))
-    yield reader
-    reader.leave()
+    made = Reader(folder)
+    try:
+        made.type(Line("perdure dev"))
+        yield made
+    finally:
+        made.leave()
+
+
+@pytest.fixture
+def reader(served: Reader) -> Iterator[Reader]:
+    """Begins anew in that project, with no variable of another page."""
+    made = Reader(served.home, served.port)
+    yield made
+    made.leave()
 
 
 @pytest.mark.parametrize("page", HOW_TO)
-def test_in_a_project(page: str, served: Reader) -> None:
-    reader = Reader(served.home, served.port)
+def test_in_a_project(page: str, reader: Reader) -> None:
     reader.follow(page)
-    reader.leave()
