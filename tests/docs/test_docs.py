@@ -11,14 +11,10 @@ import pytest
 from perdure.cli import cli
 from perdure.client.plan_files import read_plan
 from perdure.settings import Settings
+from tests.support.docs_lines import ADDED, NOT_RUN, PROSE, SERVES, TYPED, why_not
+from tests.support.docs_pages import PAGES, Line, read_page
+from tests.support.docs_pages import REPOSITORY as ROOT
 
-ROOT = Path(__file__).parents[2]
-PAGES = [
-    ROOT / "README.md",
-    ROOT / "CONTRIBUTING.md",
-    *sorted((ROOT / "docs").rglob("*.md")),
-    *sorted((ROOT / "examples").glob("*/README.md")),
-]
 LANGUAGES = {"python", "toml", "yaml", "sh", "console", "text"}
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.M | re.S)
 LINK = re.compile(r"\]\((?!https?:)([^)#]+)")
@@ -31,16 +27,14 @@ def blocks(language: str) -> list[tuple[str, str]]:
     ]
 
 
+def typed(*pages: Path) -> list[str]:
+    """Return the lines that a reader is told to type, without comments."""
+    return [step.text for page in pages for step in read_page(page) if isinstance(step, Line)]
+
+
 def shell_lines() -> list[str]:
-    """Return what a reader is told to type, without comments and without the variables before it."""
-    typed = [line for _, block in blocks("sh") for line in block.splitlines()]
-    typed += [
-        line.removeprefix("$ ")
-        for _, block in blocks("console")
-        for line in block.splitlines()
-        if line.startswith("$ ")
-    ]
-    return sorted({re.sub(r"^(\w+=\S+ )+", "", line.split("#")[0].strip()) for line in typed})
+    """Return what is typed, without the variables before it."""
+    return sorted({re.sub(r"^(\w+=\S+ )+", "", line) for line in typed(*PAGES)})
 
 
 def commands() -> list[str]:
@@ -96,6 +90,22 @@ def test_what_else_is_typed_exists() -> None:
     assert set(extras) <= project["optional-dependencies"].keys()
     paths = set(re.findall(r"(?<!\S)docker/[\w./-]+", " ".join(lines)))
     assert [path for path in paths if not (ROOT / path).exists()] == []
+
+
+def test_what_is_typed_is_run_or_has_a_reason_not_to_be() -> None:
+    """The pages of TYPED are run in tests/long."""
+    lines = typed(*(page for page in PAGES if str(page.relative_to(ROOT)) not in TYPED))
+    assert [command for line in lines for command in line.split(" && ") if why_not(command) is None] == []
+
+
+def test_nothing_is_said_of_a_line_that_is_gone() -> None:
+    lines = typed(*PAGES, ROOT / "perdure/_template/README.md")
+    commands = [command for line in lines for command in line.split(" && ")]
+    assert [each for each in NOT_RUN if not any(re.match(each, command) for command in commands)] == []
+    assert [each for each in (*SERVES, *ADDED) if not any(line.startswith(each) for line in lines)] == []
+    for page, table in PROSE.items():
+        there = typed(ROOT / page)
+        assert [each for each in table if not any(line.startswith(each) for line in there)] == [], page
 
 
 def test_no_block_is_of_a_language_that_nobody_looks_at() -> None:

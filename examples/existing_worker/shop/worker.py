@@ -1,6 +1,7 @@
 """The shop's worker, as it was; what perdure added is one argument of `Client.connect`."""
 
 import asyncio
+import os
 
 from temporalio.client import Client
 from temporalio.worker import (
@@ -46,7 +47,8 @@ def make_worker(client: Client, audit: Audit) -> Worker:
 
 async def main() -> None:
     """Serve until killed."""
-    client = await Client.connect("localhost:7233", data_converter=converter, plugins=[PerdurePlugin(app)])
+    address = os.environ.get("TEMPORAL_ADDRESS", "localhost:7233")
+    client = await Client.connect(address, data_converter=converter, plugins=[PerdurePlugin(app)])
     await make_worker(client, Audit()).run()
 
 
