@@ -5,10 +5,10 @@ Three workers of the same code take turns: one that traces, one that doesn't, an
 the median of the rounds' ratios, with its standard error: where that is too large to tell, no target is judged.
 """
 
-from math import sqrt
 from statistics import median
 from typing import Final, NamedTuple
 
+from bench.medians import error_of, judge_ratio, told
 from bench.report import Report, print_table, say
 from bench.stack import Stack
 from bench.turns import Contender, Samples, agent_start, interleave, middle_of, model_name, ratio_of
@@ -35,10 +35,6 @@ class _Target(NamedTuple):
 _ROUNDS: Final = {_Shape(5): 12, _Shape(20): 12, _Shape(20, is_local=True): 12}
 _QUICK: Final = {_Shape(20): 3, _Shape(20, is_local=True): 3}
 _TARGETS: Final = (_Target("on", "off", 1.08), _Target("off", "none", 1.01))
-_NORMAL: Final = 1.858
-"""Median deviations in a standard error of a median, where things are normal: 1.4826 · √(π/2)."""
-_MOST_ERROR: Final = 0.01
-"""Of a median, to be judged: what it would miss is small against both targets."""
 
 
 async def measure_telemetry(stack: Stack, *, is_quick: bool) -> Report:
@@ -77,24 +73,15 @@ async def measure_telemetry(stack: Stack, *, is_quick: bool) -> Report:
 
 
 def _judge(report: Report, target: _Target, found: list[float]) -> None:
-    text, middle, error = f"{_text(target, found)} (at most {target.at_most})", median(found), _error(found)
-    report.figures[f"{target.name} to {target.rival}"] = {"ratio": middle, "standard_error": error}
-    if middle - 2 * error > target.at_most:
-        report.target(text, is_met=False)
-    elif middle <= target.at_most and error <= _MOST_ERROR:
-        report.target(text, is_met=True)
-    else:
-        report.unmeasured(f"not measured: {text}; more rounds, or a quieter machine, would tell")
+    report.figures[f"{target.name} to {target.rival}"] = {
+        "ratio": median(found),
+        "standard_error": error_of(found),
+    }
+    judge_ratio(report, _text(target, found), found, at_most=target.at_most)
 
 
 def _text(target: _Target, found: list[float]) -> str:
-    return f"{target.name}: {median(found):.3f} ± {_error(found):.3f} x {target.rival}"
-
-
-def _error(found: list[float]) -> float:
-    """Return the standard error of the median, by the median deviation: other work makes outliers."""
-    middle = median(found)
-    return _NORMAL * median(abs(each - middle) for each in found) / sqrt(len(found))
+    return f"{target.name}: {told(found)} x {target.rival}"
 
 
 _HEAD = ("", "T", "ms/turn", "x none", "x off", "worker CPU", "server CPU", "history/turn")

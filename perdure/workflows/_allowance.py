@@ -53,6 +53,7 @@ class Allowance:
         """Go on with what was raised, and an account if there is one."""
         self.spec = spec
         self.raised = raised or Limits()
+        self._limits = self.raised, spec, self.raised.over(spec.limits)
         self.uncounted = uncounted
         self.meter = None if account is None else Meter(account, conversation)
         self.clock = Clock(self._own_time, self._ledger)
@@ -68,7 +69,11 @@ class Allowance:
     @property
     def limits(self) -> Limits:
         """What holds now: what was set while the run was open, else what it is pinned to."""
-        return self.raised.over(self.spec.limits)
+        raised, spec, limits = self._limits
+        if raised is not self.raised or spec is not self.spec:  # it is asked for several times a turn
+            limits = self.raised.over(self.spec.limits)
+            self._limits = self.raised, self.spec, limits
+        return limits
 
     def set(self, given: Limits) -> None:
         """Change limits of the open run."""

@@ -118,6 +118,8 @@ def reserve(
     low, high = min(least, output), output
     if not budget.holds(taken + worst_case(price, prompt, low)):
         return None
+    if budget.holds(taken + worst_case(price, prompt, high)):
+        low = high  # as nearly always
     while low < high:
         middle = (low + high + 1) // 2
         if budget.holds(taken + worst_case(price, prompt, middle)):
