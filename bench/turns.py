@@ -126,11 +126,18 @@ async def interleave(
         await _sample(stack, contender, turns, runs=max(1, _WARM_UPS // turns))
     for number in range(rounds):
         say(f"turns: T={turns}, round {number + 1} of {rounds}")
-        for contender in contenders if number % 2 == 0 else reversed(contenders):
+        for contender in _turns(contenders, number):
             if number < (skip or {}).get(contender.name, rounds):
                 runs = max(1, _TURNS_A_SAMPLE // turns)
                 samples[contender.name].append(await _sample(stack, contender, turns, runs=runs))
     return samples
+
+
+def _turns(contenders: Sequence[Contender], number: int) -> Sequence[Contender]:
+    """Return who comes first in a round: forth and back, and another one from time to time."""
+    first = number // 2 % len(contenders)
+    order = [*contenders[first:], *contenders[:first]]
+    return order if number % 2 == 0 else order[::-1]
 
 
 async def _sample(stack: Stack, contender: Contender, turns: int, *, runs: int) -> Sample:
