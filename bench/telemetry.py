@@ -32,7 +32,7 @@ class _Target(NamedTuple):
     at_most: float
 
 
-_ROUNDS: Final = {_Shape(5): 12, _Shape(20): 12, _Shape(20, is_local=True): 12}
+_ROUNDS: Final = {_Shape(5): 24, _Shape(20): 24, _Shape(20, is_local=True): 24}
 _QUICK: Final = {_Shape(20): 3, _Shape(20, is_local=True): 3}
 _TARGETS: Final = (_Target("on", "off", 1.08), _Target("off", "none", 1.01))
 

@@ -42,6 +42,10 @@ class Build:
         return App(agents=[Agent("worker", model="scripted:x", tools=[work])], providers=[self.model])
 
 
+_NOT_YET = (RPCStatusCode.NOT_FOUND, RPCStatusCode.FAILED_PRECONDITION, RPCStatusCode.CANCELLED)
+"""What the server says before it has heard of the version, or while it is busy with that."""
+
+
 async def make_current(client: Client, deployment: str, build_id: str) -> None:
     """Say which version new runs start on, as soon as the server knows it."""
     request = SetWorkerDeploymentCurrentVersionRequest(
@@ -53,7 +57,7 @@ async def make_current(client: Client, deployment: str, build_id: str) -> None:
                 await client.workflow_service.set_worker_deployment_current_version(request)
                 return
             except RPCError as error:
-                if error.status not in (RPCStatusCode.NOT_FOUND, RPCStatusCode.FAILED_PRECONDITION):
+                if error.status not in _NOT_YET:
                     raise
                 await asyncio.sleep(0.2)
 
