@@ -4,6 +4,7 @@ import json
 import logging
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from opentelemetry.sdk.resources import Resource
@@ -42,9 +43,10 @@ class Worker:
             self.tracer.start_span(name).end()
 
     def kill(self) -> None:
-        """Be gone without a word: the kernel gives the lock back."""
-        assert self.spool._file is not None  # pyright: ignore[reportPrivateUsage]
-        self.spool._file.close()  # pyright: ignore[reportPrivateUsage]
+        """Be gone without a word: the kernel gives the lock back, and nothing is written any more."""
+        spool: Any = self.spool
+        spool._file.close()
+        spool._is_broken = True
 
     def names(self) -> list[str]:
         self.provider.force_flush()
