@@ -7,8 +7,8 @@ old, changes its metadata: then it isn't.
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Generator, Sequence
-from contextlib import AsyncExitStack, contextmanager
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AbstractContextManager, AsyncExitStack
 from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Any
@@ -17,7 +17,7 @@ from temporalio.contrib.gcp.gcsdriver import GCSStorageDriverClient
 
 from perdure.errors import StorageError
 from perdure.storage.place import Stored
-from perdure.storage.remote import LEAST_AGE, RENEW_SECONDS, Lazy, Names
+from perdure.storage.remote import LEAST_AGE, RENEW_SECONDS, Lazy, Names, telling
 
 _AT_ONCE = 16
 _FIELDS = "nextPageToken,items(name,size,updated,generation,metageneration)"
@@ -158,16 +158,10 @@ class GCSPlace:
                 self._bucket, params={"prefix": self._names.prefix, **options}
             )
 
-    @contextmanager
-    def _told(self, done: str) -> Generator[None]:
+    def _told(self, done: str) -> AbstractContextManager[None]:
         from aiohttp import ClientError
 
-        try:
-            yield
-        except TimeoutError:
-            raise StorageError(f"The bucket {self._bucket!r} can't be {done}: it takes too long.") from None
-        except (ClientError, OSError) as error:
-            raise StorageError(f"The bucket {self._bucket!r} can't be {done}: {_line(error)}.") from None
+        return telling(self._bucket, done, (ClientError, OSError), _line)
 
 
 def _time(found: Any) -> float:

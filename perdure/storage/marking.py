@@ -6,8 +6,9 @@ schedules and the standalone activities. Whatever can't be read is an error: the
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from google.protobuf.message import Message as ProtoMessage
@@ -135,19 +136,35 @@ def payloads(message: ProtoMessage) -> Iterator[Payload]:
                 yield from payloads(each)
 
 
-async def _runs(client: Client, marks: Marks) -> AsyncIterator[AsyncIterator[ProtoMessage]]:
+async def _all_pages(ask: Callable[[bytes], Awaitable[Any]]) -> AsyncIterator[Any]:
+    """Yield the pages of a listing; `ask` is given the token of each."""
     token = b""
     while True:
-        page = await client.workflow_service.list_workflow_executions(
-            ListWorkflowExecutionsRequest(namespace=client.namespace, page_size=_PAGE, next_page_token=token),
-            retry=True,
-        )
-        for info in page.executions:
-            marks.runs += 1
-            yield _history(client, info)
+        page = await ask(token)
+        yield page
         token = page.next_page_token
         if not token:
             return
+
+
+async def _unless_gone(ask: Callable[[], Awaitable[ProtoMessage]]) -> AsyncIterator[ProtoMessage]:
+    """Yield what is there; nothing where it went just now."""
+    try:
+        yield await ask()
+    except RPCError as error:
+        if error.status not in _GONE:
+            raise
+
+
+async def _runs(client: Client, marks: Marks) -> AsyncIterator[AsyncIterator[ProtoMessage]]:
+    def ask(token: bytes) -> Awaitable[Any]:
+        request = ListWorkflowExecutionsRequest(namespace=client.namespace, page_size=_PAGE, next_page_token=token)
+        return client.workflow_service.list_workflow_executions(request, retry=True)
+
+    async for page in _all_pages(ask):
+        for info in page.executions:
+            marks.runs += 1
+            yield _history(client, info)
 
 
 async def _history(client: Client, info: Any) -> AsyncIterator[ProtoMessage]:
@@ -155,88 +172,72 @@ async def _history(client: Client, info: Any) -> AsyncIterator[ProtoMessage]:
     if info.status == RUNNING:
         async for message in _pending(client, info):
             yield message
-    async for message in _pages(client, info.execution):
+    async for message in _events(client, info.execution):
         yield message
 
 
-async def _pages(client: Client, execution: Execution) -> AsyncIterator[ProtoMessage]:
-    token = b""
-    while True:
+async def _events(client: Client, execution: Execution) -> AsyncIterator[ProtoMessage]:
+    def ask(token: bytes) -> Awaitable[Any]:
         request = GetWorkflowExecutionHistoryRequest(
             namespace=client.namespace, execution=execution, next_page_token=token
         )
-        try:
-            page = await client.workflow_service.get_workflow_execution_history(request, retry=True)
-        except RPCError as error:
-            if error.status in _GONE:
-                return  # its time of retention ended just now
-            raise
-        yield page.history
-        token = page.next_page_token
-        if not token:
-            return
+        return client.workflow_service.get_workflow_execution_history(request, retry=True)
+
+    try:
+        async for page in _all_pages(ask):
+            yield page.history
+    except RPCError as error:
+        if error.status not in _GONE:
+            raise  # else its time of retention ended just now
 
 
-async def _pending(client: Client, info: Any) -> AsyncIterator[ProtoMessage]:
+def _pending(client: Client, info: Any) -> AsyncIterator[ProtoMessage]:
     """Yield what an open run has and its history hasn't: heartbeats and failures of activities that go on.
 
     It is to be read before the history: what ends meanwhile is told there.
     """
     request = DescribeWorkflowExecutionRequest(namespace=client.namespace, execution=info.execution)
-    try:
-        yield await client.workflow_service.describe_workflow_execution(request, retry=True)
-    except RPCError as error:
-        if error.status not in _GONE:
-            raise
+    return _unless_gone(partial(client.workflow_service.describe_workflow_execution, request, retry=True))
 
 
 async def _schedules(client: Client, marks: Marks) -> AsyncIterator[AsyncIterator[ProtoMessage]]:
-    token = b""
-    while True:
-        page = await client.workflow_service.list_schedules(
-            ListSchedulesRequest(namespace=client.namespace, maximum_page_size=_PAGE, next_page_token=token),
-            retry=True,
-        )
+    def ask(token: bytes) -> Awaitable[Any]:
+        request = ListSchedulesRequest(namespace=client.namespace, maximum_page_size=_PAGE, next_page_token=token)
+        return client.workflow_service.list_schedules(request, retry=True)
+
+    async for page in _all_pages(ask):
         for entry in page.schedules:
             yield _schedule(client, marks, entry.schedule_id)
-        token = page.next_page_token
-        if not token:
-            return
 
 
 async def _schedule(client: Client, marks: Marks, schedule_id: str) -> AsyncIterator[ProtoMessage]:
     request = DescribeScheduleRequest(namespace=client.namespace, schedule_id=schedule_id)
-    try:
-        yield await client.workflow_service.describe_schedule(request, retry=True)
-    except RPCError as error:
-        if error.status not in _GONE:
-            raise
+    async for message in _unless_gone(partial(client.workflow_service.describe_schedule, request, retry=True)):
+        yield message
     # A run gets the last result of the runs before it, even of one that the server has no more. The server knows
     # it in a workflow of its own, deep in messages of its own, where the reference is as it was.
-    async for message in _pages(client, Execution(workflow_id=f"temporal-sys-scheduler:{schedule_id}")):
+    async for message in _events(client, Execution(workflow_id=f"temporal-sys-scheduler:{schedule_id}")):
         for payload in payloads(message):
             marks.digests |= {found.decode() for found in _DIGEST.findall(payload.data)}
 
 
 async def _activities(client: Client) -> AsyncIterator[AsyncIterator[ProtoMessage]]:
     """Yield standalone activities; there are none on a server that doesn't know them."""
-    token = b""
-    while True:
+
+    def ask(token: bytes) -> Awaitable[Any]:
         request = ListActivityExecutionsRequest(namespace=client.namespace, page_size=_PAGE, next_page_token=token)
-        try:
-            page = await client.workflow_service.list_activity_executions(request, retry=True)
-        except RPCError as error:
-            if error.status in _UNKNOWN:
-                return
+        return client.workflow_service.list_activity_executions(request, retry=True)
+
+    try:
+        async for page in _all_pages(ask):
+            for info in page.executions:
+                yield _activity(client, info)
+    except RPCError as error:
+        if error.status not in _UNKNOWN:
             raise
-        for info in page.executions:
-            yield _activity(client, info)
-        token = page.next_page_token
-        if not token:
-            return
 
 
-async def _activity(client: Client, info: Any) -> AsyncIterator[ProtoMessage]:
+def _activity(client: Client, info: Any) -> AsyncIterator[ProtoMessage]:
     request = DescribeActivityExecutionRequest(
         namespace=client.namespace,
         activity_id=info.activity_id,
@@ -246,8 +247,4 @@ async def _activity(client: Client, info: Any) -> AsyncIterator[ProtoMessage]:
         include_heartbeat_details=True,
         include_last_failure=True,
     )
-    try:
-        yield await client.workflow_service.describe_activity_execution(request, retry=True)
-    except RPCError as error:
-        if error.status not in _GONE:
-            raise
+    return _unless_gone(partial(client.workflow_service.describe_activity_execution, request, retry=True))

@@ -8,7 +8,8 @@ age, never takes what was just referred to again, our clients make such an objec
 
 import asyncio
 import re
-from contextlib import AsyncExitStack
+from collections.abc import Callable, Generator
+from contextlib import AsyncExitStack, contextmanager
 from datetime import timedelta
 from importlib.util import find_spec
 from typing import Any, Protocol
@@ -70,6 +71,29 @@ def _is_installed(module: str) -> bool:
         return find_spec(module) is not None
     except ModuleNotFoundError:
         return False
+
+
+@contextmanager
+def telling(
+    bucket: str, done: str, errors: tuple[type[Exception], ...], line: Callable[[Any], str]
+) -> Generator[None]:
+    """Turn what goes wrong with a bucket into one error.
+
+    Args:
+        bucket: Its name.
+        done: What was being done with it.
+        errors: Those of the store's client.
+        line: Returns what one of them says, in a line.
+
+    Raises:
+        StorageError: Not retryable.
+    """
+    try:
+        yield
+    except TimeoutError:
+        raise StorageError(f"The bucket {bucket!r} can't be {done}: it takes too long.") from None
+    except errors as error:
+        raise StorageError(f"The bucket {bucket!r} can't be {done}: {line(error)}.") from None
 
 
 class Names:

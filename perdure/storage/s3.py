@@ -10,8 +10,8 @@ takes half a second, so it is done late.
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Generator, Sequence
-from contextlib import AsyncExitStack, contextmanager, suppress
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AbstractContextManager, AsyncExitStack, suppress
 from email.utils import parsedate_to_datetime
 from typing import Any, cast
 
@@ -19,7 +19,7 @@ from temporalio.contrib.aws.s3driver import S3StorageDriverClient
 
 from perdure.errors import StorageError
 from perdure.storage.place import Stored
-from perdure.storage.remote import LEAST_AGE, RENEW_SECONDS, Lazy, Names
+from perdure.storage.remote import LEAST_AGE, RENEW_SECONDS, Lazy, Names, telling
 
 WORD = "perdure.sweep"
 """What a collection puts below the prefix of a namespace while it deletes."""
@@ -212,16 +212,10 @@ class S3Place:
             api = await self._client.api()
             return await api.list_objects_v2(Bucket=self._bucket, Prefix=self._names.prefix, **options)
 
-    @contextmanager
-    def _told(self, done: str) -> Generator[None]:
+    def _told(self, done: str) -> AbstractContextManager[None]:
         from botocore.exceptions import BotoCoreError, ClientError  # pyright: ignore[reportMissingTypeStubs]
 
-        try:
-            yield
-        except TimeoutError:
-            raise StorageError(f"The bucket {self._bucket!r} can't be {done}: it takes too long.") from None
-        except (BotoCoreError, ClientError) as error:
-            raise StorageError(f"The bucket {self._bucket!r} can't be {done}: {_line(error)}.") from None
+        return telling(self._bucket, done, (BotoCoreError, ClientError), _line)
 
 
 def time_of(answer: Any) -> float:
