@@ -8,7 +8,7 @@ is for a worker that died, and whoever fails for another reason says itself how 
 import asyncio
 from collections.abc import Callable, Sequence
 from datetime import timedelta
-from typing import Any, TypeVar
+from typing import Any, Final, TypedDict, TypeVar
 from weakref import WeakValueDictionary
 
 from pydantic_core import to_json
@@ -94,6 +94,12 @@ _SPECS: WeakValueDictionary[str, AgentSpec] = WeakValueDictionary()
 _WAIT = ActivityCancellationType.WAIT_CANCELLATION_COMPLETED
 
 
+class _Times(TypedDict):
+    start_to_close_timeout: timedelta
+    schedule_to_close_timeout: timedelta
+    retry_policy: RetryPolicy
+
+
 def _retries(maximum_attempts: int) -> RetryPolicy:
     return RetryPolicy(
         initial_interval=timedelta(milliseconds=200),
@@ -101,6 +107,20 @@ def _retries(maximum_attempts: int) -> RetryPolicy:
         maximum_attempts=maximum_attempts,
         non_retryable_error_types=_NEVER_RETRIED,
     )
+
+
+_LOOKING_UP: Final[_Times] = {
+    "start_to_close_timeout": timedelta(seconds=10),
+    "schedule_to_close_timeout": timedelta(minutes=1),
+    "retry_policy": _retries(5),
+}
+"""For a local activity that asks the worker what it knows."""
+_READING: Final[_Times] = {
+    "start_to_close_timeout": timedelta(minutes=2),
+    "schedule_to_close_timeout": timedelta(hours=1),
+    "retry_policy": _retries(100),
+}
+"""For an activity that reads what other runs have recorded."""
 
 
 async def load_agent(request: LoadAgentRequest) -> AgentSpec:
@@ -134,9 +154,7 @@ async def first_attributes(request: FirstAttributesRequest) -> FirstAttributes:
         FIRST_ATTRIBUTES,
         request,
         result_type=FirstAttributes,
-        start_to_close_timeout=timedelta(seconds=10),
-        schedule_to_close_timeout=timedelta(minutes=1),
-        retry_policy=_retries(5),
+        **_LOOKING_UP,
         summary=f"what runs of {request.agent} are found by",
     )
 
@@ -147,9 +165,7 @@ async def copy_conversation(request: CopyConversationRequest) -> CopyConversatio
         COPY_CONVERSATION,
         request,
         result_type=CopyConversationResult,
-        start_to_close_timeout=timedelta(minutes=2),
-        schedule_to_close_timeout=timedelta(hours=1),
-        retry_policy=_retries(100),
+        **_READING,
         summary=f"messages from {request.start}",
     )
     return result if result.spec is None else result.model_copy(update={"spec": _shared(result.spec)})
@@ -239,9 +255,7 @@ async def check_plan(request: CheckPlanRequest) -> CheckPlanResult:
         CHECK_PLAN,
         request,
         result_type=CheckPlanResult,
-        start_to_close_timeout=timedelta(seconds=10),
-        schedule_to_close_timeout=timedelta(minutes=1),
-        retry_policy=_retries(5),
+        **_LOOKING_UP,
         summary="check the plan" if request.amendment is None else "check the amendment",
     )
 
@@ -252,9 +266,7 @@ async def describe_agents(planner: str) -> DescribeAgentsResult:
         DESCRIBE_AGENTS,
         planner,
         result_type=DescribeAgentsResult,
-        start_to_close_timeout=timedelta(seconds=10),
-        schedule_to_close_timeout=timedelta(minutes=1),
-        retry_policy=_retries(5),
+        **_LOOKING_UP,
         summary=f"agents for {planner}",
     )
 
@@ -265,9 +277,7 @@ async def read_output(request: ReadOutputRequest) -> ReadOutputResult:
         READ_OUTPUT,
         request,
         result_type=ReadOutputResult,
-        start_to_close_timeout=timedelta(minutes=2),
-        schedule_to_close_timeout=timedelta(hours=1),
-        retry_policy=_retries(100),
+        **_READING,
         summary=f"output of {request.workflow_id}",
     )
 
@@ -290,9 +300,7 @@ async def find_earlier() -> FindEarlierResult:
     return await workflow.execute_activity(
         FIND_EARLIER,
         result_type=FindEarlierResult,
-        start_to_close_timeout=timedelta(minutes=2),
-        schedule_to_close_timeout=timedelta(hours=1),
-        retry_policy=_retries(100),
+        **_READING,
         summary="child runs of before the reset",
     )
 
@@ -303,9 +311,7 @@ async def resume_run(request: ResumeRunRequest) -> ResumeRunResult:
         RESUME_RUN,
         request,
         result_type=ResumeRunResult,
-        start_to_close_timeout=timedelta(minutes=2),
-        schedule_to_close_timeout=timedelta(hours=1),
-        retry_policy=_retries(100),
+        **_READING,
         summary=f"keep {request.run.workflow_id}",
     )
 
@@ -316,9 +322,7 @@ async def read_page(request: ReadPageRequest) -> ReadPageResult:
         READ_PAGE,
         request,
         result_type=ReadPageResult,
-        start_to_close_timeout=timedelta(minutes=2),
-        schedule_to_close_timeout=timedelta(hours=1),
-        retry_policy=_retries(100),
+        **_READING,
         summary=f"outcomes from item {request.start}",
     )
 
@@ -384,9 +388,7 @@ async def open_wait() -> OpenWaitResult:
         return await workflow.execute_local_activity(
             OPEN_WAIT,
             result_type=OpenWaitResult,
-            start_to_close_timeout=timedelta(seconds=10),
-            schedule_to_close_timeout=timedelta(minutes=1),
-            retry_policy=_retries(5),
+            **_LOOKING_UP,
         )
     except FailureError as error:
         if is_cancelled_exception(error):

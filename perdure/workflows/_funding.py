@@ -5,7 +5,7 @@ from functools import partial
 
 from temporalio.common import TypedSearchAttributes
 
-from perdure.contracts.budget import NOTHING, SETTLED, Amount, Uncounted, settled_in
+from perdure.contracts.budget import NONE_UNCOUNTED, NOTHING, SETTLED, Amount, Uncounted, settled_in
 from perdure.contracts.limits import Limits
 from perdure.contracts.run import EarlierRun, RunInput, RunResult
 from perdure.errors import PerdureError
@@ -69,7 +69,7 @@ async def run_funded(
 
 async def _run_uncounted(run: Callable[..., Awaitable[RunResult]], note: Callable[[Uncounted], None]) -> RunResult:
     """Run a child that no limit counts; its parent may get one later."""
-    taken: Uncounted | None = Uncounted()
+    taken: Uncounted | None = NONE_UNCOUNTED
 
     def note_start() -> None:
         nonlocal taken
@@ -77,7 +77,7 @@ async def _run_uncounted(run: Callable[..., Awaitable[RunResult]], note: Callabl
 
     try:
         result = await run(on_started=note_start)
-        taken = Uncounted(taken=result.counters.taken) + (result.below or Uncounted())
+        taken = Uncounted(taken=result.counters.taken) + (result.below or NONE_UNCOUNTED)
         return result
     except PerdureError as error:
         settled = settled_in(error.attributes)
