@@ -1,6 +1,7 @@
 """What the web UI shows of an open run: its current details, in Markdown. Workflow side; pure.
 
-Temporal's UI asks the workflow for them by a query: they are in no history, and replay knows nothing of them.
+Temporal's UI asks the workflow for them by a query: they are in no history, and replay knows nothing of them. So
+they are made when they are asked for, and a turn takes no time for them.
 """
 
 import asyncio
@@ -34,15 +35,14 @@ class ChildRuns:
     """The child runs of a workflow, as its details tell of them.
 
     Attributes:
-        on_change: Called when one begins or ends; by default it writes the details of a workflow that has none.
+        on_change: Called when one begins or ends.
     """
 
     def __init__(self) -> None:
         """There are none yet."""
-        self.on_change: Callable[[], None] = self._show
+        self.on_change: Callable[[], None] = lambda: None
         self._open: dict[str, _Open] = {}
         self._ended: Counter[str] = Counter()
-        self._written = ""
 
     @contextmanager
     def entered(self, workflow_id: str, agent: str) -> Generator[Callable[[str], None]]:
@@ -76,10 +76,10 @@ class ChildRuns:
             lines.append(f"- before: {numbers}")
         return "\n".join(lines)
 
-    def _show(self) -> None:
-        if workflow.get_current_details() in ("", self._written):
-            self._written = f"Child runs\n\n{self.told()}"
-            workflow.set_current_details(self._written)
+    def details(self) -> str:
+        """Return the details of a workflow that has none of its own."""
+        told = self.told()
+        return f"Child runs\n\n{told}" if told else ""
 
 
 def agent_details(status: RunStatus, runs: str) -> str:

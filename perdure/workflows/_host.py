@@ -122,6 +122,7 @@ class Host:
         pause: Whether it is paused, and all that is below it.
         trace: The span of the run, on a worker that traces.
         child_runs: What the web UI shows of its child runs.
+        details: Returns all that the web UI shows of it, where the workflow has set nothing itself.
     """
 
     def __init__(self) -> None:
@@ -142,6 +143,7 @@ class Host:
         self.pause = Pause()
         self.trace: RunTrace | None = None
         self.child_runs = ChildRuns()
+        self.details: Callable[[], str] = self.child_runs.details
         self._numbers: Counter[str] = Counter()
         self._conversations: dict[str, Conversation] = {}
         self._specs: dict[str, AgentSpec] = {}

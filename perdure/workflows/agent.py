@@ -110,8 +110,6 @@ class AgentWorkflow:
         self._end: RunState | None = None
         self._waits = WaitBook(None if carried is None else carried.waits)
         self._has_waited = self._waits.run_state() is not None
-        self._is_stale = False
-        """Whether the details are to be written at the end of this step."""
         self._early_answers: list[LeaseAnswer] = []
         self._base_events = 0
         self._base_bytes = 0
@@ -127,6 +125,7 @@ class AgentWorkflow:
             current_host().pause.restore(is_on=request.carried.is_paused, seq=request.carried.pause_seq)
         current_host().pause.on_change = self._show
         current_host().child_runs.on_change = self._show
+        current_host().details = self._details
         with typed_failures():
             try:
                 result = await self._work(request)
@@ -409,7 +408,7 @@ class AgentWorkflow:
         write_attributes(self._loop.spec.search_attributes if self._loop is not None else (), **values)
 
     def _show(self) -> None:
-        """Tell that the run waits, for whoever lists runs; and have its details written once this step is done."""
+        """Tell that the run waits, for whoever lists runs."""
         state = self._state()
         trace = current_host().trace
         if trace is not None:
@@ -417,14 +416,9 @@ class AgentWorkflow:
         self._has_waited = self._has_waited or state.startswith("waiting_") or state in ("paused", "idle")
         if self._has_waited and self._end is None and state != told_state():
             self._write_attributes(PerdureState=state, **sums_told(self._sums))
-        if not self._is_stale:  # a step changes them several times, and the web UI sees the last
-            self._is_stale = True
-            asyncio.get_running_loop().call_soon(self._write_details)
 
-    def _write_details(self) -> None:
-        """Write the run's details for the web UI, in Markdown."""
-        self._is_stale = False
-        workflow.set_current_details(agent_details(self.status(), current_host().child_runs.told()))
+    def _details(self) -> str:
+        return agent_details(self.status(), current_host().child_runs.told())
 
     @workflow.query(name=STATUS_QUERY)
     def status(self) -> RunStatus:

@@ -15,6 +15,7 @@ from temporalio.common import SearchAttributeKey
 from temporalio.worker import (
     ContinueAsNewInput,
     ExecuteWorkflowInput,
+    HandleQueryInput,
     HandleSignalInput,
     HandleUpdateInput,
     Interceptor,
@@ -33,6 +34,8 @@ from perdure.workflows._guard import bound_clean_up, typed_failures
 from perdure.workflows._headers import read_header, write_header
 from perdure.workflows._host import Reset, answer_outside, current_host
 
+_METADATA_QUERY = "__temporal_workflow_metadata"
+"""Temporal's own, by which its web UI asks for the details of a run."""
 _TENANT = SearchAttributeKey.for_keyword("PerdureTenant")
 
 
@@ -95,6 +98,12 @@ class _Inbound(WorkflowInboundInterceptor):
             await outcomes.flush()
             await funds.settle_up()
             return result
+
+    async def handle_query(self, input: HandleQueryInput) -> Any:
+        answer = await super().handle_query(input)
+        if input.query == _METADATA_QUERY and not answer.current_details:
+            answer.current_details = current_host().details()
+        return answer
 
     async def handle_signal(self, input: HandleSignalInput) -> None:
         with typed_failures():

@@ -1,5 +1,8 @@
 """`PlanWorkflow`: a plan as a run of its own. Workflow side; outside of the sandbox, as `AgentWorkflow` is."""
 
+from collections.abc import Callable
+from functools import partial
+
 from pydantic import ValidationError
 from pydantic_core import to_json
 from temporalio import workflow
@@ -27,12 +30,12 @@ class PlanWorkflow:
 
     def __init__(self) -> None:
         """Nothing is at work yet."""
-        self._told = ""
+        self._told: Callable[[], str] = str
 
     @workflow.run
     async def run(self, request: PlanRunInput) -> PlanResult:
         """Return what became of every task; outputs that don't fit into 1 MB are left in their runs."""
-        current_host().child_runs.on_change = self._draw
+        current_host().details = self._details
         with typed_failures():
             state = await execute_plan(
                 await self._plan(request),
@@ -43,7 +46,7 @@ class PlanWorkflow:
             result = _result(state, room=_MAX_RESULT_BYTES)
             if not request.synthesiser:
                 return result
-            self._tell(f"{escaped(request.synthesiser)} answers")
+            self._told = lambda: f"{escaped(request.synthesiser)} answers"
             goal = request.goal or state.plan.title
             answered = await ask_synthesiser(goal, request.synthesiser, result)
             room = _MAX_RESULT_BYTES - len(to_json(answered.answer))
@@ -55,7 +58,7 @@ class PlanWorkflow:
             return request.plan if is_named else request.plan.model_copy(update={"planner": request.planner})
         if not request.planner:
             raise InvalidInputError("PlanWorkflow needs a plan, or a planner that writes one.")
-        self._tell(f"{escaped(request.planner)} writes the plan")
+        self._told = lambda: f"{escaped(request.planner)} writes the plan"
         return await write_plan(request.goal, planner=request.planner)
 
     @workflow.update(name=AMEND_PLAN_UPDATE)
@@ -81,17 +84,16 @@ class PlanWorkflow:
         return current_host()
 
     def _show(self, state: PlanState) -> None:
-        """Write how the plan stands for the web UI."""
-        title = f"**{escaped(state.plan.title)}** · " if state.plan.title else ""
-        tasks = " · ".join(f"{len(names)} {each}" for each, names in state.by_state().items())
-        self._tell(title + tasks)
+        self._told = partial(_progress, state)
 
-    def _tell(self, text: str) -> None:
-        self._told = text
-        self._draw()
+    def _details(self) -> str:
+        return "\n\n".join(filter(None, (self._told(), current_host().child_runs.told())))
 
-    def _draw(self) -> None:
-        workflow.set_current_details("\n\n".join(filter(None, (self._told, current_host().child_runs.told()))))
+
+def _progress(state: PlanState) -> str:
+    """Return how a plan stands."""
+    title = f"**{escaped(state.plan.title)}** · " if state.plan.title else ""
+    return title + " · ".join(f"{len(names)} {each}" for each, names in state.by_state().items())
 
 
 def _result(state: PlanState, *, room: int) -> PlanResult:

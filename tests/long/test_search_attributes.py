@@ -23,9 +23,12 @@ from perdure.client import PerdureClient
 from perdure.client._cost import CostReport
 from perdure.connection import connect
 from perdure.contracts.messages import Message
+from perdure.contracts.names import PLAN_WORKFLOW
+from perdure.contracts.plan import Plan, PlanRunInput
 from perdure.devserver import DevServer
 from perdure.errors import InvalidInputError
 from perdure.testing import ScriptedModel, calls
+from tests.support.details_workflow import Own
 from tests.support.workers import worker
 
 
@@ -185,6 +188,36 @@ async def test_details_name_child_runs_with_links_where_the_address_is_known(tem
         child = f"{run.workflow_id}/helper-1".replace("/", "%2F")
         assert f"- [helper-1](http://ui.example:8233/namespaces/default/workflows/{child}/" in told
         await served.terminate(run.workflow_id, reason="the test is over")
+
+
+@pytest.mark.parametrize("own", ["what I say", ""])
+async def test_details_of_a_users_own_workflow_stay_its_own(own: str, temporal: Client) -> None:
+    app = App(
+        agents=[Agent("helper", model="slow:x")],
+        workflows=[Own],
+        providers=[ScriptedModel(["helped"], name="slow", delay_seconds=30)],
+    )
+    async with worker(app, temporal, grace_period_seconds=0.1) as served:
+        id = (await served.start_workflow("Own", [own])).workflow_id
+        expected = own or "- helper-1 · helper"
+        async with asyncio.timeout(30):
+            while expected not in (told := await details(served, id)):
+                await asyncio.sleep(0.1)
+        assert told == (own or "Child runs\n\n- helper-1 · helper")
+        await served.terminate(id, reason="the test is over")
+
+
+async def test_details_of_a_plan_tell_its_tasks(temporal: Client) -> None:
+    async with worker(dear_app(), temporal, grace_period_seconds=0.1) as served:
+        tasks = [{"id": "a", "agent": "helper"}, {"id": "b", "agent": "helper", "needs": ["a"]}]
+        plan = Plan.model_validate({"title": "Two", "tasks": [{**each, "input": "help"} for each in tasks]})
+        id = (await served.start_workflow(PLAN_WORKFLOW, [PlanRunInput(plan=plan)])).workflow_id
+        async with asyncio.timeout(30):
+            while "1 running" not in (told := await details(served, id)) or "/a" not in told:
+                await asyncio.sleep(0.1)
+        assert told.startswith("**Two** · ")
+        assert "1 waiting" in told
+        await served.terminate(id, reason="the test is over")
 
 
 BARE = "bare"
