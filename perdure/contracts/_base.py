@@ -31,24 +31,25 @@ class Contract(BaseModel):
         validate_by_alias=True,
     )
 
-    _omitted: ClassVar[dict[str, tuple[str, Any]]] = {}
+    _omitted: ClassVar[tuple[tuple[str, str, Any], ...]] = ()
 
     @classmethod
     def __pydantic_init_subclass__(cls, **_: Any) -> None:
         """Collect the fields that are left out when they hold their default."""
-        cls._omitted = {
-            name: (field.serialization_alias or field.alias or name, field.default)
+        cls._omitted = tuple(
+            (name, field.serialization_alias or field.alias or name, field.default)
             for name, field in cls.model_fields.items()
             if not field.is_required() and field.default_factory is None and name != "kind"
-        }
+        )
 
     @model_serializer(mode="wrap")
     def _omit_defaults(self, handler: SerializerFunctionWrapHandler, info: SerializationInfo) -> dict[str, Any]:
         data: dict[str, Any] = handler(self)
         if info.context == WHOLE:
             return data
-        for name, (written, default) in self._omitted.items():
-            if getattr(self, name) == default:
+        values = self.__dict__
+        for name, written, default in self._omitted:
+            if values[name] == default:
                 data.pop(written, None)
         return data
 

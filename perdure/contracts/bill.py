@@ -29,10 +29,14 @@ class Bill(Contract):
         """Return the bill with a call more; one that cost nothing, since another run had paid it, is none."""
         if usage == NO_USAGE:
             return self
-        items = {(item.agent, item.model): item for item in self.items}
-        known = items.get((agent, model), BillItem(agent=agent, model=model))
-        items[agent, model] = known.model_copy(update={"usage": known.usage + usage})
-        return self.model_copy(update={"items": tuple(items.values())})
+        items = list(self.items)
+        for index, item in enumerate(items):
+            if item.agent == agent and item.model == model:
+                items[index] = BillItem(agent=agent, model=model, usage=item.usage + usage)
+                break
+        else:
+            items.append(BillItem(agent=agent, model=model, usage=usage))
+        return Bill(items=tuple(items), is_reset=self.is_reset)
 
 
 class CarriedBill(Contract):

@@ -44,7 +44,7 @@ class Usage(Contract):
     def priced(self, price: Price | None) -> "Usage":
         """Return the same usage with its cost at `price`."""
         if price is None:
-            return self.model_copy(update={"cost_usd": None})
+            return self if self.cost_usd is None else self.model_copy(update={"cost_usd": None})
         plain = self.input_tokens - self.cached_tokens - self.cache_write_tokens
         cached = price.input_usd if price.cached_input_usd is None else price.cached_input_usd
         write = price.input_usd if price.cache_write_usd is None else price.cache_write_usd

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from temporalio import workflow
@@ -25,6 +26,19 @@ _UNCOUNTED_PATCH = "perdure.uncounted"
 """Before there was this, a limit that was set later did not know of subagents that were over."""
 _SUMMARISER_PATCH = "perdure.summariser-price"
 """Before there was this, a summariser without a price took nothing of a limit in dollars."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Bounds:
+    """What follows from limits: it is asked for several times a turn, and changes hardly ever."""
+
+    raised: Limits
+    spec: AgentSpec
+    limits: Limits
+    counted: Limits
+    """The limits that are reached by counting; the others hold by reservations, and by the clock."""
+    budget: Budget
+    """What reservations keep."""
 
 
 class Allowance:
@@ -53,11 +67,11 @@ class Allowance:
         """Go on with what was raised, and an account if there is one."""
         self.spec = spec
         self.raised = raised or Limits()
-        self._limits = self.raised, spec, self.raised.over(spec.limits)
         self.uncounted = uncounted
         self.meter = None if account is None else Meter(account, conversation)
         self.clock = Clock(self._own_time, self._ledger)
         self._is_shared = spec.shares_limits
+        self._bounds = self._new_bounds()
         self._conversation = conversation
         self._started_at = started_at
         self._counters = counters
@@ -69,11 +83,23 @@ class Allowance:
     @property
     def limits(self) -> Limits:
         """What holds now: what was set while the run was open, else what it is pinned to."""
-        raised, spec, limits = self._limits
-        if raised is not self.raised or spec is not self.spec:  # it is asked for several times a turn
-            limits = self.raised.over(self.spec.limits)
-            self._limits = self.raised, self.spec, limits
-        return limits
+        return self._current().limits
+
+    def _current(self) -> _Bounds:
+        if self._bounds.raised is not self.raised or self._bounds.spec is not self.spec:
+            self._bounds = self._new_bounds()
+        return self._bounds
+
+    def _new_bounds(self) -> _Bounds:
+        limits = self.raised.over(self.spec.limits)
+        names = (*(_RESERVED if self.spec.is_metered else ()), *(_SHARED if self._is_shared else ()))
+        return _Bounds(
+            raised=self.raised,
+            spec=self.spec,
+            limits=limits,
+            counted=limits.model_copy(update=dict.fromkeys(names)) if names else limits,
+            budget=budget_of(self._reserved(limits)),
+        )
 
     def set(self, given: Limits) -> None:
         """Change limits of the open run."""
@@ -101,8 +127,8 @@ class Allowance:
             UserError: A price is not known that must be. Not retryable.
         """
         self.clock.left()  # first: a wait for another limit ends with the time
-        counters = self._counters().model_copy(update={"turns": turns})
-        limit = limit_reached(self._counted(), counters, workflow.now() - self._started_at)
+        elapsed = workflow.now() - self._started_at
+        limit = limit_reached(self._current().counted, self._counters(), elapsed, turns=turns)
         if limit is not None:
             raise LimitReached(limit)
         meter = self.open_meter() if self._is_shared else None
@@ -112,8 +138,9 @@ class Allowance:
     def open_meter(self) -> Meter | None:
         """Return what pays for the next call; None where no limit of money, tokens, calls or shared time holds."""
         if self.meter is None and self.spec.is_metered:
-            ledger = Ledger(spent=self._taken(), budget=budget_of(self._reserved(self.limits)))
-            if ledger.budget.is_bound or self._own_time() is not None:
+            below, budget = self._below(), self._current().budget
+            if budget.is_bound or self._own_time() is not None:
+                ledger = Ledger(spent=self._counters().taken + below, budget=budget)
                 self.meter = Meter(self._new_account(ledger), self._conversation)
                 self._tell_time(self.meter.account)
         if self.meter is not None and self.meter.account.budget.cost_usd is not None:
@@ -129,9 +156,9 @@ class Allowance:
         """Remember what a subagent took that is over."""
         self.uncounted += taken
 
-    def _taken(self) -> Amount:
-        taken, below = self._counters().taken, self.uncounted.taken
-        return taken + below if below != NOTHING and workflow.patched(_UNCOUNTED_PATCH) else taken
+    def _below(self) -> Amount:
+        below = self.uncounted.taken
+        return below if below != NOTHING and workflow.patched(_UNCOUNTED_PATCH) else NOTHING
 
     async def room_for_tools(self, count: int, made: int) -> int:
         """Return how many of so many tool calls may be made, after those that were."""
@@ -183,11 +210,6 @@ class Allowance:
             return self.meter.account.could_get(reached.need)
         is_time = self.clock.is_inherited and reached.limit == self.clock.limit
         return self.meter.account.ledger.lease if is_time else None
-
-    def _counted(self) -> Limits:
-        """Return the limits that are reached by counting; the others hold by reservations, and by the clock."""
-        names = (*(_RESERVED if self.spec.is_metered else ()), *(_SHARED if self._is_shared else ()))
-        return self.limits.model_copy(update=dict.fromkeys(names)) if names else self.limits
 
     def _reserved(self, limits: Limits) -> Limits:
         """Return limits without those that an account of before did not count."""

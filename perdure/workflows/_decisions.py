@@ -4,6 +4,7 @@ import json
 from collections.abc import Sequence
 from datetime import timedelta
 from decimal import Decimal
+from functools import lru_cache
 from typing import Any
 
 from perdure.contracts.calls import CallModelRequest, CallModelResult
@@ -12,7 +13,6 @@ from perdure.contracts.messages import Message, ToolCallPart, tool_message, user
 from perdure.contracts.run import Counters
 from perdure.contracts.spec import FINAL_OUTPUT_TOOL, AgentSpec
 from perdure.contracts.texts import one_line
-from perdure.contracts.usage import NO_USAGE
 from perdure.errors import suggest
 
 AUTHOR = "perdure"
@@ -20,10 +20,19 @@ _UNKNOWN_COST = Decimal("Infinity")
 """What counts as spent when a vendor did not say what a call used: no limit in dollars holds any more."""
 
 
-def limit_reached(limits: Limits, counters: Counters, elapsed: timedelta) -> str | None:
-    """Return the first limit that leaves no room for another turn, as `name=value`."""
+def limit_reached(
+    limits: Limits, counters: Counters, elapsed: timedelta, *, turns: int | None = None
+) -> str | None:
+    """Return the first limit that leaves no room for another turn, as `name=value`.
+
+    Args:
+        limits: What holds.
+        counters: What the run took.
+        elapsed: Since it began.
+        turns: Those that `max_turns` is about, where it is not all of them.
+    """
     used: dict[str, Any] = {
-        "max_turns": counters.turns,
+        "max_turns": counters.turns if turns is None else turns,
         "max_model_calls": counters.model_calls,
         "max_tool_calls": counters.tool_calls,
         "max_total_tokens": counters.usage.total_tokens,
@@ -46,7 +55,7 @@ def after_model(counters: Counters, result: CallModelResult) -> Counters:
             "usage": counters.usage + result.usage,
             "unusable": counters.unusable + 1 if result.problem else 0,
             "saved_model_calls": counters.saved_model_calls + (result.saved is not None),
-            "saved_usage": counters.saved_usage + (result.saved or NO_USAGE),
+            "saved_usage": counters.saved_usage if result.saved is None else counters.saved_usage + result.saved,
         }
     )
 
@@ -126,12 +135,18 @@ def last_call(limit: str) -> Message:
 
 def call_summary(call: ToolCallPart) -> str:
     """Return a call as a person would write it, on one short line."""
+    return _summary(call.name, call.arguments)
+
+
+@lru_cache(maxsize=8)
+def _summary(name: str, arguments: str) -> str:
+    """A turn wants it twice: for the run's details, and for the activity."""
     try:
-        arguments = json.loads(call.arguments or "{}")
-        shown = ", ".join(f"{name}={json.dumps(value)}" for name, value in arguments.items())
+        given = json.loads(arguments or "{}")
+        shown = ", ".join(f"{key}={json.dumps(value)}" for key, value in given.items())
     except (ValueError, AttributeError, RecursionError):
-        shown = call.arguments
-    return one_line(f"{call.name}({shown})")
+        shown = arguments
+    return one_line(f"{name}({shown})")
 
 
 def model_summary(turn: int, spec: AgentSpec, request: CallModelRequest) -> str:

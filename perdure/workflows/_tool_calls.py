@@ -254,6 +254,9 @@ class ToolCalls:
         Who waits takes nobody's place at the gate. What waited before the run continued as new can be decided
         during a pause, as before; the call itself passes it at the gate.
         """
+        if tool.approval is None and tool.question is None:
+            await current_host().pause.passed()
+            return call
         id = self._wait_id(call)
         if not is_reopened(id):
             await current_host().pause.passed()
