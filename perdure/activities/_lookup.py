@@ -5,7 +5,7 @@ the workflow can't answer (its only worker is draining, its workflow task fails)
 that came. A query is strongly consistent here: the workflow task that scheduled the activity is complete.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 
 from temporalio import activity
@@ -60,12 +60,15 @@ class Lookup:
             ConversationUnavailableError: Retryable, and no attempt at the vendor.
         """
         found = await self._gather(key, count, new)
-        if digest and ConversationDigest(slot.digest for slot in found).told() != digest:
+        if digest and ConversationDigest([slot.digest for slot in found]).told() != digest:
             self.cache.forget(key)
             found = await self._gather(key, count, new)
         return found
 
     async def _gather(self, key: ConversationKey, count: int, new: Sequence[SlotMessage]) -> list[Slot]:
+        if not new and (all_known := _first(self.cache.get(key), count)) is not None:
+            self._hits += count
+            return all_known
         known = dict(self.cache.get(key))
         given = {each.slot: each for each in new if not each.sent}
         missing = [number for number in range(count) if number not in known and number not in given]
@@ -83,10 +86,11 @@ class Lookup:
             if number not in known or known[number].message != message:
                 fresh[number] = Slot(message)
         known.update(fresh)
-        if any(number not in known for number in range(count)):
+        found = _first(known, count)
+        if found is None:
             raise _unavailable(key, count)
         self.cache.put(key, fresh)
-        return [known[number] for number in range(count)]
+        return found
 
     async def slot(self, key: ConversationKey, number: int, *, digest: str = "") -> Slot:
         """Return one slot, as `slots` does; `digest` is that of its message."""
@@ -134,6 +138,14 @@ class Lookup:
         if spec is None:
             raise ConversationUnavailableError(f"The spec {digest} was not found.")
         return spec
+
+
+def _first(known: Mapping[int, Slot], count: int) -> list[Slot] | None:
+    """Return the first `count` slots; None where one of them is not there."""
+    try:
+        return [known[number] for number in range(count)]
+    except KeyError:
+        return None
 
 
 async def _query_messages(client: Client, key: ConversationKey, start: int, stop: int) -> dict[int, Message]:

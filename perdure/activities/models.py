@@ -231,25 +231,24 @@ class ModelActivities:
         self, provider: Provider, key: ConversationKey, slots: Sequence[Slot], *, is_metered: bool
     ) -> list[Fragment]:
         protocol = provider.protocol
-        fragments: list[Fragment] = []
         grown = 0
         for slot in slots:
-            fragment = slot.fragments.get(protocol)
-            if fragment is None:
-                message = await with_artifacts(slot.message)
-                if is_metered:
-                    check_artifacts(slot.message, message)
-                fragment = provider.encode(message, self._blobs.read)
-                slot.fragments[protocol] = fragment
-                grown += len(fragment.body)
-            fragments.append(fragment)
+            if protocol in slot.fragments:
+                continue
+            message = await with_artifacts(slot.message)
+            if is_metered:
+                check_artifacts(slot.message, message)
+            slot.fragments[protocol] = fragment = provider.encode(message, self._blobs.read)
+            grown += len(fragment.body)
         if grown:
             self._lookup.cache.grow(key, grown)
-        return fragments
+        return [slot.fragments[protocol] for slot in slots]
 
     def _judge(self, spec: AgentSpec, request: CallModelRequest, reply: ModelReply) -> CallModelResult:
         model = spec.models[request.model]
-        message = reply.message.model_copy(update={"model": model.name})
+        message = reply.message
+        if message.model != model.name:
+            message = message.model_copy(update={"model": model.name})
         usage = usage_of(reply, model.price, is_metered=request.is_metered)
         if len(message.to_bytes()) > MAX_REPLY_BYTES:
             problem = f"The reply was longer than {MAX_REPLY_BYTES} bytes. Answer more briefly."

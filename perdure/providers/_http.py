@@ -5,11 +5,12 @@ httpx's timeouts are per read, so they notice a stall but not a slow drip: a dea
 
 import asyncio
 import ssl
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator
-from contextlib import aclosing, asynccontextmanager, contextmanager, suppress
+from codecs import getincrementaldecoder
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass
 from functools import cache, lru_cache
-from typing import Any
+from typing import Any, ClassVar, cast
 
 import httpx
 from httpx_sse import EventSource
@@ -17,7 +18,7 @@ from httpx_sse import EventSource
 from perdure.errors import ModelCallError
 from perdure.providers._decode import BoundedBody, BrokenBodyError
 from perdure.providers._errors import VendorErrors
-from perdure.providers._transport import BROKEN, NewClient, fastest_client
+from perdure.providers._transport import BROKEN, NewTransport, environment_proxy, fastest_transport
 from perdure.providers._wire import loads
 
 DEFAULT_MAX_RESPONSE_BYTES = 16 * 1024 * 1024
@@ -26,6 +27,9 @@ _ERROR_BODY_SECONDS = 2.0
 _DRAIN_SECONDS = 0.05
 _CONNECT_SECONDS = 15.0
 _POOL_SIZE = 32
+_WRITE_BYTES = 100_000
+"""About how much of a body is given to the transport at once; it copies that, and large copies are slow."""
+_utf8 = getincrementaldecoder("utf-8")
 
 HeadSink = Callable[[list[tuple[bytes, bytes]]], None]
 """Is told the headers of an answer, whatever its status."""
@@ -43,18 +47,36 @@ class Bounds:
 class _RequestBody(httpx.AsyncByteStream):
     """A body that knows whether it was sent: only then can the vendor bill the call.
 
-    It is dropped then: a model thinks for minutes over a conversation that may take megabytes.
+    It is dropped then: a model thinks for minutes over a conversation that may take megabytes. For the same reason
+    it is never put together: some pieces are, and sent.
     """
 
-    def __init__(self, content: bytes) -> None:
-        self._content = content
-        self.size = len(content)
+    def __init__(self, pieces: list[bytes]) -> None:
+        self._pieces = pieces
+        self.size = sum(map(len, pieces))
         self.is_sent = False
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        content, self._content = self._content, b""
-        yield content
+        pieces, self._pieces = self._pieces, []
+        at_once = 1 + len(pieces) * _WRITE_BYTES // max(self.size, 1)
+        for start in range(0, len(pieces), at_once):
+            yield b"".join(pieces[start : start + at_once])
         self.is_sent = True
+
+
+class _Text:
+    """What `EventSource` reads of a response, without the layers of one."""
+
+    headers: ClassVar[dict[str, str]] = {"content-type": "text/event-stream"}
+
+    def __init__(self, body: BoundedBody) -> None:
+        self._body = body
+
+    async def aiter_text(self) -> AsyncIterator[str]:
+        decode = _utf8(errors="replace").decode
+        async for piece in self._body:
+            yield decode(piece)
+        yield decode(b"", final=True)
 
 
 class Answer:
@@ -76,8 +98,7 @@ class Answer:
         Raises:
             BrokenBodyError: an event holds no JSON.
         """
-        plain = httpx.Response(200, headers={"content-type": "text/event-stream"}, stream=self._body)
-        async with aclosing(EventSource(plain).aiter_sse()) as source:
+        async with aclosing(EventSource(cast("httpx.Response", _Text(self._body))).aiter_sse()) as source:
             async for event in source:
                 data = event.data.strip()
                 if data:
@@ -112,7 +133,8 @@ def _tls_context() -> ssl.SSLContext:
 
 @dataclass(slots=True)
 class _Pool:
-    client: httpx.AsyncClient
+    transport: httpx.AsyncBaseTransport
+    proxy: str | None
     in_use: int = 0
 
 
@@ -123,34 +145,26 @@ class HttpLayer:
     which at 1,000 open calls was 35 ms of CPU for each.
     """
 
-    def __init__(self, client: httpx.AsyncClient | None = None, *, new_client: NewClient = fastest_client) -> None:
-        self._given = client
-        self._new_client = new_client
+    def __init__(self, new_transport: NewTransport = fastest_transport) -> None:
+        self._new_transport = new_transport
         self._pools: list[_Pool] = []
 
     async def aclose(self) -> None:
-        """Close the connections, unless the client was given: then its owner does."""
+        """Close the connections."""
         pools, self._pools = self._pools, []
         for pool in pools:
-            await pool.client.aclose()
+            await pool.transport.aclose()
 
-    @contextmanager
-    def _client(self) -> Generator[httpx.AsyncClient]:
-        """Lend the client of the first pool that has room: few calls share few connections."""
-        if self._given is not None:
-            yield self._given
-            return
-        pool = next((pool for pool in self._pools if pool.in_use < _POOL_SIZE), None) or self._add_pool()
-        pool.in_use += 1
-        try:
-            yield pool.client
-        finally:
-            pool.in_use -= 1
-
-    def _add_pool(self) -> _Pool:
+    def _pool(self, url: httpx.URL) -> _Pool:
+        """Return the first pool for an address that has room: few calls share few connections."""
+        proxy = _proxy(url)
+        for pool in self._pools:
+            if pool.proxy == proxy and pool.in_use < _POOL_SIZE:
+                return pool
         limits = httpx.Limits(max_connections=None, max_keepalive_connections=_POOL_SIZE, keepalive_expiry=30)
-        self._pools.append(_Pool(self._new_client(_tls_context(), limits)))
-        return self._pools[-1]
+        pool = _Pool(self._new_transport(_tls_context(), limits, proxy), proxy)
+        self._pools.append(pool)
+        return pool
 
     @asynccontextmanager
     async def post(
@@ -158,7 +172,7 @@ class HttpLayer:
         url: str,
         *,
         headers: dict[str, str],
-        body: bytes,
+        body: list[bytes],
         bounds: Bounds,
         errors: VendorErrors,
         on_head: HeadSink | None = None,
@@ -172,11 +186,12 @@ class HttpLayer:
         del body
         try:
             request = _request(url, headers, content, bounds)
-        except (ValueError, httpx.InvalidURL) as error:
+            pool = self._pool(request.url)
+        except (ValueError, ImportError, httpx.InvalidURL) as error:
             raise errors.failed(f"the request can't be sent: {error}.", kind="fatal") from None
         deadline = asyncio.timeout(bounds.total_seconds)
         try:
-            async with deadline, self._exchange(request, bounds, errors, on_head) as answer:
+            async with deadline, _exchange(pool, request, bounds, errors, on_head) as answer:
                 yield answer
         except TimeoutError:
             if not deadline.expired():
@@ -188,20 +203,24 @@ class HttpLayer:
         except BROKEN as error:
             raise _transport_error(error, content.is_sent, bounds, errors) from None
 
-    @asynccontextmanager
-    async def _exchange(
-        self, request: httpx.Request, bounds: Bounds, errors: VendorErrors, on_head: HeadSink | None
-    ) -> AsyncGenerator[Answer]:
-        with self._client() as client:
-            response = await client.send(request, stream=True, follow_redirects=False)
+
+@asynccontextmanager
+async def _exchange(
+    pool: _Pool, request: httpx.Request, bounds: Bounds, errors: VendorErrors, on_head: HeadSink | None
+) -> AsyncGenerator[Answer]:
+    pool.in_use += 1
+    try:
+        response = await pool.transport.handle_async_request(request)
+        try:
             if on_head is not None:
                 on_head(response.headers.raw)
-            try:
-                if response.status_code != 200:
-                    raise await _vendor_error(response, errors)
-                yield Answer(response, bounds)
-            finally:
-                await response.aclose()
+            if response.status_code != 200:
+                raise await _vendor_error(response, errors)
+            yield Answer(response, bounds)
+        finally:
+            await response.aclose()
+    finally:
+        pool.in_use -= 1
 
 
 def _request(url: str, headers: dict[str, str], content: _RequestBody, bounds: Bounds) -> httpx.Request:
@@ -230,6 +249,11 @@ def _request(url: str, headers: dict[str, str], content: _RequestBody, bounds: B
 @lru_cache(maxsize=64)
 def _parsed(url: str) -> httpx.URL:
     return httpx.URL(url)
+
+
+@lru_cache(maxsize=64)
+def _proxy(url: httpx.URL) -> str | None:
+    return environment_proxy(url)
 
 
 async def _vendor_error(response: httpx.Response, errors: VendorErrors) -> ModelCallError:

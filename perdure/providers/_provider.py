@@ -86,7 +86,7 @@ class HttpProvider:
         """Send a request when it may go, and return what the reader makes of the answer."""
         body = self.body(request)
         gate = self._gates.gate(self.name, self._config.api_key())
-        async with gate.admit(len(body)) as admission:
+        async with gate.admit(sum(map(len, body))) as admission:
             posting = self._post(path, body, headers, request, errors=errors, on_head=admission.see)
             del body  # it may take megabytes, and a model thinks for minutes
             async with posting as answer:
@@ -100,14 +100,14 @@ class HttpProvider:
             admission.settle(finished.usage)
             return finished
 
-    def body(self, request: ModelRequest) -> bytes:
-        """Return the request's body."""
+    def body(self, request: ModelRequest) -> list[bytes]:
+        """Return the request's body, in pieces."""
         raise NotImplementedError
 
     def _post(
         self,
         path: str,
-        body: bytes,
+        body: list[bytes],
         headers: dict[str, str],
         request: ModelRequest,
         *,

@@ -2,34 +2,58 @@
 
 A streamed call takes a third of the CPU with aiohttp. It is the transport that the vendors' own packages offer
 (`openai[aiohttp]`, `anthropic[aiohttp]`).
+
+It is a transport rather than a client: a client looks for cookies, redirects and credentials of its own, none of
+which a call of a model may have, at a third of the request's cost.
 """
 
 import ssl
 from collections.abc import Callable
+from urllib.request import getproxies, proxy_bypass
 
 import httpx
 
-NewClient = Callable[[ssl.SSLContext, httpx.Limits], httpx.AsyncClient]
+NewTransport = Callable[[ssl.SSLContext, httpx.Limits, str | None], httpx.AsyncBaseTransport]
+"""Makes a transport; the last argument is the address of a proxy, if there is one."""
 
 
-def httpx_client(tls: ssl.SSLContext, limits: httpx.Limits) -> httpx.AsyncClient:
-    """Return a client with httpx's own transport."""
-    return httpx.AsyncClient(verify=tls, limits=limits, follow_redirects=False)
+def httpx_transport(tls: ssl.SSLContext, limits: httpx.Limits, proxy: str | None) -> httpx.AsyncBaseTransport:
+    """Return httpx's own transport."""
+    return httpx.AsyncHTTPTransport(verify=tls, limits=limits, proxy=proxy)
 
 
 try:
     import aiohttp
-    from httpx_aiohttp import HttpxAiohttpClient
+    from httpx_aiohttp import AiohttpTransport
 except ImportError:
     _foreign: tuple[type[Exception], ...] = ()
-    fastest_client = httpx_client
+    fastest_transport = httpx_transport
 else:
     _foreign = (aiohttp.ClientError,)
 
-    def fastest_client(tls: ssl.SSLContext, limits: httpx.Limits) -> httpx.AsyncClient:
-        """Return a client with the fastest transport that is installed."""
-        return HttpxAiohttpClient(verify=tls, limits=limits, follow_redirects=False)
+    def fastest_transport(
+        tls: ssl.SSLContext, limits: httpx.Limits, proxy: str | None
+    ) -> httpx.AsyncBaseTransport:
+        """Return the fastest transport that is installed."""
+        if proxy is not None and not proxy.startswith(("http://", "https://")):
+            return httpx_transport(tls, limits, proxy)  # aiohttp knows no SOCKS
+
+        def new_session() -> aiohttp.ClientSession:
+            connector = aiohttp.TCPConnector(ssl=tls, limit=0, keepalive_timeout=limits.keepalive_expiry)
+            return aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
+
+        address = None if proxy is None else httpx.Proxy(proxy)
+        return AiohttpTransport(verify=tls, limits=limits, proxy=address, client=new_session)
 
 
 BROKEN = (httpx.HTTPError, httpx.StreamError, *_foreign)
 """How an exchange breaks; aiohttp's own errors are not all translated."""
+
+
+def environment_proxy(url: httpx.URL) -> str | None:
+    """Return the proxy that HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY name for an address; None for none."""
+    proxies = getproxies()
+    proxy = proxies.get(url.scheme) or proxies.get("all")
+    if not proxy or proxy_bypass(url.netloc.decode("ascii")):
+        return None
+    return proxy if "://" in proxy else f"http://{proxy}"

@@ -3,7 +3,7 @@
 import re
 from base64 import b64encode
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from hashlib import sha256
 from json import loads as _stdlib_loads
 from typing import Any, cast
@@ -90,9 +90,23 @@ def data_url(media_type: str, data: bytes) -> str:
     return f"data:{media_type or 'application/octet-stream'};base64,{b64encode(data).decode()}"
 
 
-def json_object(fields: Iterable[tuple[str, bytes]]) -> bytes:
-    """Return a JSON object of members that are encoded already."""
-    return b"{" + b",".join(b"%b:%b" % (dumps(name), value) for name, value in fields) + b"}"
+def json_array(items: Sequence[bytes]) -> list[bytes]:
+    """Return the pieces of a JSON array of values that are encoded already."""
+    if not items:
+        return [b"[]"]
+    pieces = [b","] * (2 * len(items) + 1)
+    pieces[0], pieces[1::2], pieces[-1] = b"[", items, b"]"
+    return pieces
+
+
+def json_object(fields: Iterable[tuple[str, bytes | list[bytes]]]) -> list[bytes]:
+    """Return the pieces of a JSON object of members that are encoded already, or in pieces."""
+    pieces: list[bytes] = []
+    for name, value in fields:
+        pieces += b"," if pieces else b"{", dumps(name), b":"
+        pieces += (value,) if isinstance(value, bytes) else value
+    pieces.append(b"}")
+    return pieces
 
 
 def tool_fragment(results: list[Json], after: list[Json]) -> Fragment:

@@ -9,7 +9,7 @@ from perdure.providers._anthropic_messages import THINKING_STARTS
 from perdure.providers._anthropic_models import plan_thinking, sampling, takes_forced_tool
 from perdure.providers._anthropic_reply import AnthropicReply
 from perdure.providers._provider import HttpProvider, OutputChoice, offered_tools, output_limit
-from perdure.providers._wire import Json, dumps, json_object, ordered
+from perdure.providers._wire import Json, dumps, json_array, json_object, ordered
 from perdure.providers.base import BlobReader, Fragment, ModelReply, ModelRequest, TextSink
 
 API_VERSION = "2023-06-01"
@@ -52,10 +52,10 @@ class AnthropicProvider(HttpProvider):
         path = "/messages" if self._config.endpoint("").partition("?")[0].endswith("/v1") else "/v1/messages"
         return await self._exchange(path, request, headers=headers, reply=reply, errors=errors)
 
-    def body(self, request: ModelRequest) -> bytes:
-        """Return the request's body; the conversation is joined, never encoded again."""
+    def body(self, request: ModelRequest) -> list[bytes]:
+        """Return the request's body; the conversation's pieces are as they were encoded, once."""
         choice = self._output_choice(request)
-        fields: dict[str, bytes] = {"model": dumps(request.model)}
+        fields: dict[str, bytes | list[bytes]] = {"model": dumps(request.model)}
         fields |= self._stable_prefix(request, choice)
         options = self._options(request, choice, "tools" in fields)
         fields |= {name: dumps(value) for name, value in options.items()}
@@ -139,7 +139,7 @@ def _is_turn_without_thinking(request: ModelRequest) -> bool:
     return False
 
 
-def _messages(request: ModelRequest) -> bytes:
+def _messages(request: ModelRequest) -> list[bytes]:
     """Join the conversation; the last two of the user's messages end in a mark for the vendor's cache.
 
     The last one lets the next call read all of this prompt; the one before is where this call reads from.
@@ -150,7 +150,7 @@ def _messages(request: ModelRequest) -> bytes:
     messages = [_message(role, bodies, index in marked) for index, (role, bodies) in enumerate(runs)]
     if runs and runs[0][0] == "assistant":
         messages.insert(0, _FIRST_MESSAGE)
-    return b"[%b]" % b",".join(messages)
+    return json_array(messages)
 
 
 def _message(role: str, bodies: list[bytes], is_marked: bool) -> bytes:

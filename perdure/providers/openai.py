@@ -12,7 +12,7 @@ from perdure.providers import _openai_messages
 from perdure.providers._openai_reply import OpenAIReply
 from perdure.providers._provider import HttpProvider, OutputChoice, offered_tools, output_limit
 from perdure.providers._strict import is_strict
-from perdure.providers._wire import Json, dumps, json_object, ordered, safe_name
+from perdure.providers._wire import Json, dumps, json_array, json_object, ordered, safe_name
 from perdure.providers.base import BlobReader, Fragment, ModelReply, ModelRequest, TextSink
 
 _SPLICED = frozenset({"messages"})
@@ -44,11 +44,11 @@ class OpenAIProvider(HttpProvider):
         reply = OpenAIReply(model, on_text, errors, self._config.reasoning_field)
         return await self._exchange("/chat/completions", request, headers=headers, reply=reply, errors=errors)
 
-    def body(self, request: ModelRequest) -> bytes:
-        """Return the request's body; the conversation is joined, never encoded again."""
+    def body(self, request: ModelRequest) -> list[bytes]:
+        """Return the request's body; the conversation's pieces are as they were encoded, once."""
         choice = self._output_choice(request)
         tools = offered_tools(request, choice)
-        fields: dict[str, bytes] = {"model": dumps(request.model)}
+        fields: dict[str, bytes | list[bytes]] = {"model": dumps(request.model)}
         if tools:
             key = ("tools", request.cache_key, choice)
             fields["tools"] = self._encode_once(request, key, [_tool(tool) for tool in tools])
@@ -84,12 +84,12 @@ class OpenAIProvider(HttpProvider):
         is_openai = host == "api.openai.com" or host.endswith(".openai.azure.com")
         return "max_completion_tokens" if is_openai else "max_tokens"
 
-    def _messages(self, request: ModelRequest) -> bytes:
+    def _messages(self, request: ModelRequest) -> list[bytes]:
         bodies = [body for _, run in ordered(request.fragments) for body in run]
         if request.instructions:
             system = {"role": "system", "content": request.instructions}
             bodies.insert(0, self._encode_once(request, ("system", request.cache_key), system))
-        return b"[%b]" % b",".join(bodies)
+        return json_array(bodies)
 
 
 def _tool(tool: ToolSpec) -> Json:

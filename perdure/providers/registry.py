@@ -4,14 +4,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-import httpx
-
 from perdure.errors import DuplicateNameError, UnknownModelError, suggest
 from perdure.providers._config import ProtocolName, ProviderConfig
 from perdure.providers._gate import Gates
 from perdure.providers._http import HttpLayer
 from perdure.providers._redact import show_url
-from perdure.providers._transport import NewClient, fastest_client
+from perdure.providers._transport import NewTransport, fastest_transport
 from perdure.providers.anthropic import AnthropicProvider
 from perdure.providers.base import Provider
 from perdure.providers.openai import OpenAIProvider
@@ -57,8 +55,7 @@ class Providers:
 
     Args:
         configs: Further providers; one named like a built-in replaces it.
-        client: An HTTP client to use, which stays its owner's to close.
-        new_client: Makes the clients where none is given.
+        new_transport: Makes what sends requests.
         extra: Providers that are made already.
 
     Attributes:
@@ -69,15 +66,14 @@ class Providers:
         self,
         configs: Iterable[ProviderConfig] = (),
         *,
-        client: httpx.AsyncClient | None = None,
-        new_client: NewClient = fastest_client,
+        new_transport: NewTransport = fastest_transport,
         extra: Sequence[Provider] = (),
     ) -> None:
         given = list(configs)
         _refuse_duplicates([*(config.name for config in given), *(provider.name for provider in extra)])
         made = {provider.name for provider in extra}
         self._configs = {config.name: config for config in (*BUILT_IN, *given) if config.name not in made}
-        self._http = HttpLayer(client, new_client=new_client)
+        self._http = HttpLayer(new_transport)
         self.gates = Gates()
         self._made: dict[str, Provider] = {provider.name: provider for provider in extra}
 

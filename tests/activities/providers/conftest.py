@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Callable
 
 import pytest
 
-from perdure.providers._transport import NewClient, fastest_client
+from perdure.providers._transport import NewTransport, fastest_transport
 from perdure.providers.base import Provider
 from perdure.providers.registry import ProviderConfig, Providers
 from tests.activities.providers.helpers import KEY
@@ -21,17 +21,18 @@ def key(monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 @pytest.fixture
-def new_client() -> NewClient:
-    return fastest_client
+def new_transport() -> NewTransport:
+    return fastest_transport
 
 
 @pytest.fixture
-async def make_provider(new_client: NewClient) -> AsyncIterator[MakeProvider]:
+async def make_provider(new_transport: NewTransport) -> AsyncIterator[MakeProvider]:
     made: list[Providers] = []
 
     def make(protocol: str, url: str, **options: object) -> Provider:
         config = {"name": "fake", "api_key_env": "FAKE_KEY", **options}
-        providers = Providers([ProviderConfig(protocol=protocol, base_url=url, **config)], new_client=new_client)  # pyright: ignore[reportArgumentType]
+        configs = [ProviderConfig(protocol=protocol, base_url=url, **config)]  # pyright: ignore[reportArgumentType]
+        providers = Providers(configs, new_transport=new_transport)
         made.append(providers)
         return providers.resolve("fake:model-1")[0]
 

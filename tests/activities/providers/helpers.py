@@ -71,7 +71,7 @@ async def fail(provider: Provider, **options: Any) -> ModelCallError:
 
 def body_of(provider: Any, *messages: Message, **options: Any) -> dict[str, Any]:
     """Return the body of a request, after checking it against the vendor's own types."""
-    body: dict[str, Any] = json.loads(provider.body(request_of(provider, *messages, **options)))
+    body: dict[str, Any] = json.loads(b"".join(provider.body(request_of(provider, *messages, **options))))
     check_body(provider.protocol, body)
     return body
 

@@ -14,7 +14,7 @@ from functools import cache
 import pytest
 
 from perdure.errors import ModelCallError
-from perdure.providers._transport import NewClient, fastest_client, httpx_client
+from perdure.providers._transport import NewTransport, fastest_transport, httpx_transport
 from perdure.providers.base import ModelReply
 from tests.activities.providers.conftest import MakeProvider
 from tests.activities.providers.helpers import KEY, ask, fail, ignore, request_of
@@ -29,8 +29,8 @@ SHORT = timedelta(seconds=0.3)
 pytestmark = pytest.mark.parametrize("protocol", PROTOCOLS)
 
 
-@pytest.fixture(params=[httpx_client, fastest_client], ids=["httpx", "aiohttp"])
-def new_client(request: pytest.FixtureRequest) -> NewClient:
+@pytest.fixture(params=[httpx_transport, fastest_transport], ids=["httpx", "aiohttp"])
+def new_transport(request: pytest.FixtureRequest) -> NewTransport:
     return request.param
 
 

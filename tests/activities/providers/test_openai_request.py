@@ -80,7 +80,7 @@ def test_the_limit_has_the_name_that_the_server_knows(
 
 def test_the_smaller_limit_holds(provider: Provider) -> None:
     request = request_of(provider, max_output_tokens=50)
-    assert json.loads(provider.body(request))["max_tokens"] == 50  # pyright: ignore
+    assert json.loads(b"".join(provider.body(request)))["max_tokens"] == 50  # pyright: ignore
 
 
 def test_tools(provider: Provider) -> None:

@@ -125,7 +125,6 @@ async def test_user_and_password_of_a_url_are_sent_but_never_logged(caplog: pyte
             await ask(providers.resolve("ollama:x")[0])
         await providers.aclose()
     assert server.requests[0].headers["authorization"] == "Basic bWU6aHVudGVyMg=="
-    assert "POST" in caplog.text
     assert "hunter" not in caplog.text + caught.value.message
 
 
@@ -164,21 +163,18 @@ def test_no_repr_shows_a_secret(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "X-Key" in shown
 
 
-async def test_a_client_of_the_users_own_is_used_and_left_open() -> None:
+async def test_an_answer_that_repeats_the_address_shows_nothing_secret_of_it() -> None:
     seen: list[httpx.Request] = []
 
     def answer(request: httpx.Request) -> httpx.Response:
         seen.append(request)
         return httpx.Response(500, text=f"oops {request.url}")
 
-    async with httpx.AsyncClient(transport=httpx.MockTransport(answer)) as client:
-        providers = Providers(
-            [replace(OLLAMA, base_url="http://u:hunter2@localhost:1/v1?k=hunter2")], client=client
-        )
-        with pytest.raises(ModelCallError) as caught:
-            await ask(providers.resolve("ollama:x")[0])
-        await providers.aclose()
-        assert not client.is_closed
+    config = replace(OLLAMA, base_url="http://u:hunter2@localhost:1/v1?k=hunter2")
+    providers = Providers([config], new_transport=lambda tls, limits, proxy: httpx.MockTransport(answer))
+    with pytest.raises(ModelCallError) as caught:
+        await ask(providers.resolve("ollama:x")[0])
+    await providers.aclose()
     assert len(seen) == 1
     assert "hunter2" not in caught.value.message
 

@@ -87,7 +87,7 @@ conversations = st.lists(turns(), max_size=4).map(
 @given(conversations)
 def test_every_conversation_is_valid_for_both(conversation: list[Message]) -> None:
     count = sum(len(message.tool_calls) for message in conversation)
-    check_openai(json.loads(OPENAI.body(request_of(OPENAI, *conversation))), count)
+    check_openai(json.loads(b"".join(OPENAI.body(request_of(OPENAI, *conversation)))), count)
     check_anthropic(body_of(ANTHROPIC, *conversation, tools=(WEATHER,)), count)
 
 
