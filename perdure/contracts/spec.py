@@ -192,14 +192,19 @@ class AgentSpec(Contract):
         asked = self.models if summariser is None else (*self.models, summariser)
         return [model.name for model in asked if model.price is None]
 
+    @cached_property
+    def _by_name(self) -> dict[str, ToolSpec]:
+        return {tool.name: tool for tool in reversed(self.tools)}
+
     def __copy__(self) -> Self:
         copied = super().__copy__()
-        vars(copied).pop("digest", None)  # `model_copy` changes what it was computed from
+        for computed in ("digest", "_by_name"):  # `model_copy` changes what it was computed from
+            vars(copied).pop(computed, None)
         return copied
 
     def tool(self, name: str) -> ToolSpec | None:
-        """Return the tool of that name, or None."""
-        return next((tool for tool in self.tools if tool.name == name), None)
+        """Return the tool of that name, or None; asked several times for each call, of agents with many tools."""
+        return self._by_name.get(name)
 
 
 OutputMode = Literal["text", "native", "tool"]
