@@ -66,6 +66,7 @@ def _script(request: Any, messages: list[Message]) -> Any:
         ],
         "crowded": [calls(("look", {"number": n})) for n in range(TURNS)] + ["the end"],
         "forgetful": [calls(("look", {"number": n})) for n in range(TURNS)] + ["the end"],
+        "lead": [calls(("plain", {"input": "cancelled"})), calls(("plain", {"input": "cancelled"})), "led"],
         "cancelled": [calls(("look", {"number": 1})), "too late"],
     }
     script = scripts[messages[0].text]
@@ -77,9 +78,11 @@ def make_app(*, delay_seconds: float = 0) -> App:
     model = ScriptedModel(_script, delay_seconds=delay_seconds)
     long = Limits(max_turns=100)
     prompt = os.environ.get("REPLAY_PROMPT", "Do it.")
+    plain = Agent("plain", model="scripted:x", tools=tools, instructions=prompt, limits=long)
     return App(
         agents=[
-            Agent("plain", model="scripted:x", tools=tools, instructions=prompt, limits=long),
+            plain,
+            Agent("lead", model="scripted:x", tools=[plain.as_tool()]),
             Agent("judge", model="scripted:x", output=Verdict, limits=Limits(max_consecutive_errors=2)),
             Agent(
                 "crowded",

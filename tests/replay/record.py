@@ -51,6 +51,7 @@ async def record(folder: Path) -> None:
                 await _record_fork(client, folder)
                 await _record_memory(client, folder)
                 await _record_session(slow, folder)
+                await _record_resumed(slow, folder)
             queues = {"model_task_queue": "replay-models", "tool_task_queue": "replay-tools"}
             async with worker(make_app(), temporal, **queues) as client:
                 await _record_case("queues", client, folder)
@@ -94,6 +95,17 @@ async def _record_session(client: PerdureClient, folder: Path) -> None:
     with suppress(PerdureError):
         await client.result(run.workflow_id, timeout=TIME)
     await record_chain(client, run, "session", folder)
+
+
+async def _record_resumed(client: PerdureClient, folder: Path) -> None:
+    """Terminate a run while its subagent is at work, and start it again; `client` has a slow model."""
+    run = await client.start_agent("lead", "lead", id="replay-resumed")
+    while "replay-resumed/plain-1" not in [each.workflow_id async for each in client.list(agent="plain")]:
+        await asyncio.sleep(0.2)
+    await client.terminate(run.workflow_id, reason="to be started again")
+    again = await client.rerun(run.workflow_id)
+    await client.result(run.workflow_id, timeout=TIME)
+    await record_chain(client, StartedRun(workflow_id=run.workflow_id, run_id=again.run_id), "resumed", folder)
 
 
 async def _until_idle(client: PerdureClient, workflow_id: str) -> None:
@@ -203,16 +215,16 @@ async def _record_plans(client: PerdureClient, folder: Path) -> None:
     await record_chain(client, run, "plan-steered", folder)
 
 
-def _without_traces(value: Any) -> Any:
+def without_traces(value: Any) -> Any:
     """Return the same without stack traces, which tell where this was recorded, and which no replay looks at."""
     if isinstance(value, dict):
-        return {name: _without_traces(each) for name, each in value.items() if name != "stackTrace"}
-    return [_without_traces(each) for each in value] if isinstance(value, list) else value
+        return {name: without_traces(each) for name, each in value.items() if name != "stackTrace"}
+    return [without_traces(each) for each in value] if isinstance(value, list) else value
 
 
 def _write(history: WorkflowHistory, path: Path) -> None:
     if not path.exists():
-        path.write_text(json.dumps(_without_traces(json.loads(history.to_json())), indent=2))
+        path.write_text(json.dumps(without_traces(json.loads(history.to_json())), indent=2))
         print(path)
 
 
