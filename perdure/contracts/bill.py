@@ -32,11 +32,11 @@ class Bill(Contract):
         items = list(self.items)
         for index, item in enumerate(items):
             if item.agent == agent and item.model == model:
-                items[index] = BillItem(agent=agent, model=model, usage=item.usage + usage)
+                items[index] = item.model_copy(update={"usage": item.usage + usage})
                 break
         else:
             items.append(BillItem(agent=agent, model=model, usage=usage))
-        return Bill(items=tuple(items), is_reset=self.is_reset)
+        return self.model_copy(update={"items": tuple(items)})
 
 
 class CarriedBill(Contract):

@@ -64,7 +64,7 @@ class ProviderConfig:
         return (override or self.base_url).rstrip("/")
 
     def endpoint(self, path: str) -> str:
-        """Return the URL of a call, without user and password, since httpx logs it; a query stays at the end."""
+        """Return the URL of a call; a query stays at the end. User and password are left out: it is shown."""
         parts = urlsplit(self.url())
         host = parts.netloc.rpartition("@")[2]
         return parts._replace(netloc=host, path=parts.path.rstrip("/") + path, fragment="").geturl()

@@ -1,16 +1,15 @@
-"""Activity side; owns the HTTP client, deadlines and what an answer looks like. Knows no vendor.
+"""Activity side; owns the HTTP connections, deadlines and what an answer looks like. Knows no vendor.
 
 httpx's timeouts are per read, so they notice a stall but not a slow drip: a deadline is put around all of it.
 """
 
 import asyncio
 import ssl
-from codecs import getincrementaldecoder
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass
 from functools import cache, lru_cache
-from typing import Any, ClassVar, cast
+from typing import Any
 
 import httpx
 from httpx_sse import EventSource
@@ -28,8 +27,7 @@ _DRAIN_SECONDS = 0.05
 _CONNECT_SECONDS = 15.0
 _POOL_SIZE = 32
 _WRITE_BYTES = 100_000
-"""About how much of a body is given to the transport at once; it copies that, and large copies are slow."""
-_utf8 = getincrementaldecoder("utf-8")
+"""What is given to the transport at once, or little more; it copies that, and large copies are slow."""
 
 HeadSink = Callable[[list[tuple[bytes, bytes]]], None]
 """Is told the headers of an answer, whatever its status."""
@@ -47,8 +45,8 @@ class Bounds:
 class _RequestBody(httpx.AsyncByteStream):
     """A body that knows whether it was sent: only then can the vendor bill the call.
 
-    It is dropped then: a model thinks for minutes over a conversation that may take megabytes. For the same reason
-    it is never put together: some pieces are, and sent.
+    It is dropped then: a model thinks for minutes over a conversation that may take megabytes. Nor is all of it
+    ever put together: a group of pieces is, and sent.
     """
 
     def __init__(self, pieces: list[bytes]) -> None:
@@ -58,25 +56,17 @@ class _RequestBody(httpx.AsyncByteStream):
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         pieces, self._pieces = self._pieces, []
-        at_once = 1 + len(pieces) * _WRITE_BYTES // max(self.size, 1)
-        for start in range(0, len(pieces), at_once):
-            yield b"".join(pieces[start : start + at_once])
+        group: list[bytes] = []
+        size = 0
+        for piece in pieces:
+            group.append(piece)
+            size += len(piece)
+            if size >= _WRITE_BYTES:
+                yield b"".join(group)
+                group, size = [], 0
+        if group:
+            yield b"".join(group)
         self.is_sent = True
-
-
-class _Text:
-    """What `EventSource` reads of a response, without the layers of one."""
-
-    headers: ClassVar[dict[str, str]] = {"content-type": "text/event-stream"}
-
-    def __init__(self, body: BoundedBody) -> None:
-        self._body = body
-
-    async def aiter_text(self) -> AsyncIterator[str]:
-        decode = _utf8(errors="replace").decode
-        async for piece in self._body:
-            yield decode(piece)
-        yield decode(b"", final=True)
 
 
 class Answer:
@@ -98,7 +88,8 @@ class Answer:
         Raises:
             BrokenBodyError: an event holds no JSON.
         """
-        async with aclosing(EventSource(cast("httpx.Response", _Text(self._body))).aiter_sse()) as source:
+        plain = httpx.Response(200, headers={"content-type": "text/event-stream"}, stream=self._body)
+        async with aclosing(EventSource(plain).aiter_sse()) as source:
             async for event in source:
                 data = event.data.strip()
                 if data:

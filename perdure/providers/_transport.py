@@ -1,7 +1,7 @@
-"""Activity side; owns the choice of an HTTP transport: aiohttp's where it is installed, by the extra `fast`.
+"""Activity side; owns the choice of an HTTP transport, and of a proxy.
 
-A streamed call takes a third of the CPU with aiohttp. It is the transport that the vendors' own packages offer
-(`openai[aiohttp]`, `anthropic[aiohttp]`).
+It is aiohttp's where that is installed, by the extra `fast`: a streamed call takes a third of the CPU then. The
+vendors' own packages offer it too (`openai[aiohttp]`, `anthropic[aiohttp]`).
 
 It is a transport rather than a client: a client looks for cookies, redirects and credentials of its own, none of
 which a call of a model may have, at a third of the request's cost.
@@ -9,7 +9,7 @@ which a call of a model may have, at a third of the request's cost.
 
 import ssl
 from collections.abc import Callable
-from urllib.request import getproxies, proxy_bypass
+from urllib.request import getproxies
 
 import httpx
 
@@ -54,6 +54,13 @@ def environment_proxy(url: httpx.URL) -> str | None:
     """Return the proxy that HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY name for an address; None for none."""
     proxies = getproxies()
     proxy = proxies.get(url.scheme) or proxies.get("all")
-    if not proxy or proxy_bypass(url.netloc.decode("ascii")):
+    if not proxy or _is_exempt(url, proxies.get("no", "")):
         return None
     return proxy if "://" in proxy else f"http://{proxy}"
+
+
+def _is_exempt(url: httpx.URL, entries: str) -> bool:
+    """Say whether NO_PROXY names an address: by `*`, its host, or a domain above that; each may have a port."""
+    names = {entry.strip().rpartition("://")[2].lstrip(".") for entry in entries.lower().split(",")} - {""}
+    hosts = (url.host, f"[{url.host}]", url.netloc.decode("ascii"))
+    return "*" in names or any(host == name or host.endswith(f".{name}") for host in hosts for name in names)

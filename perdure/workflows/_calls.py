@@ -8,7 +8,6 @@ is for a worker that died, and whoever fails for another reason says itself how 
 import asyncio
 from collections.abc import Callable, Sequence
 from datetime import timedelta
-from functools import cache
 from typing import Any, Final, TypedDict, TypeVar
 from weakref import WeakValueDictionary
 
@@ -101,7 +100,6 @@ class _Times(TypedDict):
     retry_policy: RetryPolicy
 
 
-@cache
 def _retries(maximum_attempts: int) -> RetryPolicy:
     return RetryPolicy(
         initial_interval=timedelta(milliseconds=200),

@@ -16,6 +16,7 @@ from perdure.contracts.texts import one_line
 from perdure.errors import suggest
 
 AUTHOR = "perdure"
+_SHORT_CHARS = 1000
 _UNKNOWN_COST = Decimal("Infinity")
 """What counts as spent when a vendor did not say what a call used: no limit in dollars holds any more."""
 
@@ -135,18 +136,21 @@ def last_call(limit: str) -> Message:
 
 def call_summary(call: ToolCallPart) -> str:
     """Return a call as a person would write it, on one short line."""
-    return _summary(call.name, call.arguments)
+    summary = _known_summary if len(call.arguments) <= _SHORT_CHARS else _summary
+    return summary(call.name, call.arguments)
 
 
-@lru_cache(maxsize=8)
 def _summary(name: str, arguments: str) -> str:
-    """A turn wants it twice: for the run's details, and for the activity."""
     try:
         given = json.loads(arguments or "{}")
         shown = ", ".join(f"{key}={json.dumps(value)}" for key, value in given.items())
     except (ValueError, AttributeError, RecursionError):
         shown = arguments
     return one_line(f"{name}({shown})")
+
+
+_known_summary = lru_cache(maxsize=256)(_summary)
+"""A turn wants it twice: for the run's details, and for the activity."""
 
 
 def model_summary(turn: int, spec: AgentSpec, request: CallModelRequest) -> str:

@@ -408,7 +408,7 @@ class AgentWorkflow:
         write_attributes(self._loop.spec.search_attributes if self._loop is not None else (), **values)
 
     def _show(self) -> None:
-        """Tell that the run waits, for whoever lists runs."""
+        """Tell the trace how the run stands, and that it waits to whoever lists runs."""
         state = self._state()
         trace = current_host().trace
         if trace is not None:

@@ -102,7 +102,10 @@ class _Inbound(WorkflowInboundInterceptor):
     async def handle_query(self, input: HandleQueryInput) -> Any:
         answer = await super().handle_query(input)
         if input.query == _METADATA_QUERY and not answer.current_details:
-            answer.current_details = current_host().details()
+            try:
+                answer.current_details = current_host().details()
+            except Exception as error:  # the answer tells the handlers, too
+                workflow.logger.warning("The details could not be made: %s", type(error).__name__)
         return answer
 
     async def handle_signal(self, input: HandleSignalInput) -> None:

@@ -113,7 +113,7 @@ async def test_the_path_is_put_behind_the_base_url(protocol: Any, base_url: str,
     assert [request.path for request in server.requests] == [called]
 
 
-async def test_user_and_password_of_a_url_are_sent_but_never_logged(caplog: pytest.LogCaptureFixture) -> None:
+async def test_user_and_password_of_a_url_are_sent_but_never_shown(caplog: pytest.LogCaptureFixture) -> None:
     async def refuse(_: Request, connection: Connection) -> None:
         await connection.answer_json(400, {"error": "hunter2 is wrong"})
 

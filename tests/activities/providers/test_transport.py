@@ -2,10 +2,11 @@
 
 from collections.abc import Iterator
 
+import httpx
 import pytest
 
-from perdure.providers._http import _proxy  # pyright: ignore[reportPrivateUsage]
-from perdure.providers._transport import NewTransport, fastest_transport, httpx_transport
+from perdure.providers._http import _proxy, _RequestBody  # pyright: ignore[reportPrivateUsage]
+from perdure.providers._transport import NewTransport, environment_proxy, fastest_transport, httpx_transport
 from tests.activities.providers.conftest import MakeProvider
 from tests.activities.providers.helpers import ask, fail
 from tests.fakes.http import Connection, HttpServer, Request
@@ -58,6 +59,32 @@ async def test_no_proxy_is_kept_to(
     assert (len(proxy.requests), len(vendor.requests)) == (0, 1)
 
 
+@pytest.mark.parametrize("exempt", ["::1", "[::1]", "[::1]:81"])
+def test_an_ipv6_address_can_be_exempt(exempt: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTP_PROXY", "http://proxy.example")
+    monkeypatch.setenv("NO_PROXY", exempt)
+    assert environment_proxy(httpx.URL("http://[::1]:81/v1")) is None
+    assert environment_proxy(httpx.URL(VENDOR)) == "http://proxy.example"
+
+
+@pytest.mark.parametrize("exempt", ["vendor.example", "vendor.example:81", ".example", "x, http://vendor.example"])
+def test_a_host_is_exempt_as_people_write_it(exempt: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTP_PROXY", "http://proxy.example")
+    monkeypatch.setenv("NO_PROXY", exempt)
+    assert environment_proxy(httpx.URL(VENDOR)) is None
+    assert environment_proxy(httpx.URL("http://vendor.elsewhere")) == "http://proxy.example"
+
+
+async def test_a_body_goes_out_in_groups_of_its_pieces() -> None:
+    pieces = [b"a" * 99, *[b"," for _ in range(10)], b"b" * 3_000_000, b"c" * 60_000, b"d" * 60_000, b"e"]
+    body = _RequestBody(list(pieces))
+    assert not body.is_sent
+    groups = [group async for group in body]
+    assert b"".join(groups) == b"".join(pieces)
+    assert [len(group) for group in groups] == [3_000_109, 120_000, 1]
+    assert (body.is_sent, body.size) == (True, 3_120_110)
+
+
 async def test_a_proxy_that_is_not_there_is_no_fault_of_the_vendor(
     make_provider: MakeProvider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -80,7 +107,7 @@ async def test_a_kind_of_proxy_that_nobody_speaks_is_said(
 
 async def test_no_cookie_goes_from_one_call_to_the_next(make_provider: MakeProvider) -> None:
     async with HttpServer(answer) as server:
-        provider = make_provider("openai", server.url)
+        provider = make_provider("openai", f"http://localhost:{server.port}")  # addresses have no cookies
         for _ in range(2):
             await ask(provider)
     assert len(server.requests) == 2
