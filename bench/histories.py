@@ -1,7 +1,7 @@
 """Part `history`: a conversation's history grows with what is said, not with how often it is said.
 
 A conversation that starts at 800 kB, beside the naive loop, which the server ends when its history is full; and
-conversations of so many turns that they need several runs (Continue-As-New).
+conversations of so many turns that they need several runs (Continue-As-New), none of which is shortened.
 """
 
 from dataclasses import dataclass
@@ -56,7 +56,7 @@ async def measure_history(stack: Stack, *, is_quick: bool) -> Report:
     report = Report("history")
     large = model_name(plan.turns, size=plan.result_bytes)
     models = [large, *(model_name(turns, size=size) for turns, size in plan.long)]
-    perdure = await stack.start_worker("perdure", _QUEUE, models)
+    perdure = await stack.start_worker("perdure", _QUEUE, models, makes_room=False)
     floor = await stack.start_worker("floor", "floor")
     await _measure_large(stack, plan, large, report)
     rows = [await _measure_long(stack, turns, size, report) for turns, size in plan.long]

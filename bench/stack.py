@@ -133,6 +133,7 @@ class Stack:
         *,
         env: Mapping[str, str] | None = None,
         has_telemetry: bool = True,
+        makes_room: bool = True,
         **settings: Any,
     ) -> Child:
         """Start a worker; it ends with the stack, if not before."""
@@ -144,6 +145,7 @@ class Stack:
             models=list(models),
             settings={**settings, **(self.settings if kind == "perdure" else {})},
             has_telemetry=has_telemetry,
+            makes_room=makes_room,
         )
         child = await start_child("bench.worker", config.model_dump_json(), cwd=self.folder, env=env)
         self.exits.push_async_callback(child.stop)

@@ -18,7 +18,7 @@ from bench import children, floors
 from bench.fake_llm import end_with_parent
 from bench.texts import page_text
 from bench.untold import leave_telemetry_out
-from perdure import Agent, App, Limits, ModelSettings, tool
+from perdure import Agent, App, Compaction, Limits, ModelSettings, tool
 from perdure.connection import connect
 from perdure.providers._pacer import Cost, Pacer
 from perdure.settings import ProviderTable, Settings
@@ -43,6 +43,8 @@ class WorkerConfig(BaseModel):
     """Whether calls keep to the vendor's rate limit; without, for comparison."""
     has_telemetry: bool = True
     """Whether perdure has any; without, for comparison."""
+    makes_room: bool = True
+    """Whether agents shorten what is said, where they come to continue as new with a large conversation."""
 
 
 @tool
@@ -78,17 +80,17 @@ async def guarded(page: int, size: int) -> str:
     return page_text(page, size)
 
 
-def make_app(models: list[str]) -> App:
+def make_app(models: list[str], *, makes_room: bool = True) -> App:
     """Return an app with an agent for each model, and `echo`, whose model answers at once, within the worker."""
     echo = ScriptedModel(lambda request, messages: f"done: {messages[0].text}", name="echo")
-    agents = [Agent("echo", model="echo:x"), *(_agent(model) for model in models)]
+    agents = [Agent("echo", model="echo:x"), *(_agent(model, makes_room=makes_room) for model in models)]
     return App(agents=agents, providers=[echo])
 
 
 _TOOLS = {"fetch_local": fetch_local, "guarded": guarded}
 
 
-def _agent(model: str) -> Agent:
+def _agent(model: str, *, makes_room: bool) -> Agent:
     return Agent(
         model,
         instructions="Fetch all pages, one after the other, then answer.",
@@ -96,6 +98,7 @@ def _agent(model: str) -> Agent:
         tools=[_TOOLS.get(model.rpartition("-")[2], fetch)],
         limits=Limits(max_turns=2000),
         settings=ModelSettings(stall_timeout=timedelta(minutes=10)),
+        compaction=Compaction() if makes_room else Compaction(by=()),
     )
 
 
@@ -107,7 +110,9 @@ async def _serve_perdure(config: WorkerConfig, settings: Settings, client: Clien
         Pacer.wait = _no_wait
     if not config.has_telemetry:
         leave_telemetry_out()
-    await run_worker(make_app(config.models), settings, client, stop=stop, on_ready=_say_ready)
+    await run_worker(
+        make_app(config.models, makes_room=config.makes_room), settings, client, stop=stop, on_ready=_say_ready
+    )
 
 
 async def _serve_floor(config: WorkerConfig, settings: Settings, client: Client, stop: asyncio.Event) -> None:

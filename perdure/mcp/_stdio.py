@@ -26,6 +26,7 @@ _ERROR_BYTES = 2000
 """Of the end of the standard error output, which says why a process ended."""
 _POLITE_SECONDS = 0.5
 """For a process to end by itself once its input is closed, and again once it is told to."""
+_LAST_WORDS_SECONDS = 0.5
 
 Incoming = MemoryObjectSendStream[SessionMessage | Exception]
 Outgoing = MemoryObjectReceiveStream[SessionMessage]
@@ -56,6 +57,7 @@ class ProcessWire:
         self._command = command
         self._on_end = on_end
         self._errors = b""
+        self._is_silent = asyncio.Event()
 
     @asynccontextmanager
     async def opened(self) -> AsyncGenerator[TransportStreams]:
@@ -124,6 +126,8 @@ class ProcessWire:
         with suppress(TimeoutError):
             async with asyncio.timeout(_POLITE_SECONDS):
                 await process.wait()
+            async with asyncio.timeout(_LAST_WORDS_SECONDS):  # what it started may keep the stream open
+                await self._is_silent.wait()
         code = "" if process.returncode is None else f" with code {process.returncode}"
         told = self._errors.decode(errors="replace").strip()
         return f"its process ended{code}" + (f"; the last it said: {told[-500:]}" if told else "")
@@ -142,6 +146,7 @@ class ProcessWire:
         assert process.stderr is not None
         while chunk := await process.stderr.read(65536):
             self._errors = (self._errors + chunk)[-_ERROR_BYTES:]
+        self._is_silent.set()
 
 
 def _parse(line: bytes) -> SessionMessage | None:
