@@ -66,10 +66,11 @@ class Lookup:
         return found
 
     async def _gather(self, key: ConversationKey, count: int, new: Sequence[SlotMessage]) -> list[Slot]:
-        if not new and (all_known := _first(self.cache.get(key), count)) is not None:
+        cached = self.cache.get(key)
+        if not new and (all_known := _first(cached, count)) is not None:
             self._hits += count
             return all_known
-        known = dict(self.cache.get(key))
+        known = dict(cached)
         given = {each.slot: each for each in new if not each.sent}
         missing = [number for number in range(count) if number not in known and number not in given]
         self._misses += len(missing)

@@ -8,7 +8,7 @@ import asyncio
 import json
 import threading
 from contextlib import suppress
-from pathlib import Path
+from functools import cache
 from typing import Any
 
 import pytest
@@ -19,6 +19,7 @@ import perdure
 from tests.replay.record import HISTORIES, without_traces
 from tests.replay.test_replay import REPLAYED, patches_of
 
+_FOLDER = HISTORIES / perdure.__version__
 _SECONDS = 60
 _MOST_BYTES = 200_000
 _seen: set[str] = set()
@@ -50,18 +51,16 @@ async def _history(client: Client, run: WorkflowExecution) -> WorkflowHistory:
 
 
 def _keep(run: WorkflowExecution, history: WorkflowHistory) -> None:
-    told = json.dumps(without_traces(json.loads(history.to_json())), indent=2)
-    for patch in patches_of(json.loads(told)):
-        place = _place(patch, run.workflow_type)
-        most = place.stat().st_size if place is not None and place.exists() else _MOST_BYTES
-        if place is not None and len(told) < most:
+    made = without_traces(json.loads(history.to_json()))
+    told = json.dumps(made, indent=2)
+    for patch in patches_of(made) - _known():
+        place = _FOLDER / f"patch-{patch.removeprefix('perdure.')}-{run.workflow_type}.json"
+        if len(told) < (place.stat().st_size if place.exists() else _MOST_BYTES):
             place.write_text(told)
 
 
-def _place(patch: str, workflow_type: str) -> Path | None:
-    """Return where a history with a patch goes; None where a stored one has it."""
-    folder = HISTORIES / perdure.__version__
-    name = f"patch-{patch.removeprefix('perdure.')}-{workflow_type}"
-    others = [path for path in folder.glob("*.json") if not path.stem.startswith("patch-")]
-    known = {patch for path in others for patch in patches_of(json.loads(path.read_text()))}
-    return None if patch in known else folder / f"{name}.json"
+@cache
+def _known() -> set[str]:
+    """Return the patches of the histories that were not recorded for a patch's sake."""
+    others = [path for path in _FOLDER.glob("*.json") if not path.stem.startswith("patch-")]
+    return {patch for path in others for patch in patches_of(json.loads(path.read_text()))}
